@@ -1,2 +1,87 @@
-//! (skeleton)
-fn main() {}
+//! `zcn-bench`: zcn beside its peers, in the same run, in alternating rounds.
+//!
+//! `cargo run --release -p zcn-bench -- <name> [--json] [--quick]`. Figures are medians
+//! over the rounds; a ratio is the median of the ratios of each round. On a busy machine
+//! run it under `chrt -f 50`: the threads it starts inherit the policy.
+
+// In a program nothing is reachable from outside: `pub` says "for the other modules".
+#![allow(unreachable_pub)]
+
+mod harness;
+mod pool;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use harness::{Ctx, Environment, Result};
+
+/// Measures zcn beside its peers, on loopback and without privileges.
+#[derive(Parser)]
+#[command(name = "zcn-bench")]
+struct Arguments {
+    /// Which benchmark to run.
+    #[arg(value_enum)]
+    name: Name,
+    /// Print one JSON object a line instead of tables.
+    #[arg(long)]
+    json: bool,
+    /// Only show that everything works: a few seconds in all.
+    #[arg(long)]
+    quick: bool,
+    /// Seconds that one measurement of one contender lasts [default: 0.5, quick 0.05].
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// How often each contender is measured [default: 7, quick 1].
+    #[arg(long)]
+    rounds: Option<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// Buffer pool, object pool and arena.
+    Pool,
+    /// All of them, one after the other.
+    All,
+}
+
+type Bench = fn(&mut Ctx) -> Result;
+
+/// Every benchmark with its name, in the order of `all`.
+const BENCHES: [(Name, &str, Bench); 1] = [(Name::Pool, "pool", pool::run)];
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "zcn-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result {
+    let (seconds, rounds) = if arguments.quick { (0.05, 1) } else { (0.5, 7) };
+    let seconds = arguments.seconds.unwrap_or(seconds);
+    if !(seconds > 0.0 && seconds <= 3600.0) {
+        return Err(format!("--seconds {seconds} is not between 0 and 3600").into());
+    }
+    let rounds = arguments.rounds.unwrap_or(rounds);
+    if rounds == 0 {
+        return Err("--rounds must be at least 1".into());
+    }
+    let sample = Duration::from_secs_f64(seconds);
+    let mut ctx = Ctx::new(arguments.json, arguments.quick, sample, rounds);
+    if !arguments.json {
+        writeln!(std::io::stdout(), "{}\n", Environment::detect())?;
+    }
+    for (name, title, bench) in BENCHES {
+        if arguments.name == name || arguments.name == Name::All {
+            bench(&mut ctx)?;
+            ctx.finish(title)?;
+        }
+    }
+    Ok(())
+}
