@@ -4,4 +4,9 @@
 //! on the cores, limits of the process, and probes of what this kernel and
 //! this process can do. Imports none of the other crates.
 
+pub mod affinity;
+pub mod check;
+pub mod eventfd;
+pub mod limits;
+pub mod probe;
 pub mod syscall;
