@@ -1,0 +1,96 @@
+//! Arguments shared by the subcommands that drive a server: `zcn send`
+//! (one-way load) and `zcn ping-pong` (round trips).
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::echo::ReactorChoice;
+use crate::quantity;
+
+/// Arguments of `zcn send` and `zcn ping-pong`.
+#[derive(Debug, Args)]
+pub struct ClientArgs {
+    /// Server to drive, as host:port; names are resolved.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7777")]
+    pub connect: String,
+
+    /// Bytes of one message: 64, 16k, 8M.
+    #[arg(long, value_name = "BYTES", default_value = "64", value_parser = quantity::nonzero_bytes)]
+    pub size: usize,
+
+    /// Messages to send on each connection; ends earlier than --duration.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// Connections driven at the same time.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub connections: u32,
+
+    /// How long to drive the server: 5s, 250ms, 2m.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = quantity::duration)]
+    pub duration: Duration,
+
+    /// Use UDP instead of TCP.
+    #[arg(long)]
+    pub udp: bool,
+
+    /// Microseconds to spin before sleeping; 0 sleeps at once.
+    #[arg(long, value_name = "US", default_value_t = 0)]
+    pub spin: u64,
+
+    /// What drives the event loop [default: io_uring, or epoll where it is
+    /// refused].
+    #[arg(long, value_enum)]
+    pub reactor: Option<ReactorChoice>,
+
+    /// Print one JSON object a line instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        client: ClientArgs,
+    }
+
+    #[test]
+    fn sizes_and_times_carry_units() {
+        let line = Line::try_parse_from([
+            "send",
+            "--connect",
+            "localhost:7",
+            "--size",
+            "16k",
+            "--count",
+            "9",
+            "--duration",
+            "250ms",
+            "--connections",
+            "64",
+            "--spin",
+            "20",
+            "--udp",
+            "--json",
+        ])
+        .expect("parses");
+        assert_eq!(line.client.size, 16_384);
+        assert_eq!(line.client.count, Some(9));
+        assert_eq!(line.client.duration, Duration::from_millis(250));
+        assert_eq!(line.client.connections, 64);
+    }
+
+    #[test]
+    fn zero_is_refused_where_it_means_nothing() {
+        for (flag, value) in [("--size", "0"), ("--count", "0"), ("--connections", "0")] {
+            let error = Line::try_parse_from(["send", flag, value]).expect_err(flag);
+            assert!(error.to_string().contains(flag), "{error}");
+        }
+    }
+}

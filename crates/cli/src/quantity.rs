@@ -1,0 +1,104 @@
+//! Sizes and lengths of time on the command line.
+
+use std::time::Duration;
+
+/// Reads a size in bytes: `512`, `64k`, `64KiB`, `8M`, `1GiB`. The units are
+/// powers of 1024.
+///
+/// # Errors
+/// A sentence that shows what would have been understood.
+pub fn bytes(text: &str) -> Result<usize, String> {
+    let (number, unit) = split(text);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err(format!("{text:?} is no size; write 512, 64k or 8M")),
+    };
+    number
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift))
+        .ok_or_else(|| format!("{text:?} is no size; write 512, 64k or 8M"))
+}
+
+/// Reads a size that may not be zero; see [`bytes`].
+///
+/// # Errors
+/// As [`bytes`], and for zero.
+pub fn nonzero_bytes(text: &str) -> Result<usize, String> {
+    match bytes(text)? {
+        0 => Err("a size of at least one byte is needed".to_owned()),
+        size => Ok(size),
+    }
+}
+
+/// Reads a length of time: `5` and `5s` (seconds), `250ms`, `100us`, `2m`.
+///
+/// # Errors
+/// A sentence that shows what would have been understood.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split(text);
+    let scale = match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        _ => {
+            return Err(format!(
+                "{text:?} is no length of time; write 5s, 250ms or 2m"
+            ));
+        }
+    };
+    number
+        .parse::<f64>()
+        .ok()
+        .and_then(|number| Duration::try_from_secs_f64(number * scale).ok())
+        .ok_or_else(|| format!("{text:?} is no length of time; write 5s, 250ms or 2m"))
+}
+
+fn split(text: &str) -> (&str, &str) {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    (number, unit.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(bytes("512"), Ok(512));
+        assert_eq!(bytes("64k"), Ok(65_536));
+        assert_eq!(bytes("64 KiB"), Ok(65_536));
+        assert_eq!(bytes("8M"), Ok(8 << 20));
+        for nonsense in [
+            "",
+            "k",
+            "1.5k",
+            "-1",
+            "1x",
+            "99999999999999999999",
+            "99999999999g",
+        ] {
+            assert!(bytes(nonsense).is_err(), "{nonsense:?}");
+        }
+        assert!(nonzero_bytes("0").is_err());
+        assert_eq!(nonzero_bytes("1"), Ok(1));
+    }
+
+    #[test]
+    fn lengths_of_time() {
+        assert_eq!(duration("5"), Ok(Duration::from_secs(5)));
+        assert_eq!(duration("0.5s"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for nonsense in ["", "s", "1h", "-5s", "1e400", "5 parsecs"] {
+            assert!(duration(nonsense).is_err(), "{nonsense:?}");
+        }
+    }
+}
