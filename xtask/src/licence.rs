@@ -1,0 +1,274 @@
+//! Licences and sources of the dependencies: a cheap check that always runs,
+//! against the list in `deny.toml`, and cargo-deny where it is installed.
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::cargo::{TARGET, cargo, root, run};
+use crate::step::Outcome;
+
+/// Checks every dependency that a build for Linux draws in.
+fn run_check() -> Result<String, String> {
+    let policy = fs::read_to_string(root().join("deny.toml"))
+        .map_err(|error| format!("deny.toml: {error}"))?;
+    let allowed = allow_list(&policy).ok_or("deny.toml has no list of allowed licences")?;
+    let output = cargo(&[
+        "metadata",
+        "--format-version",
+        "1",
+        "--filter-platform",
+        TARGET,
+    ])
+    .stderr(Stdio::inherit())
+    .output()
+    .map_err(|error| format!("cargo metadata: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo metadata ended with {}", output.status));
+    }
+    let metadata: Value = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("cargo metadata is not JSON: {error}"))?;
+    let packages = packages_in_use(&metadata);
+    let faults: Vec<String> = packages
+        .iter()
+        .filter_map(|package| fault(package, &allowed))
+        .collect();
+    if faults.is_empty() {
+        Ok(format!("{} packages", packages.len()))
+    } else {
+        Err(faults.join("; "))
+    }
+}
+
+/// As [`run_check`], as a step.
+pub(crate) fn licences() -> Outcome {
+    run_check().map_or_else(Outcome::Failed, Outcome::Done)
+}
+
+/// `cargo deny check`, or the reason why not.
+pub(crate) fn deny() -> Outcome {
+    let installed = cargo(&["deny", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !installed {
+        return Outcome::Skipped(
+            "cargo-deny is not installed; cargo install --locked cargo-deny".to_owned(),
+        );
+    }
+    run(&mut cargo(&["deny", "check"]))
+}
+
+/// The packages in the resolved graph (metadata also lists those that only
+/// other platforms use).
+fn packages_in_use(metadata: &Value) -> Vec<&Value> {
+    let nodes = metadata["resolve"]["nodes"].as_array();
+    let used = |package: &Value| {
+        nodes.is_none_or(|nodes| nodes.iter().any(|node| node["id"] == package["id"]))
+    };
+    metadata["packages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|package| used(package))
+        .collect()
+}
+
+/// What is wrong with a package, if anything.
+fn fault(package: &Value, allowed: &[String]) -> Option<String> {
+    let name = package["name"].as_str().unwrap_or("a nameless package");
+    if let Some(source) = package["source"].as_str()
+        && !(source.starts_with("registry+") && source.ends_with("crates.io-index"))
+    {
+        return Some(format!("{name} comes from {source}"));
+    }
+    match package["license"].as_str() {
+        None => Some(format!("{name} states no licence")),
+        Some(licence) if permitted(licence, allowed) => None,
+        Some(licence) => Some(format!("{name} is under {licence}")),
+    }
+}
+
+/// The strings of the `allow = [ ... ]` list of the `[licenses]` table.
+fn allow_list(policy: &str) -> Option<Vec<String>> {
+    let (_, table) = policy.split_once("[licenses]")?;
+    let (_, list) = table.split_once("allow = [")?;
+    let (list, _) = list.split_once(']')?;
+    let words = list
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or(""))
+        .flat_map(|line| line.split(','))
+        .map(|word| word.trim().trim_matches('"').to_owned())
+        .filter(|word| !word.is_empty())
+        .collect();
+    Some(words)
+}
+
+/// Whether an SPDX expression can be met with allowed licences alone. An
+/// expression that cannot be read is not met.
+fn permitted(expression: &str, allowed: &[String]) -> bool {
+    // `MIT/Apache-2.0` is how `OR` was written once.
+    let spaced = expression
+        .replace('/', " OR ")
+        .replace('(', " ( ")
+        .replace(')', " ) ");
+    let tokens: Vec<&str> = spaced.split_whitespace().collect();
+    let mut reader = Reader {
+        tokens: &tokens,
+        allowed,
+    };
+    reader.any() == Some(true) && reader.tokens.is_empty()
+}
+
+/// Reads an expression from left to right.
+struct Reader<'a> {
+    tokens: &'a [&'a str],
+    allowed: &'a [String],
+}
+
+impl Reader<'_> {
+    /// `a OR b OR ...`
+    fn any(&mut self) -> Option<bool> {
+        let mut met = self.all()?;
+        while self.accept("OR") {
+            met |= self.all()?;
+        }
+        Some(met)
+    }
+
+    /// `a AND b AND ...`, which binds tighter than `OR`.
+    fn all(&mut self) -> Option<bool> {
+        let mut met = self.one()?;
+        while self.accept("AND") {
+            met &= self.one()?;
+        }
+        Some(met)
+    }
+
+    /// A licence, a licence with an exception, or an expression in brackets.
+    fn one(&mut self) -> Option<bool> {
+        if self.accept("(") {
+            let met = self.any()?;
+            return self.accept(")").then_some(met);
+        }
+        let mut licence = self.next()?.to_owned();
+        if matches!(licence.as_str(), "OR" | "AND" | "WITH" | ")") {
+            return None;
+        }
+        if self.accept("WITH") {
+            licence = format!("{licence} WITH {}", self.next()?);
+        }
+        Some(self.allowed.contains(&licence))
+    }
+
+    fn accept(&mut self, token: &str) -> bool {
+        if self.tokens.first() == Some(&token) {
+            self.tokens = &self.tokens[1..];
+            return true;
+        }
+        false
+    }
+
+    fn next(&mut self) -> Option<&str> {
+        let (first, rest) = self.tokens.split_first()?;
+        self.tokens = rest;
+        Some(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn allowed() -> Vec<String> {
+        [
+            "MIT",
+            "Apache-2.0",
+            "Unicode-3.0",
+            "Apache-2.0 WITH LLVM-exception",
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    }
+
+    #[test]
+    fn expressions_are_met_by_allowed_licences_only() {
+        let allowed = allowed();
+        for good in [
+            "MIT",
+            "MIT OR GPL-3.0-only",
+            "GPL-2.0-only OR Apache-2.0",
+            "MIT/Apache-2.0",
+            "(MIT OR Apache-2.0) AND Unicode-3.0",
+            "Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT",
+        ] {
+            assert!(permitted(good, &allowed), "{good}");
+        }
+        for bad in [
+            "GPL-3.0-only",
+            "MIT AND GPL-3.0-only",
+            "MIT OR",
+            "",
+            "(MIT",
+            "MIT)",
+            "Apache-2.0 WITH Other-exception",
+            "AND MIT",
+            "MIT GPL-3.0-only",
+        ] {
+            assert!(!permitted(bad, &allowed), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_list_is_read_with_its_comments() {
+        let policy = "[advisories]\n[licenses]\nallow = [\n  \"MIT\", # ours\n  \"ISC\",\n]\n";
+        let list = allow_list(policy).expect("a list");
+        assert_eq!(list, ["MIT", "ISC"]);
+        assert_eq!(allow_list("[bans]\n"), None);
+    }
+
+    #[test]
+    fn strangers_are_named() {
+        let allowed = allowed();
+        let registry = "registry+https://example.org/crates.io-index";
+        let good = json!({"name": "a", "license": "MIT", "source": registry});
+        assert_eq!(fault(&good, &allowed), None);
+        let ours = json!({"name": "b", "license": "MIT", "source": null});
+        assert_eq!(fault(&ours, &allowed), None);
+        for (package, word) in [
+            (
+                json!({"name": "c", "license": "GPL-3.0-only", "source": registry}),
+                "GPL",
+            ),
+            (
+                json!({"name": "d", "license": null, "source": registry}),
+                "no licence",
+            ),
+            (
+                json!({"name": "e", "license": "MIT", "source": "git+https://x.org/e"}),
+                "git+",
+            ),
+        ] {
+            let fault = fault(&package, &allowed).expect("a fault");
+            assert!(fault.contains(word), "{fault}");
+        }
+    }
+
+    #[test]
+    fn packages_of_other_platforms_do_not_count() {
+        let metadata = json!({
+            "packages": [{"id": "a", "name": "a"}, {"id": "w", "name": "windows"}],
+            "resolve": {"nodes": [{"id": "a"}]},
+        });
+        assert_eq!(packages_in_use(&metadata).len(), 1);
+    }
+
+    #[test]
+    fn our_own_policy_has_a_list() {
+        let policy = fs::read_to_string(root().join("deny.toml")).expect("readable");
+        assert!(allow_list(&policy).is_some_and(|list| list.contains(&"MIT".to_owned())));
+    }
+}

@@ -1,0 +1,69 @@
+//! Lock-free code under loom and under the sanitizers.
+//!
+//! The standard library that comes with nightly is not instrumented, and its
+//! source is not asked for. AddressSanitizer does not mind; ThreadSanitizer
+//! cannot see fences and locks inside `std`, so what it reports there is
+//! suppressed by the list beside the crate under test.
+
+use crate::cargo::{TARGET, cargo, nightly, root, run, target_dir};
+use crate::step::Outcome;
+
+/// Crates whose lock-free code has loom models.
+const MODELLED: &[&str] = &["zcn-pool"];
+/// Crates that run under the sanitizers.
+const SANITIZED: &[&str] = &["zcn-pool"];
+/// What ThreadSanitizer is told to leave out.
+const SUPPRESSIONS: &str = "crates/pool/tsan.supp";
+
+/// The loom models, with a bound on preemptions that keeps them in minutes.
+pub(crate) fn loom() -> Outcome {
+    let mut arguments = vec!["test", "--release", "--tests", "--lib"];
+    for package in MODELLED {
+        arguments.extend(["-p", package]);
+    }
+    let mut command = cargo(&arguments);
+    command
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_TARGET_DIR", target_dir("loom"));
+    if std::env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
+        command.env("LOOM_MAX_PREEMPTIONS", "2");
+    }
+    run(&mut command)
+}
+
+/// The tests under ThreadSanitizer.
+pub(crate) fn tsan() -> Outcome {
+    let list = root().join(SUPPRESSIONS);
+    let mut options = "halt_on_error=1".to_owned();
+    if list.exists() {
+        options.push_str(&format!(":suppressions={}", list.display()));
+    }
+    sanitize("thread", ("TSAN_OPTIONS", &options))
+}
+
+/// The tests under AddressSanitizer, leaks included.
+pub(crate) fn asan() -> Outcome {
+    sanitize("address", ("ASAN_OPTIONS", "detect_leaks=1"))
+}
+
+fn sanitize(kind: &str, options: (&str, &str)) -> Outcome {
+    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        return Outcome::Skipped(format!("the sanitizers are set up for {TARGET} only"));
+    }
+    let mut arguments = vec!["test", "--lib", "--tests", "--target", TARGET];
+    for package in SANITIZED {
+        arguments.extend(["-p", package]);
+    }
+    let mut command = match nightly(&arguments) {
+        Ok(command) => command,
+        Err(reason) => return Outcome::Skipped(reason),
+    };
+    command
+        .env(
+            "RUSTFLAGS",
+            format!("-Zsanitizer={kind} -Cunsafe-allow-abi-mismatch=sanitizer"),
+        )
+        .env("CARGO_TARGET_DIR", target_dir(kind))
+        .env(options.0, options.1);
+    run(&mut command)
+}
