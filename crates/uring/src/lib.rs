@@ -1,1 +1,46 @@
-//! (skeleton)
+//! The io_uring floor of zcn: thin over the `io-uring` crate, safe by ownership.
+//!
+//! A [`Ring`] takes typed operations ([`Op`]) that own their buffers, addresses and times until the
+//! final completion, whatever the application does meanwhile. Buffers come from a
+//! [`zcn_pool::BufferPool`]; the kernel may pick them from a provided-buffer ring
+//! ([`Ring::register_group`]).
+//!
+//! ```no_run
+//! use zcn_uring::{Op, Ring};
+//!
+//! let mut ring = Ring::builder().entries(64).build()?;
+//! ring.push(Op::nop().token(7))?;
+//! ring.wait(1, None)?;
+//! let done = ring.completions().next().expect("waited for it");
+//! assert_eq!(done.token, 7);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod buf_ring;
+mod builder;
+mod completion;
+pub mod constants;
+mod counters;
+mod enter;
+mod error;
+mod features;
+mod msg;
+mod op;
+mod payload;
+pub mod recv_msg;
+mod register;
+mod ring;
+mod slot;
+pub mod sqe;
+
+pub use buf_ring::{Consumption, GroupId, GroupStats};
+pub use builder::{MAX_CQ_ENTRIES, MAX_ENTRIES, RingBuilder};
+pub use completion::{Completion, Completions};
+pub use counters::Counters;
+pub use error::{RegisterError, SetupError};
+pub use features::Features;
+pub use msg::{MAX_SLICES, Msg};
+pub use op::{MESSAGE_TOKEN_MASK, NewFd, Op, PushError, PushReason, Target};
+pub use payload::Payload;
+pub use ring::{Ring, leaked_ops};
+pub use slot::{Kind, MAX_OPS, OpId};

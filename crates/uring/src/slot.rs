@@ -1,0 +1,377 @@
+//! The table of operations in flight, and the identity each carries through the kernel.
+//!
+//! `user_data` is kind (8 bits), generation (24), group (8), slot (24). A descriptor is never an
+//! identity: a completion of a closed connection may arrive after its descriptor number has been
+//! given to another.
+
+use crate::payload::Payload;
+
+/// What an operation does; the upper byte of its `user_data`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Does nothing; measures the ring.
+    Nop = 1,
+    /// Receive into an owned buffer, or one picked from a group.
+    Recv,
+    /// Receive into buffers of a group until cancelled or out of buffers.
+    RecvMulti,
+    /// `recvmsg` once.
+    RecvMsg,
+    /// `recvmsg` into buffers of a group until cancelled or out of buffers.
+    RecvMsgMulti,
+    /// Send an owned slice.
+    Send,
+    /// `sendmsg`: gather, address, control data.
+    SendMsg,
+    /// Zero-copy send; completes twice.
+    SendZc,
+    /// Zero-copy `sendmsg`; completes twice.
+    SendMsgZc,
+    /// Accept one connection.
+    Accept,
+    /// Accept connections until cancelled.
+    AcceptMulti,
+    /// Connect a socket.
+    Connect,
+    /// Create a socket.
+    Socket,
+    /// Bind a socket.
+    Bind,
+    /// Listen on a socket.
+    Listen,
+    /// Shut one or both directions down.
+    Shutdown,
+    /// Close a descriptor or a direct descriptor.
+    Close,
+    /// A timer of its own.
+    Timeout,
+    /// The time limit of the operation linked before it.
+    LinkTimeout,
+    /// Cancel other operations.
+    Cancel,
+    /// Wait for readiness once.
+    Poll,
+    /// Report readiness until cancelled.
+    PollMulti,
+    /// Send a message to another ring.
+    MsgRing,
+    /// A message that arrived from another ring; has no slot here.
+    Message,
+    /// Read into an owned buffer.
+    Read,
+    /// Write an owned slice.
+    Write,
+    /// Turn a direct descriptor into an ordinary one.
+    InstallFd,
+    /// Filled by the caller.
+    Raw,
+}
+
+impl Kind {
+    const ALL: [Self; 28] = [
+        Self::Nop,
+        Self::Recv,
+        Self::RecvMulti,
+        Self::RecvMsg,
+        Self::RecvMsgMulti,
+        Self::Send,
+        Self::SendMsg,
+        Self::SendZc,
+        Self::SendMsgZc,
+        Self::Accept,
+        Self::AcceptMulti,
+        Self::Connect,
+        Self::Socket,
+        Self::Bind,
+        Self::Listen,
+        Self::Shutdown,
+        Self::Close,
+        Self::Timeout,
+        Self::LinkTimeout,
+        Self::Cancel,
+        Self::Poll,
+        Self::PollMulti,
+        Self::MsgRing,
+        Self::Message,
+        Self::Read,
+        Self::Write,
+        Self::InstallFd,
+        Self::Raw,
+    ];
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(byte).wrapping_sub(1)).copied()
+    }
+
+    /// Whether a successful result is a new descriptor that somebody must close.
+    pub(crate) fn yields_descriptor(self) -> bool {
+        matches!(
+            self,
+            Self::Accept | Self::AcceptMulti | Self::Socket | Self::InstallFd
+        )
+    }
+
+    /// Whether the operation goes on after a completion that carries the MORE flag.
+    pub fn is_multishot(self) -> bool {
+        matches!(
+            self,
+            Self::RecvMulti | Self::RecvMsgMulti | Self::AcceptMulti | Self::PollMulti
+        )
+    }
+
+    pub(crate) fn is_send(self) -> bool {
+        matches!(
+            self,
+            Self::Send | Self::SendMsg | Self::SendZc | Self::SendMsgZc
+        )
+    }
+}
+
+const GENERATION_MASK: u32 = (1 << 24) - 1;
+const SLOT_MASK: u32 = (1 << 24) - 1;
+
+/// Most operations that can be in flight on one ring.
+pub const MAX_OPS: usize = SLOT_MASK as usize;
+
+/// Identity of one operation: good until its final completion, recognised as stale afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OpId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl OpId {
+    /// An identity that names no operation.
+    pub const NONE: Self = Self {
+        slot: SLOT_MASK,
+        generation: 0,
+    };
+
+    /// Whether this is [`OpId::NONE`].
+    pub fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+}
+
+/// The parts of a `user_data` word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag {
+    pub(crate) kind: Kind,
+    pub(crate) generation: u32,
+    pub(crate) group: u8,
+    pub(crate) slot: u32,
+}
+
+impl Tag {
+    #[inline]
+    pub(crate) fn encode(self) -> u64 {
+        (self.kind as u64) << 56
+            | u64::from(self.generation & GENERATION_MASK) << 32
+            | u64::from(self.group) << 24
+            | u64::from(self.slot & SLOT_MASK)
+    }
+
+    #[inline]
+    pub(crate) fn decode(word: u64) -> Option<Self> {
+        Some(Self {
+            kind: Kind::from_byte((word >> 56) as u8)?,
+            generation: (word >> 32) as u32 & GENERATION_MASK,
+            group: (word >> 24) as u8,
+            slot: word as u32 & SLOT_MASK,
+        })
+    }
+}
+
+/// One operation in flight.
+pub(crate) struct Slot {
+    pub(crate) payload: Payload,
+    pub(crate) token: u64,
+    pub(crate) generation: u32,
+    /// Next free slot while free; unused while in flight.
+    next_free: u32,
+    pub(crate) kind: Kind,
+    /// The group byte of the operation's `user_data`.
+    pub(crate) group: u8,
+    pub(crate) live: bool,
+    /// The owner is gone: reclaim in silence.
+    pub(crate) orphaned: bool,
+    /// Somebody asked for its cancellation, so its end is no surprise.
+    pub(crate) cancelled: bool,
+    /// Bytes a send was asked to move, to recognise short ones.
+    pub(crate) asked: u32,
+}
+
+/// Slots by index, with a free list.
+#[derive(Default)]
+pub(crate) struct Slots {
+    slots: Vec<Slot>,
+    free: u32,
+    live: usize,
+}
+
+const NO_SLOT: u32 = u32::MAX;
+
+impl Slots {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self {
+            slots: Vec::with_capacity(capacity),
+            free: NO_SLOT,
+            live: 0,
+        }
+    }
+
+    /// Operations in flight.
+    #[inline]
+    pub(crate) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Puts an operation into a free slot; `None` when [`MAX_OPS`] are in flight.
+    #[inline]
+    pub(crate) fn insert(
+        &mut self,
+        kind: Kind,
+        group: u8,
+        token: u64,
+        asked: u32,
+        payload: Payload,
+    ) -> Result<OpId, Payload> {
+        if self.free != NO_SLOT {
+            let index = self.free;
+            let slot = &mut self.slots[index as usize];
+            self.free = slot.next_free;
+            slot.kind = kind;
+            slot.group = group;
+            slot.token = token;
+            slot.asked = asked;
+            slot.payload = payload;
+            slot.live = true;
+            slot.orphaned = false;
+            slot.cancelled = false;
+            self.live += 1;
+            return Ok(OpId {
+                slot: index,
+                generation: slot.generation,
+            });
+        }
+        self.grow(kind, group, token, asked, payload)
+    }
+
+    #[cold]
+    fn grow(
+        &mut self,
+        kind: Kind,
+        group: u8,
+        token: u64,
+        asked: u32,
+        payload: Payload,
+    ) -> Result<OpId, Payload> {
+        if self.slots.len() >= MAX_OPS {
+            return Err(payload);
+        }
+        let slot = self.slots.len() as u32;
+        self.slots.push(Slot {
+            payload,
+            token,
+            generation: 1,
+            next_free: NO_SLOT,
+            kind,
+            group,
+            live: true,
+            orphaned: false,
+            cancelled: false,
+            asked,
+        });
+        self.live += 1;
+        Ok(OpId {
+            slot,
+            generation: 1,
+        })
+    }
+
+    /// The live operation with this identity.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, slot: u32, generation: u32) -> Option<&mut Slot> {
+        self.slots
+            .get_mut(slot as usize)
+            .filter(|slot| slot.live && slot.generation == generation)
+    }
+
+    /// Frees a live slot and makes every identity given out for it stale.
+    #[inline]
+    pub(crate) fn remove(&mut self, index: u32) -> Payload {
+        let slot = &mut self.slots[index as usize];
+        debug_assert!(slot.live);
+        slot.live = false;
+        // Generation 0 is never live, so `OpId::NONE` and a zeroed word match nothing.
+        slot.generation = (slot.generation + 1) & GENERATION_MASK;
+        if slot.generation == 0 {
+            slot.generation = 1;
+        }
+        slot.next_free = self.free;
+        self.free = index;
+        self.live -= 1;
+        std::mem::take(&mut slot.payload)
+    }
+
+    /// Every slot still in flight, for the drop of the ring.
+    pub(crate) fn iter_live(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.slots.iter_mut().filter(|slot| slot.live)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_data_round_trips() {
+        for kind in Kind::ALL {
+            let tag = Tag {
+                kind,
+                generation: 0xab_cdef,
+                group: 7,
+                slot: 0x12_3456,
+            };
+            assert_eq!(Tag::decode(tag.encode()), Some(tag));
+        }
+        assert_eq!(Tag::decode(0), None);
+        assert_eq!(Tag::decode(u64::MAX), None);
+    }
+
+    #[test]
+    fn a_reused_slot_has_another_generation() {
+        let mut slots = Slots::with_capacity(1);
+        let first = slots
+            .insert(Kind::Nop, 0, 0, 0, Payload::None)
+            .ok()
+            .unwrap();
+        slots.remove(first.slot);
+        let second = slots
+            .insert(Kind::Nop, 0, 0, 0, Payload::None)
+            .ok()
+            .unwrap();
+        assert_eq!(first.slot, second.slot);
+        assert_ne!(first.generation, second.generation);
+        assert!(slots.get_mut(first.slot, first.generation).is_none());
+        assert!(slots.get_mut(second.slot, second.generation).is_some());
+    }
+
+    #[test]
+    fn a_generation_never_becomes_zero() {
+        let mut slots = Slots::with_capacity(1);
+        let id = slots
+            .insert(Kind::Nop, 0, 0, 0, Payload::None)
+            .ok()
+            .unwrap();
+        slots.slots[0].generation = GENERATION_MASK;
+        slots.remove(id.slot);
+        let id = slots
+            .insert(Kind::Nop, 0, 0, 0, Payload::None)
+            .ok()
+            .unwrap();
+        assert_eq!(id.generation, 1);
+    }
+}
