@@ -63,8 +63,14 @@ impl fmt::Display for Failure {
         write!(f, "zcn: {}", self.what)?;
         let mut cause: Option<&(dyn Error + 'static)> =
             self.cause.as_deref().map(|cause| cause as _);
+        let mut said = String::new();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            // Some errors quote their source in their own text.
+            let text = error.to_string();
+            if !said.contains(&text) {
+                write!(f, ": {text}")?;
+            }
+            said = text;
             cause = error.source();
         }
         writeln!(f)?;

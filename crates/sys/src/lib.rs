@@ -9,4 +9,5 @@ pub mod check;
 pub mod eventfd;
 pub mod limits;
 pub mod probe;
+pub mod refusal;
 pub mod syscall;
