@@ -12,6 +12,7 @@ mod quality;
 mod sanitizer;
 mod smoke;
 mod step;
+mod tally;
 mod tidy;
 
 use std::process::ExitCode;

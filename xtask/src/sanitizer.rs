@@ -5,8 +5,9 @@
 //! cannot see fences inside `std`, so what it reports there is suppressed by
 //! the list in `xtask/tsan.supp`, which names frames of the test harness only.
 
-use crate::cargo::{TARGET, cargo, nightly, root, run, target_dir};
+use crate::cargo::{TARGET, cargo, nightly, root, target_dir};
 use crate::step::Outcome;
+use crate::tally;
 
 /// Crates whose lock-free code has loom models.
 const MODELLED: &[&str] = &["zcn-pool"];
@@ -31,7 +32,7 @@ pub(crate) fn loom() -> Outcome {
     if std::env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
         command.env("LOOM_MAX_PREEMPTIONS", "2");
     }
-    run(&mut command)
+    tally::run(&mut command)
 }
 
 /// The tests under ThreadSanitizer.
@@ -68,5 +69,5 @@ fn sanitize(kind: &str, options: (&str, &str)) -> Outcome {
         )
         .env("CARGO_TARGET_DIR", target_dir(kind))
         .env(options.0, options.1);
-    run(&mut command)
+    tally::run(&mut command)
 }

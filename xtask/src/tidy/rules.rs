@@ -99,26 +99,34 @@ fn words(path: &str, text: &str, note: &mut impl FnMut(usize, String)) {
 }
 
 /// Where the lint on unsafe code is lifted: at the head of a module, for the
-/// whole of it, and never for a whole library.
+/// whole of it, and never for a whole library; or right above the declaration
+/// of a function that is unsafe to call, for that alone.
 fn allowances(path: &str, text: &str, note: &mut impl FnMut(usize, String)) {
+    let lines: Vec<&str> = text.lines().map(code).collect();
     let mut head = false;
     let mut used = None;
-    for (index, line) in text.lines().enumerate() {
-        let line = code(line);
+    let mut declares = false;
+    for (index, line) in lines.iter().enumerate() {
+        let declared = std::mem::take(&mut declares);
         if line.contains(ALLOWANCE) {
-            if !line.trim_start().starts_with("#![") || index >= HEAD_LINES {
-                note(
-                    index,
-                    format!("{ALLOWANCE} stands at the head of a file only"),
-                );
-            } else if path.ends_with("src/lib.rs") {
+            let inner = line.trim_start().starts_with("#![");
+            declares = !inner
+                && lines
+                    .get(index + 1)
+                    .is_some_and(|next| follows_unsafe(next, "fn"));
+            if inner && path.ends_with("src/lib.rs") {
                 note(
                     index,
                     format!("{ALLOWANCE} in a whole library: name the files"),
                 );
+            } else if !declares && !(inner && index < HEAD_LINES) {
+                note(
+                    index,
+                    format!("{ALLOWANCE} stands at the head of a file only"),
+                );
             }
-            head = true;
-        } else if used.is_none() && is_unsafe(line) {
+            head |= inner;
+        } else if used.is_none() && is_unsafe(line) && !declared {
             used = Some(index);
         }
     }
@@ -244,6 +252,14 @@ mod tests {
 
         let late = format!("{}#![{ALLOWANCE}]\n", "\n".repeat(100));
         assert_eq!(whats("crates/a/src/b.rs", &late).len(), 1);
+    }
+
+    #[test]
+    fn a_function_that_is_unsafe_to_call_may_be_declared_anywhere() {
+        let declared = format!("#[{ALLOWANCE}]\npub {UNSAFE} fn f() {{}}\n");
+        assert_eq!(whats("crates/a/src/b.rs", &declared), Vec::<String>::new());
+        let with_block = format!("{declared}// SAFETY: it is so.\n{UNSAFE} {{ g() }}\n");
+        assert_eq!(whats("crates/a/src/b.rs", &with_block).len(), 1);
     }
 
     #[test]
