@@ -110,6 +110,7 @@ fn allowances(path: &str, text: &str, note: &mut impl FnMut(usize, String)) {
         let declared = std::mem::take(&mut declares);
         if line.contains(ALLOWANCE) {
             let inner = line.trim_start().starts_with("#![");
+            let placed = inner && index < HEAD_LINES;
             declares = !inner
                 && lines
                     .get(index + 1)
@@ -119,7 +120,7 @@ fn allowances(path: &str, text: &str, note: &mut impl FnMut(usize, String)) {
                     index,
                     format!("{ALLOWANCE} in a whole library: name the files"),
                 );
-            } else if !declares && !(inner && index < HEAD_LINES) {
+            } else if !declares && !placed {
                 note(
                     index,
                     format!("{ALLOWANCE} stands at the head of a file only"),
