@@ -7,8 +7,15 @@
 // In a program nothing is reachable from outside: `pub` says "for the other modules".
 #![allow(unreachable_pub)]
 
+mod contest;
+mod echo;
 mod harness;
+mod paced;
+mod peer;
+mod pipeline;
 mod pool;
+mod udp;
+mod zcn;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -43,6 +50,14 @@ struct Arguments {
 enum Name {
     /// Buffer pool, object pool and arena.
     Pool,
+    /// 64-byte echo: round trip time and requests per second.
+    Echo,
+    /// A connection that is always full: small messages and large ones.
+    Pipeline,
+    /// CPU for an echo of 1 Gbit/s.
+    Paced,
+    /// Datagrams per second.
+    Udp,
     /// All of them, one after the other.
     All,
 }
@@ -50,7 +65,13 @@ enum Name {
 type Bench = fn(&mut Ctx) -> Result;
 
 /// Every benchmark with its name, in the order of `all`.
-const BENCHES: [(Name, &str, Bench); 1] = [(Name::Pool, "pool", pool::run)];
+const BENCHES: [(Name, &str, Bench); 5] = [
+    (Name::Pool, "pool", pool::run),
+    (Name::Echo, "echo", echo::run),
+    (Name::Pipeline, "pipeline", pipeline::run),
+    (Name::Paced, "paced", paced::run),
+    (Name::Udp, "udp", udp::run),
+];
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
