@@ -18,7 +18,7 @@ mod verdict;
 
 pub use access::Access;
 pub use kernel::KernelVersion;
-pub use ring::RingFeatures;
+pub use ring::{Answer, RingFeatures};
 pub use uapi::{feature, setup};
 
 use crate::check::Check;

@@ -7,6 +7,8 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr;
+use std::thread;
+use std::time::Duration;
 
 use super::uapi::{BufReg, NAMED_OPS, Napi, PAGE_BYTES, Page, Params, Probe};
 use super::uapi::{feature, register, setup};
@@ -42,7 +44,34 @@ const fn trial(name: &'static str, flag: u32, with: u32) -> Trial {
     Trial { name, flag, with }
 }
 
-/// Whether the kernel accepted one setup flag.
+/// What came of trying a part of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It works.
+    Yes,
+    /// The kernel does not know it (`EINVAL`).
+    No,
+    /// Something else stood in the way, with this errno: mostly `ENOMEM`,
+    /// because rings count against a small memlock limit.
+    Unknown(i32),
+}
+
+impl Answer {
+    /// Whether it is certain to work.
+    pub fn is_yes(self) -> bool {
+        self == Answer::Yes
+    }
+
+    fn from_result<T>(result: &io::Result<T>) -> Self {
+        match result.as_ref().map_err(io::Error::raw_os_error) {
+            Ok(_) => Answer::Yes,
+            Err(Some(libc::EINVAL)) | Err(None) => Answer::No,
+            Err(Some(errno)) => Answer::Unknown(errno),
+        }
+    }
+}
+
+/// Whether the kernel accepts one setup flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetupFlag {
     /// The name without its `IORING_SETUP_` in front.
@@ -50,7 +79,7 @@ pub struct SetupFlag {
     /// The bit.
     pub flag: u32,
     /// Whether a ring with it (and the flags that it needs) could be set up.
-    pub accepted: bool,
+    pub accepted: Answer,
 }
 
 /// What the ring of this kernel offers.
@@ -63,15 +92,17 @@ pub struct RingFeatures {
     /// For each opcode number, whether the kernel supports it.
     pub opcodes: Vec<bool>,
     /// Provided-buffer rings can be registered (5.19).
-    pub buffer_ring: bool,
+    pub buffer_ring: Answer,
     /// Provided-buffer rings can be consumed in pieces (6.12).
-    pub incremental: bool,
+    pub incremental: Answer,
     /// A ring may busy-poll network devices (6.9).
-    pub napi: bool,
+    pub napi: Answer,
 }
 
 impl RingFeatures {
-    /// Tries everything. Takes well under a millisecond on most machines.
+    /// Tries everything. Takes a millisecond or two on most machines, and up
+    /// to a second where a small memlock limit makes each ring wait for the
+    /// last one to be gone.
     ///
     /// # Errors
     /// The error of the first `io_uring_setup(2)`; see
@@ -83,7 +114,7 @@ impl RingFeatures {
             .map(|trial| SetupFlag {
                 name: trial.name,
                 flag: trial.flag,
-                accepted: try_setup(trial.flag | trial.with).is_ok(),
+                accepted: Answer::from_result(&try_setup(trial.flag | trial.with)),
             })
             .collect();
         Ok(Self {
@@ -100,7 +131,7 @@ impl RingFeatures {
     pub fn accepts(&self, flag: u32) -> bool {
         self.setup_flags
             .iter()
-            .any(|tried| tried.flag == flag && tried.accepted)
+            .any(|tried| tried.flag == flag && tried.accepted.is_yes())
     }
 
     /// Whether the kernel knows this opcode.
@@ -141,8 +172,31 @@ impl RingFeatures {
     }
 }
 
+/// How often, and how long apart, what lacks memory is tried again.
+const PATIENCE: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// Tries again while memory lacks: the kernel takes a closed ring apart a
+/// little later, and until then it counts against the memlock limit.
+fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut tries = 0;
+    loop {
+        match attempt() {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && tries < PATIENCE => {
+                tries += 1;
+                thread::sleep(PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Sets up a ring of two entries with `flags`.
 pub(super) fn try_setup(flags: u32) -> io::Result<(OwnedFd, Params)> {
+    patiently(|| try_setup_once(flags))
+}
+
+fn try_setup_once(flags: u32) -> io::Result<(OwnedFd, Params)> {
     let mut params = Params {
         flags,
         // Only the thread of SQPOLL reads this: let it sleep soon.
@@ -176,7 +230,7 @@ fn supported_opcodes(ring: &OwnedFd) -> io::Result<Vec<bool>> {
 }
 
 /// Registers a page as a ring of provided buffers and takes it back.
-fn buffer_ring_registers(ring: &OwnedFd, flags: u16) -> bool {
+fn buffer_ring_registers(ring: &OwnedFd, flags: u16) -> Answer {
     let page = Box::new(Page([0; PAGE_BYTES]));
     let group = BufReg {
         ring_addr: page.0.as_ptr() as u64,
@@ -186,13 +240,14 @@ fn buffer_ring_registers(ring: &OwnedFd, flags: u16) -> bool {
         resv: [0; 3],
     };
     let argument = (&raw const group).cast::<c_void>();
-    // SAFETY: `group` is a whole `io_uring_buf_reg` whose page is aligned and
-    // holds 8 entries of 16 bytes; the page outlives the registration, or is
-    // leaked below.
-    let taken =
-        unsafe { syscall::io_uring_register(ring.as_fd(), register::PBUF_RING, argument, 1) };
+    let taken = patiently(|| {
+        // SAFETY: `group` is a whole `io_uring_buf_reg` whose page is aligned
+        // and holds 8 entries of 16 bytes; the page outlives the
+        // registration, or is leaked below.
+        unsafe { syscall::io_uring_register(ring.as_fd(), register::PBUF_RING, argument, 1) }
+    });
     if taken.is_err() {
-        return false;
+        return Answer::from_result(&taken);
     }
     // SAFETY: as above; the kernel reads only the group number.
     let returned = unsafe {
@@ -202,11 +257,11 @@ fn buffer_ring_registers(ring: &OwnedFd, flags: u16) -> bool {
         // The kernel may still look at the page.
         Box::leak(page);
     }
-    true
+    Answer::Yes
 }
 
 /// Switches busy polling on and off again.
-fn napi_registers(ring: &OwnedFd) -> bool {
+fn napi_registers(ring: &OwnedFd) -> Answer {
     let mut napi = Napi {
         busy_poll_to: 10,
         ..Napi::default()
@@ -222,7 +277,7 @@ fn napi_registers(ring: &OwnedFd) -> bool {
             syscall::io_uring_register(ring.as_fd(), register::UNREGISTER_NAPI, ptr::null(), 1)
         };
     }
-    taken.is_ok()
+    Answer::from_result(&taken)
 }
 
 #[cfg(test)]
@@ -270,8 +325,16 @@ mod tests {
     }
 
     #[test]
+    fn want_of_memory_is_not_taken_for_want_of_the_part() {
+        let answer = |errno| Answer::from_result::<()>(&Err(io::Error::from_raw_os_error(errno)));
+        assert_eq!(answer(libc::EINVAL), Answer::No);
+        assert_eq!(answer(libc::ENOMEM), Answer::Unknown(libc::ENOMEM));
+        assert_eq!(Answer::from_result(&Ok(())), Answer::Yes);
+    }
+
+    #[test]
     fn incremental_rings_are_rings() {
         let Some(features) = features() else { return };
-        assert!(features.buffer_ring || !features.incremental);
+        assert!(features.buffer_ring.is_yes() || !features.incremental.is_yes());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::ring::RingFeatures;
+use super::ring::{Answer, RingFeatures};
 use super::uapi::setup;
 use crate::check::Check;
 
@@ -15,6 +15,10 @@ const DEFAULT_FLAGS: &[u32] = &[
     setup::CLAMP,
     setup::NO_SQARRAY,
 ];
+
+/// Rings and what is registered with them count against the limit of every
+/// process of this user together.
+const MEMLOCK: &str = "the memory of rings is limited: see memory.memlock";
 
 /// One line for each part of the ring that zcn makes use of.
 pub(super) fn ring(features: io::Result<RingFeatures>) -> Vec<Check> {
@@ -31,13 +35,13 @@ pub(super) fn ring(features: io::Result<RingFeatures>) -> Vec<Check> {
             ),
             newer_part(
                 "ring.bundles",
-                features.bundles(),
+                announced(features.bundles()),
                 "6.10",
                 "one receive fills several buffers",
             ),
             newer_part(
                 "ring.min_wait",
-                features.min_wait(),
+                announced(features.min_wait()),
                 "6.12",
                 "a wait gathers a batch first",
             ),
@@ -53,28 +57,44 @@ pub(super) fn ring(features: io::Result<RingFeatures>) -> Vec<Check> {
     }
 }
 
+/// A part that the kernel announces is certain either way.
+fn announced(there: bool) -> Answer {
+    if there { Answer::Yes } else { Answer::No }
+}
+
 fn setup_flags(features: &RingFeatures) -> Check {
-    let names = |accepted: bool| -> String {
+    let names = |wanted: fn(Answer) -> bool| -> String {
         let names: Vec<&str> = features
             .setup_flags
             .iter()
-            .filter(|tried| tried.accepted == accepted)
+            .filter(|tried| wanted(tried.accepted))
             .map(|tried| tried.name)
             .collect();
         names.join(" ")
     };
-    let mut value = names(true);
-    let refused = names(false);
-    if !refused.is_empty() {
-        value = format!("{value}; not here: {refused}");
+    let mut value = match names(Answer::is_yes) {
+        accepted if accepted.is_empty() => "none".to_owned(),
+        accepted => accepted,
+    };
+    let refused = names(|answer| answer == Answer::No);
+    let unclear = names(|answer| matches!(answer, Answer::Unknown(_)));
+    for (heading, names) in [("not here", &refused), ("could not be tried", &unclear)] {
+        if !names.is_empty() {
+            value = format!("{value}; {heading}: {names}");
+        }
     }
-    let lacking = DEFAULT_FLAGS.iter().any(|&flag| !features.accepts(flag));
+    let lacking = features
+        .setup_flags
+        .iter()
+        .any(|tried| tried.accepted == Answer::No && DEFAULT_FLAGS.contains(&tried.flag));
     if lacking {
         Check::warn(
             "ring.setup_flags",
             value,
             "the ring falls back to what is there; the whole default set needs Linux 6.6",
         )
+    } else if !unclear.is_empty() {
+        Check::warn("ring.setup_flags", value, MEMLOCK)
     } else {
         Check::ok("ring.setup_flags", value)
     }
@@ -97,27 +117,36 @@ fn operations(features: &RingFeatures) -> Check {
 }
 
 fn buffer_ring(features: &RingFeatures) -> Check {
-    if features.buffer_ring {
-        Check::ok("ring.buffer_ring", "works")
-    } else {
-        Check::warn(
-            "ring.buffer_ring",
-            "cannot be registered",
-            "receives take one buffer each instead of sharing a ring; needs Linux 5.19, or a \
-             higher ulimit -l if memory may not be locked",
-        )
+    let name = "ring.buffer_ring";
+    match features.buffer_ring {
+        Answer::Yes => Check::ok(name, "works"),
+        Answer::No => Check::warn(
+            name,
+            "not here",
+            "receives take one buffer each instead of sharing a ring; needs Linux 5.19",
+        ),
+        Answer::Unknown(errno) => untried(name, errno),
     }
 }
 
-fn newer_part(name: &'static str, works: bool, since: &str, purpose: &str) -> Check {
-    if works {
-        Check::ok(name, format!("works: {purpose}"))
-    } else {
-        Check::warn(
+fn newer_part(name: &'static str, works: Answer, since: &str, purpose: &str) -> Check {
+    match works {
+        Answer::Yes => Check::ok(name, format!("works: {purpose}")),
+        Answer::No => Check::warn(
             name,
             "not here",
             format!("optional ({purpose}); needs Linux {since} or newer"),
-        )
+        ),
+        Answer::Unknown(errno) => untried(name, errno),
+    }
+}
+
+fn untried(name: &'static str, errno: i32) -> Check {
+    let error = io::Error::from_raw_os_error(errno);
+    if errno == libc::ENOMEM {
+        Check::warn(name, format!("could not be tried: {error}"), MEMLOCK)
+    } else {
+        Check::unknown(name, format!("could not be tried: {error}"))
     }
 }
 
@@ -133,19 +162,19 @@ mod tests {
                 SetupFlag {
                     name: "CLAMP",
                     flag: setup::CLAMP,
-                    accepted: true,
+                    accepted: Answer::Yes,
                 },
                 SetupFlag {
                     name: "DEFER_TASKRUN",
                     flag: setup::DEFER_TASKRUN,
-                    accepted: false,
+                    accepted: Answer::No,
                 },
             ],
             features: 0,
             opcodes: vec![true; 46],
-            buffer_ring: false,
-            incremental: false,
-            napi: false,
+            buffer_ring: Answer::No,
+            incremental: Answer::No,
+            napi: Answer::No,
         }
     }
 
@@ -161,6 +190,25 @@ mod tests {
         }
         assert!(checks[0].value.contains("not here: DEFER_TASKRUN"));
         assert!(checks[1].value.contains("SEND_ZC"));
+    }
+
+    #[test]
+    fn want_of_memory_points_to_the_limit_and_blames_no_kernel() {
+        let mut features = old_kernel();
+        features.setup_flags.truncate(1);
+        features.setup_flags[0].accepted = Answer::Unknown(libc::ENOMEM);
+        features.buffer_ring = Answer::Unknown(libc::ENOMEM);
+        let checks = ring(Ok(features));
+        for name in ["ring.setup_flags", "ring.buffer_ring"] {
+            let check = checks.iter().find(|check| check.name == name);
+            let check = check.expect("the check is there");
+            assert!(check.value.contains("could not be tried"), "{check:?}");
+            let remedy = check.remedy.as_deref().expect("a remedy");
+            assert!(
+                remedy.contains("memlock") && !remedy.contains("Linux"),
+                "{remedy}"
+            );
+        }
     }
 
     #[test]
