@@ -29,13 +29,13 @@
 #[cfg(any(not(target_os = "linux"), not(target_pointer_width = "64")))]
 compile_error!("zcn-pool needs 64-bit Linux");
 
-//ARENA
+mod arena;
 mod buf;
 mod builder;
 mod core;
 mod depot;
 mod error;
-//FIXED
+mod fixed;
 mod local;
 mod meta;
 mod pool;
@@ -52,11 +52,11 @@ mod thread;
 #[cfg(all(test, loom))]
 mod models;
 
-//ARENA2
+pub use arena::{Arena, Scope};
 pub use buf::Buf;
 pub use builder::{Builder, HugePages, MAX_BUFFER_SIZE, MAX_COUNT};
 pub use error::{AllocError, CapacityError, Full, PoolError, RawError};
-//FIXED2
+pub use fixed::{FixedBox, FixedPool};
 pub use local::LocalPool;
 pub use pool::{BufferPool, PoolId};
 pub use raw::RawBuf;
