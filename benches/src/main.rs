@@ -7,6 +7,8 @@
 // In a program nothing is reachable from outside: `pub` says "for the other modules".
 #![allow(unreachable_pub)]
 
+mod bare_ring;
+mod connections;
 mod contest;
 mod echo;
 mod harness;
@@ -14,6 +16,7 @@ mod paced;
 mod peer;
 mod pipeline;
 mod pool;
+mod ring;
 mod udp;
 mod zcn;
 
@@ -50,12 +53,16 @@ struct Arguments {
 enum Name {
     /// Buffer pool, object pool and arena.
     Pool,
+    /// NOPs through the ring.
+    Ring,
     /// 64-byte echo: round trip time and requests per second.
     Echo,
     /// A connection that is always full: small messages and large ones.
     Pipeline,
     /// CPU for an echo of 1 Gbit/s.
     Paced,
+    /// 10,000 idle connections beside 1,000 active ones.
+    Connections,
     /// Datagrams per second.
     Udp,
     /// All of them, one after the other.
@@ -65,16 +72,18 @@ enum Name {
 type Bench = fn(&mut Ctx) -> Result;
 
 /// Every benchmark with its name, in the order of `all`.
-const BENCHES: [(Name, &str, Bench); 5] = [
+const BENCHES: [(Name, &str, Bench); 7] = [
     (Name::Pool, "pool", pool::run),
+    (Name::Ring, "ring", ring::run),
     (Name::Echo, "echo", echo::run),
     (Name::Pipeline, "pipeline", pipeline::run),
     (Name::Paced, "paced", paced::run),
+    (Name::Connections, "connections", connections::run),
     (Name::Udp, "udp", udp::run),
 ];
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    match connections::child().unwrap_or_else(|| run(&Arguments::parse())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "zcn-bench: {error}");

@@ -46,3 +46,37 @@ fn listen(seat: &Seat) -> zcn_measure::error::Result<std::net::TcpListener> {
 fn cannot(action: &'static str) -> impl Fn(std::io::Error) -> zcn_measure::error::Error {
     move |error| zcn_measure::error::Error::io(action, error)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use zcn_measure::core::Cores;
+    use zcn_measure::load::{ClosedLoop, Stream, drive};
+    use zcn_measure::server::ServerOptions;
+
+    /// Every server, ours included, under loads that check every byte.
+    #[test]
+    fn every_server_echoes() {
+        let cores = Cores::pick().unwrap();
+        let duration = Duration::from_millis(30);
+        let many = ClosedLoop {
+            connections: 20,
+            message_bytes: 64,
+            duration,
+            spin: true,
+        };
+        for server in super::all().into_iter().chain(crate::zcn::tcp_servers()) {
+            for options in [
+                ServerOptions::blocking(cores.server),
+                ServerOptions::spinning(cores.server),
+            ] {
+                let outcome = drive(&server, &options, cores.client, &many).unwrap();
+                assert!(outcome.report.requests > 0, "{}", server.name());
+                let full = Stream::bulk(duration);
+                let outcome = drive(&server, &options, cores.client, &full).unwrap();
+                assert!(outcome.report.bytes > 0, "{}", server.name());
+            }
+        }
+    }
+}
