@@ -2,7 +2,8 @@
 //!
 //! Every connection is registered once, for both directions. A receive that does not fill
 //! the buffer has emptied the socket, so a small request costs one `recv` and one `send`;
-//! what the socket does not take at once is kept and sent on its next writable edge.
+//! what the socket does not take at once stays in its buffer, which the connection keeps
+//! until the next writable edge, so that nothing is copied.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -53,7 +54,7 @@ pub(super) fn serve(seat: &Seat) -> Result<()> {
         meter: seat.meter(),
         slots: Vec::new(),
         free: Vec::new(),
-        buffer: vec![0; RECEIVE_BYTES],
+        buffers: Buffers::default(),
     };
     let now = Timespec {
         tv_sec: 0,
@@ -96,14 +97,35 @@ struct Table<'a> {
     meter: &'a Meter,
     slots: Vec<Option<Connection>>,
     free: Vec<usize>,
-    buffer: Vec<u8>,
+    buffers: Buffers,
+}
+
+/// Buffers that no connection keeps.
+#[derive(Default)]
+struct Buffers {
+    spare: Vec<Vec<u8>>,
+}
+
+impl Buffers {
+    fn take(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_else(|| vec![0; RECEIVE_BYTES])
+    }
+
+    fn give(&mut self, buffer: Vec<u8>) {
+        self.spare.push(buffer);
+    }
 }
 
 struct Connection {
     stream: TcpStream,
-    /// Received, but not taken back by the socket yet. While it holds something, nothing
-    /// more is received.
-    unsent: Vec<u8>,
+    /// Received, but not taken back by the socket yet. While there is some, nothing more
+    /// is received.
+    unsent: Option<Unsent>,
+}
+
+struct Unsent {
+    buffer: Vec<u8>,
+    part: std::ops::Range<usize>,
 }
 
 enum Fate {
@@ -141,7 +163,7 @@ impl Table<'_> {
             self.meter.connection();
             self.slots[slot] = Some(Connection {
                 stream,
-                unsent: Vec::new(),
+                unsent: None,
             });
         }
     }
@@ -153,12 +175,7 @@ impl Table<'_> {
             return;
         };
         let ending = flags.intersects(ENDING);
-        let fate = connection
-            .flush(self.meter)
-            .and_then(|flushed| match flushed {
-                true => connection.echo(&mut self.buffer, self.meter, ending),
-                false => Ok(Fate::Lives),
-            });
+        let fate = connection.handle(&mut self.buffers, self.meter, ending);
         match fate {
             Ok(Fate::Lives) => return,
             Ok(Fate::Ended) => {}
@@ -171,31 +188,55 @@ impl Table<'_> {
 }
 
 impl Connection {
-    /// Sends what is unsent; true when nothing is left.
-    fn flush(&mut self, meter: &Meter) -> Result<bool, Errno> {
-        if !self.unsent.is_empty() {
-            let sent = send_some(&self.stream, &self.unsent, meter)?;
-            self.unsent.drain(..sent);
+    fn handle(
+        &mut self,
+        buffers: &mut Buffers,
+        meter: &Meter,
+        ending: bool,
+    ) -> Result<Fate, Errno> {
+        let mut buffer = match self.unsent.take() {
+            None => buffers.take(),
+            Some(Unsent { buffer, mut part }) => {
+                part.start += send_some(&self.stream, &buffer[part.clone()], meter)?;
+                if !part.is_empty() {
+                    self.unsent = Some(Unsent { buffer, part });
+                    return Ok(Fate::Lives);
+                }
+                buffer
+            }
+        };
+        let (fate, unsent) = self.echo(&mut buffer, meter, ending)?;
+        match unsent.is_empty() {
+            true => buffers.give(buffer),
+            false => {
+                self.unsent = Some(Unsent {
+                    buffer,
+                    part: unsent,
+                });
+            }
         }
-        Ok(self.unsent.is_empty())
+        Ok(fate)
     }
 
-    fn echo(&mut self, buffer: &mut [u8], meter: &Meter, ending: bool) -> Result<Fate, Errno> {
+    /// Receives and sends until the socket is empty, or does not take all of `buffer`:
+    /// then the part that is left comes back.
+    fn echo(
+        &self,
+        buffer: &mut [u8],
+        meter: &Meter,
+        ending: bool,
+    ) -> Result<(Fate, std::ops::Range<usize>), Errno> {
         loop {
             meter.syscalls(1);
             let received = match recv(&self.stream, &mut *buffer, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return Ok(Fate::Ended),
+                Ok((0, _)) => return Ok((Fate::Ended, 0..0)),
                 Ok((received, _)) => received,
-                Err(Errno::AGAIN) => return Ok(Fate::Lives),
+                Err(Errno::AGAIN) => return Ok((Fate::Lives, 0..0)),
                 Err(error) => return Err(error),
             };
             let sent = send_some(&self.stream, &buffer[..received], meter)?;
-            if sent < received {
-                self.unsent.extend_from_slice(&buffer[sent..received]);
-                return Ok(Fate::Lives);
-            }
-            if received < buffer.len() && !ending {
-                return Ok(Fate::Lives);
+            if sent < received || (received < buffer.len() && !ending) {
+                return Ok((Fate::Lives, sent..received));
             }
         }
     }

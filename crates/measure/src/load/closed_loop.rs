@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::stage::{Stage, Stages};
 use super::{
     Load, Outcome, PATIENCE, TRIES, Window, connect, cost, receive_sleeping, receive_some,
     send_some,
@@ -135,25 +136,22 @@ impl Session {
         self.exchange(spin)?;
         let mut latency = Latency::default();
         let mut waiting = VecDeque::with_capacity(self.lanes.len());
-        let begun = Instant::now();
-        let warm = begun + duration / 10;
-        let end = warm + duration;
         for lane in 0..self.lanes.len() {
             self.send(lane, Instant::now())?;
             waiting.push_back(lane);
         }
-        let mut measuring = false;
+        let mut stages = Stages::starting(Instant::now(), duration);
         loop {
             let lane = self.await_one(&mut waiting, spin)?;
             // One look at the clock ends this request and begins the next.
             let now = Instant::now();
-            if measuring {
-                latency.record(now - self.lanes[lane].sent_at);
-            } else if now >= warm {
-                measuring = true;
-                window.begin();
+            let stage = stages.at(now);
+            match stage {
+                Stage::WarmUp => {}
+                Stage::Begins => window.begin(),
+                Stage::Measured | Stage::Over => latency.record(now - self.lanes[lane].sent_at),
             }
-            if now >= end {
+            if stage == Stage::Over {
                 break;
             }
             self.send(lane, now)?;

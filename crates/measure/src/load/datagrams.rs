@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use super::stage::{Stage, Stages};
 use super::{Load, Outcome, Span, Window, cost};
 use crate::datagrams::{Batch, use_super_packets};
 use crate::error::{Action, Error, Result};
@@ -48,23 +49,22 @@ impl Load for Datagrams {
 
     fn run(&self, address: SocketAddr, window: &mut Window<'_>) -> Result<DatagramsReport> {
         let mut session = Session::open(self, address)?;
-        let warm = Instant::now() + self.duration / 10;
-        let end = warm + self.duration;
-        let mut before = None;
+        let mut stages = Stages::starting(Instant::now(), self.duration);
+        let mut before = 0;
         loop {
             session.send(self.window as u64)?;
             session.receive()?;
-            let now = Instant::now();
-            if before.is_none() && now >= warm {
-                before = Some(session.echoed);
-                window.begin();
-            }
-            if now >= end {
-                break;
+            match stages.at(Instant::now()) {
+                Stage::WarmUp | Stage::Measured => {}
+                Stage::Begins => {
+                    before = session.echoed;
+                    window.begin();
+                }
+                Stage::Over => break,
             }
         }
         window.end();
-        let echoed = session.echoed - before.unwrap_or(session.echoed);
+        let echoed = session.echoed - before;
         while session.on_the_way() > 0 {
             session.receive()?;
         }

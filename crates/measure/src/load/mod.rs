@@ -23,6 +23,7 @@ mod connections;
 mod datagrams;
 mod paced;
 mod round_trip;
+mod stage;
 mod stream;
 
 pub use closed_loop::{ClosedLoop, ClosedLoopReport};

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::stage::{Stage, Stages};
 use super::stream::Pipe;
 use super::{Load, Outcome, Window, cost};
 use crate::error::{Error, Result};
@@ -50,19 +51,19 @@ impl Load for Paced {
             .ok_or_else(|| Error::Options("the pace must be a positive rate".to_owned()))?;
         let mut pipe = Pipe::open(address, self.message_bytes)?;
         let begun = Instant::now();
-        let warm = begun + self.duration / 10;
-        let end = warm + self.duration;
+        let mut stages = Stages::starting(begun, self.duration);
         let mut due = begun;
         let mut late = Duration::ZERO;
-        let mut before = None;
+        let mut before = 0;
         loop {
             let now = Instant::now();
-            if now >= end {
-                break;
-            }
-            if before.is_none() && now >= warm {
-                before = Some(pipe.received);
-                window.begin();
+            match stages.at(now) {
+                Stage::WarmUp | Stage::Measured => {}
+                Stage::Begins => {
+                    before = pipe.received;
+                    window.begin();
+                }
+                Stage::Over => break,
             }
             let all_sent = pipe.sent.is_multiple_of(self.message_bytes as u64);
             if all_sent && now >= due {
@@ -74,7 +75,7 @@ impl Load for Paced {
             }
         }
         window.end();
-        let bytes = pipe.received - before.unwrap_or(pipe.received);
+        let bytes = pipe.received - before;
         while pipe.received < pipe.sent || !pipe.sent.is_multiple_of(self.message_bytes as u64) {
             pipe.step(0)?;
         }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::stage::{Stage, Stages};
 use super::{
     Load, Outcome, PATIENCE, TRIES, Window, connect, cost, receive_sleeping, receive_some,
     send_some,
@@ -43,10 +44,7 @@ impl Load for RoundTrip {
         let mut answer = vec![0; self.message_bytes];
         let mut offset = 0;
         let mut latency = Latency::default();
-        let begun = Instant::now();
-        let warm = begun + self.duration / 10;
-        let end = begun + self.duration + self.duration / 10;
-        let mut measuring = false;
+        let mut stages = Stages::starting(Instant::now(), self.duration);
         loop {
             pattern.fill(offset, &mut message);
             let sent_at = Instant::now();
@@ -85,14 +83,14 @@ impl Load for RoundTrip {
                     offset,
                 })?;
             offset += message.len() as u64;
-            if measuring {
-                latency.record(now - sent_at);
-            } else if now >= warm {
-                measuring = true;
-                window.begin();
-            }
-            if now >= end {
-                break;
+            match stages.at(now) {
+                Stage::WarmUp => {}
+                Stage::Begins => window.begin(),
+                Stage::Measured => latency.record(now - sent_at),
+                Stage::Over => {
+                    latency.record(now - sent_at);
+                    break;
+                }
             }
         }
         window.end();

@@ -3,10 +3,16 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::stage::{Stage, Stages};
 use super::{Load, Outcome, PATIENCE, TRIES, Window, connect, cost, receive_some, send_some};
 use crate::error::{Error, Result};
 use crate::pattern::Pattern;
 use crate::rounds::Figure;
+
+/// Bytes of a large write. Two of them on the way keep both sides busy; with four or eight
+/// the data leaves the caches now and then, and the figure has two faces, one half of the
+/// other.
+const WRITE_BYTES: usize = 64 * 1024;
 
 /// A window of bytes kept on the way, written and read in large pieces.
 #[derive(Clone, Debug)]
@@ -26,8 +32,8 @@ impl Stream {
     pub fn pipeline(duration: Duration) -> Self {
         Self {
             message_bytes: 64,
-            write_bytes: 64 * 1024,
-            window_bytes: 256 * 1024,
+            write_bytes: WRITE_BYTES,
+            window_bytes: 2 * WRITE_BYTES,
             duration,
         }
     }
@@ -36,8 +42,8 @@ impl Stream {
     pub fn bulk(duration: Duration) -> Self {
         Self {
             message_bytes: 64 * 1024,
-            write_bytes: 64 * 1024,
-            window_bytes: 512 * 1024,
+            write_bytes: WRITE_BYTES,
+            window_bytes: 2 * WRITE_BYTES,
             duration,
         }
     }
@@ -58,23 +64,22 @@ impl Load for Stream {
             return Err(Error::Options("a stream needs bytes to send".to_owned()));
         }
         let mut pipe = Pipe::open(address, self.write_bytes)?;
-        let warm = Instant::now() + self.duration / 10;
-        let end = warm + self.duration;
-        let mut before = None;
+        let mut stages = Stages::starting(Instant::now(), self.duration);
+        let mut before = 0;
         loop {
             let room = self.window_bytes as u64 - (pipe.sent - pipe.received);
             pipe.step(room)?;
-            let now = Instant::now();
-            if before.is_none() && now >= warm {
-                before = Some(pipe.received);
-                window.begin();
-            }
-            if now >= end {
-                break;
+            match stages.at(Instant::now()) {
+                Stage::WarmUp | Stage::Measured => {}
+                Stage::Begins => {
+                    before = pipe.received;
+                    window.begin();
+                }
+                Stage::Over => break,
             }
         }
         window.end();
-        let bytes = pipe.received - before.unwrap_or(pipe.received);
+        let bytes = pipe.received - before;
         while pipe.received < pipe.sent {
             pipe.step(0)?;
         }

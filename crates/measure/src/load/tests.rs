@@ -21,7 +21,12 @@ fn run_all<L: Load>(servers: &[Server], load: &L, mut check: impl FnMut(Outcome<
         for options in options_of_both_kinds(cores.server) {
             let outcome = drive(server, &options, cores.client, load).unwrap();
             assert!(outcome.span.elapsed > Duration::ZERO);
-            assert!(outcome.span.server.cpu > Duration::ZERO);
+            assert!(
+                outcome.span.server.cpu > Duration::ZERO,
+                "{} {options:?} {:?}",
+                server.name(),
+                outcome.span
+            );
             assert_eq!(outcome.span.server.errors, 0);
             assert!(!load.figures(&outcome).is_empty());
             check(outcome);
