@@ -176,7 +176,8 @@ impl Msg {
     }
 
     /// Points the header at the slices, address and control data for a send.
-    pub(crate) fn prepare_send(&mut self) -> *const libc::msghdr {
+    #[doc(hidden)]
+    pub fn prepare_send(&mut self) -> *const libc::msghdr {
         for (iov, slice) in self
             .iov
             .iter_mut()

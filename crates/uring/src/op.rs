@@ -177,6 +177,11 @@ impl Op {
         self.kind
     }
 
+    /// The caller's word, as set by [`Op::token`].
+    pub fn user_token(&self) -> u64 {
+        self.token
+    }
+
     /// Gives the resources back to a caller who decides not to push.
     pub fn into_payload(self) -> Payload {
         self.payload

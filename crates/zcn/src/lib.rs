@@ -1,1 +1,58 @@
-//! (skeleton)
+//! **zcn** (zero-copy net): one event loop per core, one buffer type, one socket API.
+//!
+//! A [`Runtime`] is the loop of one core, on io_uring or, where that is refused, on epoll. Two
+//! faces stand on it:
+//!
+//! * [`TcpServer`] with a [`Handler`]: callbacks, the least between the kernel and your code;
+//! * [`TcpListener`], [`TcpStream`], [`UnixListener`], [`UnixStream`] for tasks ([`spawn`],
+//!   [`Runtime::block_on`]).
+//!
+//! Every byte lives in a pool buffer ([`Buf`], [`SharedBuf`]): a receive hands one out on loan, a
+//! send takes one and gives it back when the kernel is done with it. "Zero-copy" means that no copy
+//! is made in user space; a socket receive and a loopback send are copied once by the kernel.
+//!
+//! ```
+//! use zcn::{Buf, Conn, Handler, Runtime, ServerOptions, TcpServer};
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     type State = ();
+//!     fn on_accept(&mut self, _: &mut Conn<'_>, _: &zcn::Address) -> Option<()> {
+//!         Some(())
+//!     }
+//!     fn on_data(&mut self, conn: &mut Conn<'_>, _: &mut (), data: Buf) {
+//!         // Receiving pauses while the queue is full, so this is never refused for long.
+//!         let _ = conn.send(data);
+//!     }
+//! }
+//!
+//! let runtime = Runtime::new()?;
+//! let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+//! let server = TcpServer::bind(&runtime, any, ServerOptions::default(), Echo)?;
+//! println!("listening on {}", server.local_addr());
+//! // runtime.run()? serves until Handle::stop.
+//! # Ok::<(), zcn::Error>(())
+//! ```
+
+mod config;
+mod error;
+mod net;
+mod reactor;
+mod runtime;
+mod server;
+mod table;
+
+pub use config::{Config, ReactorKind, Sleep, ZERO_COPY_MIN, ZeroCopy};
+pub use error::{Action, Error, Fault, Result};
+pub use net::listener::{TcpListener, UnixListener};
+pub use net::socket::{Address, ConnectOptions, ListenOptions};
+pub use net::stream::{Stream, TcpStream, UnixStream};
+pub use reactor::driver::DriverStats;
+pub use reactor::stream::{CloseReason, WaterMarks};
+pub use runtime::join::JoinHandle;
+pub use runtime::time::{Elapsed, SleepUntil, sleep, sleep_until, timeout};
+pub use runtime::{EnterGuard, Handle, Runtime, RuntimeBuilder, RuntimeStats, buffer, spawn, stop};
+pub use server::{Conn, ConnId, Handler, SendError, ServerOptions, ServerStats, TcpServer};
+
+pub use zcn_pool::{Arena, Buf, BufferPool, FixedPool, HugePages, LocalPool, PoolStats, SharedBuf};

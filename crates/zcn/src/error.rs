@@ -1,0 +1,263 @@
+//! One error for everything that touches the network: what failed, where, why, and what helps.
+
+use std::fmt;
+use std::io;
+
+/// What was being done when an error came up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Action {
+    /// Starting a runtime.
+    Start,
+    /// Creating a socket.
+    Socket,
+    /// Binding a local address.
+    Bind,
+    /// Listening.
+    Listen,
+    /// Accepting a connection.
+    Accept,
+    /// Resolving a name.
+    Resolve,
+    /// Connecting.
+    Connect,
+    /// Receiving.
+    Receive,
+    /// Sending.
+    Send,
+    /// Shutting down or closing.
+    Close,
+    /// Reading or setting a socket option.
+    Option,
+    /// Taking a connection from a pool.
+    Pool,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start the runtime",
+            Self::Socket => "create a socket",
+            Self::Bind => "bind",
+            Self::Listen => "listen",
+            Self::Accept => "accept",
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::Receive => "receive",
+            Self::Send => "send",
+            Self::Close => "close",
+            Self::Option => "set a socket option",
+            Self::Pool => "take a pooled connection",
+        })
+    }
+}
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The caller asked for something impossible.
+    Caller,
+    /// The peer refused, reset or vanished.
+    Peer,
+    /// Something ran out: descriptors, memory, buffers, ports.
+    Resources,
+    /// The kernel refused.
+    Kernel,
+}
+
+#[derive(Debug)]
+struct Inner {
+    action: Action,
+    target: String,
+    source: io::Error,
+    hint: Option<String>,
+}
+
+/// What failed, on which address, with the errno and, where there is one, a hint what to do.
+///
+/// One pointer wide; made only when something goes wrong.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+/// Result of zcn's own calls.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn new(action: Action, target: impl fmt::Display, source: io::Error) -> Self {
+        Self(Box::new(Inner {
+            action,
+            target: target.to_string(),
+            source,
+            hint: None,
+        }))
+    }
+
+    pub(crate) fn bare(action: Action, source: io::Error) -> Self {
+        Self::new(action, "", source)
+    }
+
+    pub(crate) fn errno(action: Action, target: impl fmt::Display, errno: i32) -> Self {
+        Self::new(action, target, io::Error::from_raw_os_error(errno))
+    }
+
+    /// An error in the caller's own settings: names the setting and the range.
+    pub(crate) fn setting(action: Action, text: impl Into<String>) -> Self {
+        Self::bare(
+            action,
+            io::Error::new(io::ErrorKind::InvalidInput, text.into()),
+        )
+    }
+
+    pub(crate) fn hinted(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// What was being done.
+    pub fn action(&self) -> Action {
+        self.0.action
+    }
+
+    /// The address or name it was done to; empty when there is none.
+    pub fn target(&self) -> &str {
+        &self.0.target
+    }
+
+    /// The errno, when the kernel gave one.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.0.source.raw_os_error()
+    }
+
+    /// The standard library's classification.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.0.source.kind()
+    }
+
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self.raw_os_error() {
+            Some(
+                libc::ECONNREFUSED
+                | libc::ECONNRESET
+                | libc::EPIPE
+                | libc::ETIMEDOUT
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::ECONNABORTED,
+            ) => Fault::Peer,
+            Some(
+                libc::EMFILE
+                | libc::ENFILE
+                | libc::ENOMEM
+                | libc::ENOBUFS
+                | libc::EADDRNOTAVAIL
+                | libc::EAGAIN,
+            ) => Fault::Resources,
+            Some(
+                libc::EADDRINUSE
+                | libc::EINVAL
+                | libc::EACCES
+                | libc::EAFNOSUPPORT
+                | libc::EDESTADDRREQ
+                | libc::EMSGSIZE
+                | libc::ENOTCONN,
+            ) => Fault::Caller,
+            Some(_) => Fault::Kernel,
+            None => match self.kind() {
+                io::ErrorKind::TimedOut
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::UnexpectedEof => Fault::Peer,
+                io::ErrorKind::OutOfMemory => Fault::Resources,
+                _ => Fault::Caller,
+            },
+        }
+    }
+
+    /// What to do about it, where something general can be said.
+    pub fn hint(&self) -> Option<&str> {
+        if let Some(hint) = &self.0.hint {
+            return Some(hint);
+        }
+        Some(match (self.0.action, self.raw_os_error()?) {
+            (_, libc::EADDRINUSE) => {
+                "another socket holds the address: choose another port (0 picks a free one), stop \
+                 the other program (`ss -ltnp` names it), or set reuse_port on both"
+            }
+            (_, libc::EADDRNOTAVAIL) => {
+                "the address is not one of this machine's (`ip address`), or every local port to \
+                 that destination is in use"
+            }
+            (Action::Bind, libc::EACCES) => {
+                "ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE"
+            }
+            (_, libc::EMFILE) => "raise RLIMIT_NOFILE (`ulimit -n`)",
+            (_, libc::ENFILE) => "raise sysctl fs.file-max",
+            (Action::Connect, libc::ECONNREFUSED) => "nothing listens there",
+            (Action::Connect, libc::ENETUNREACH | libc::EHOSTUNREACH) => {
+                "there is no route to the address (`ip route get ADDRESS`)"
+            }
+            (_, libc::EAFNOSUPPORT) => "this kernel does not have the address family (IPv6 off?)",
+            (_, libc::EMSGSIZE) => "the datagram is longer than the path or the protocol takes",
+            (Action::Start, libc::ENOMEM) => {
+                "raise RLIMIT_MEMLOCK (`ulimit -l`), or use fewer buffers"
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}", self.0.action)?;
+        if !self.0.target.is_empty() {
+            write!(f, " {}", self.0.target)?;
+        }
+        write!(f, ": {}", self.0.source)?;
+        match self.hint() {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0.source)
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        match error.raw_os_error() {
+            Some(errno) => Self::from_raw_os_error(errno),
+            None => Self::new(error.kind(), error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_action_address_errno_and_remedy() {
+        let error = Error::errno(Action::Bind, "127.0.0.1:80", libc::EADDRINUSE);
+        let text = error.to_string();
+        assert!(
+            text.starts_with("cannot bind 127.0.0.1:80: Address already in use"),
+            "{text}"
+        );
+        assert!(text.contains("ss -ltnp"), "{text}");
+        assert_eq!(error.fault(), Fault::Caller);
+        assert_eq!(
+            io::Error::from(error).raw_os_error(),
+            Some(libc::EADDRINUSE)
+        );
+    }
+
+    #[test]
+    fn an_error_is_one_pointer_wide() {
+        assert_eq!(size_of::<Result<()>>(), size_of::<usize>());
+    }
+}

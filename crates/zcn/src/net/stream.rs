@@ -1,0 +1,478 @@
+//! Connections for tasks: TCP and Unix.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::ops::Deref;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use socket2::SockRef;
+use zcn_pool::{Buf, SharedBuf};
+
+use super::socket::{self, Address, ConnectOptions};
+use crate::error::{Action, Error, Result};
+use crate::reactor::stream::{CloseReason, Owner, WaterMarks};
+use crate::reactor::streams::Refused;
+use crate::runtime::time::timeout;
+use crate::runtime::{Inner, current};
+use crate::table::Key;
+
+/// A connected stream socket of the current runtime.
+///
+/// All methods take `&self`: one task may receive while another sends (put it into an
+/// [`Rc`]). Dropping it sends what is queued, then closes.
+///
+/// Buffers: [`recv`](Self::recv) hands out a pool buffer on loan, given back by dropping it;
+/// [`send`](Self::send) takes a buffer and gives it back when the kernel has taken the bytes.
+/// Neither copies in user space. [`read`](Self::read) and [`send_copy`](Self::send_copy) copy
+/// once.
+///
+/// Futures may be dropped at any point: what has arrived stays for the next receive, and a send
+/// that was not accepted yet was not sent at all.
+pub struct Stream {
+    inner: Rc<Inner>,
+    key: Key,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.inner
+            .reactor
+            .borrow_mut()
+            .close_stream(self.key, CloseReason::Local);
+    }
+}
+
+impl Stream {
+    pub(crate) fn from_key(inner: Rc<Inner>, key: Key) -> Self {
+        Self { inner, key }
+    }
+
+    pub(crate) fn adopt(inner: Rc<Inner>, fd: OwnedFd, marks: WaterMarks) -> io::Result<Self> {
+        let key = inner
+            .reactor
+            .borrow_mut()
+            .add_stream(fd, Owner::Task, marks)?;
+        Ok(Self { inner, key })
+    }
+
+    fn error(&self, action: Action, source: io::Error) -> Error {
+        match self.peer_addr() {
+            Ok(peer) => Error::new(action, format_args!("from {peer}"), source),
+            Err(_) => Error::bare(action, source),
+        }
+    }
+
+    fn send_error(&self, source: io::Error) -> Error {
+        match self.peer_addr() {
+            Ok(peer) => Error::new(Action::Send, format_args!("to {peer}"), source),
+            Err(_) => Error::bare(Action::Send, source),
+        }
+    }
+
+    /// The next bytes, in a buffer on loan; `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// The error the connection died of, e.g. `ECONNRESET`.
+    pub async fn recv(&self) -> Result<Option<Buf>> {
+        std::future::poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// Poll form of [`recv`](Self::recv). One task receives at a time: the last one that polled is
+    /// woken.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn poll_recv(&self, context: &mut Context<'_>) -> Poll<Result<Option<Buf>>> {
+        let polled = self.inner.reactor.borrow_mut().poll_recv(self.key, context);
+        polled.map_err(|source| self.error(Action::Receive, source))
+    }
+
+    /// Copies the next bytes into `into`; 0 at the end of the stream, or when `into` is empty.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub async fn read(&self, into: &mut [u8]) -> Result<usize> {
+        std::future::poll_fn(|context| self.poll_read(context, into)).await
+    }
+
+    /// Poll form of [`read`](Self::read).
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn poll_read(&self, context: &mut Context<'_>, into: &mut [u8]) -> Poll<Result<usize>> {
+        if into.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let Some(mut buf) = ready!(self.poll_recv(context))? else {
+            return Poll::Ready(Ok(0));
+        };
+        let count = buf.len().min(into.len());
+        into[..count].copy_from_slice(&buf[..count]);
+        if count < buf.len() {
+            buf.advance(count);
+            self.unread(buf);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Puts bytes back in front of what is received next, e.g. after a message was found to end
+    /// inside a buffer.
+    pub fn unread(&self, buf: Buf) {
+        if !buf.is_empty() {
+            self.inner.reactor.borrow_mut().unread(self.key, buf);
+        }
+    }
+
+    /// Fills `into` completely.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv), and `UnexpectedEof` when the stream ends first.
+    pub async fn read_exact(&self, mut into: &mut [u8]) -> Result<()> {
+        while !into.is_empty() {
+            let count = self.read(into).await?;
+            if count == 0 {
+                return Err(self.error(Action::Receive, io::ErrorKind::UnexpectedEof.into()));
+            }
+            into = &mut into[count..];
+        }
+        Ok(())
+    }
+
+    /// Sends bytes without copying them in user space: a pool [`Buf`], a [`SharedBuf`], or
+    /// `bytes::Bytes`. Waits while the queue is above its high-water mark; ends when the bytes are
+    /// accepted, not when they have arrived ([`flush`](Self::flush) waits for the kernel).
+    ///
+    /// # Errors
+    /// The error the connection died of, or `EPIPE` after [`shutdown`](Self::shutdown).
+    pub async fn send(&self, data: impl Into<SharedBuf>) -> Result<()> {
+        let mut data = Some(data.into());
+        std::future::poll_fn(|context| self.poll_send(context, &mut data)).await
+    }
+
+    /// Poll form of [`send`](Self::send): takes `data` out when it is accepted.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        data: &mut Option<SharedBuf>,
+    ) -> Poll<Result<()>> {
+        let Some(slice) = data.take() else {
+            return Poll::Ready(Ok(()));
+        };
+        let mut reactor = self.inner.reactor.borrow_mut();
+        let source = match reactor.send(self.key, slice) {
+            Ok(()) => return Poll::Ready(Ok(())),
+            Err(Refused::Full(slice)) => {
+                *data = Some(slice);
+                match ready!(reactor.poll_writable(self.key, context)) {
+                    // Refused for being full a moment ago, so this is not reached; polling again is
+                    // right all the same.
+                    Ok(()) => {
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Err(source) => source,
+                }
+            }
+            Err(Refused::Closed(_, errno)) => io::Error::from_raw_os_error(errno),
+        };
+        drop(reactor);
+        Poll::Ready(Err(self.send_error(source)))
+    }
+
+    /// Copies `data` into pool buffers and sends them; waits for buffers when the pool is empty.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_copy(&self, mut data: &[u8]) -> Result<()> {
+        while !data.is_empty() {
+            let Some(mut buf) = self.inner.buffer() else {
+                // Buffers come home as sends complete.
+                crate::runtime::time::sleep(Duration::from_millis(1)).await;
+                continue;
+            };
+            let count = data.len().min(buf.capacity());
+            // It fits by construction.
+            let _ = buf.extend_from_slice(&data[..count]);
+            data = &data[count..];
+            self.send(buf).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the kernel has taken everything sent so far.
+    ///
+    /// # Errors
+    /// The error the connection died of.
+    pub async fn flush(&self) -> Result<()> {
+        std::future::poll_fn(|context| self.poll_flush(context)).await
+    }
+
+    /// Poll form of [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub fn poll_flush(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let polled = self
+            .inner
+            .reactor
+            .borrow_mut()
+            .poll_flushed(self.key, context);
+        polled.map_err(|source| self.send_error(source))
+    }
+
+    /// Ends the write side after what is queued; receiving goes on (half-close).
+    pub fn shutdown(&self) {
+        self.inner.reactor.borrow_mut().shutdown_write(self.key);
+    }
+
+    /// Resets the connection: what is queued is dropped, the peer sees `ECONNRESET`.
+    pub fn abort(self) {
+        self.inner
+            .reactor
+            .borrow_mut()
+            .abort_stream(self.key, CloseReason::Local);
+    }
+
+    /// Bytes accepted for sending that the kernel has not taken yet.
+    pub fn unsent(&self) -> usize {
+        self.inner
+            .reactor
+            .borrow()
+            .streams
+            .get(self.key)
+            .map_or(0, |stream| stream.unsent)
+    }
+
+    /// Whether the peer has finished, an error came up, or bytes have arrived that nobody asked
+    /// for: an idle connection in that state is not worth keeping.
+    pub fn is_stale(&self) -> bool {
+        let reactor = self.inner.reactor.borrow();
+        let Some(stream) = reactor.streams.get(self.key) else {
+            return true;
+        };
+        if stream.eof || stream.error.is_some() || !stream.arrived.is_empty() {
+            return true;
+        }
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let peeked = SockRef::from(&stream.fd)
+            .recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT);
+        !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Address of this end.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn local_addr(&self) -> Result<Address> {
+        self.with_fd(socket::local_address)
+    }
+
+    /// Address of the other end.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn peer_addr(&self) -> Result<Address> {
+        self.with_fd(socket::peer_address)
+    }
+
+    fn with_fd<T>(&self, call: impl FnOnce(&OwnedFd) -> Result<T>) -> Result<T> {
+        let reactor = self.inner.reactor.borrow();
+        match reactor.streams.get(self.key) {
+            Some(stream) => call(&stream.fd),
+            None => Err(Error::bare(
+                Action::Option,
+                io::ErrorKind::NotConnected.into(),
+            )),
+        }
+    }
+
+    /// The socket, for options that have no method here. Its descriptor stays this stream's.
+    ///
+    /// # Errors
+    /// When the connection is gone, or what `call` answers.
+    pub fn with_socket<T>(&self, call: impl FnOnce(SockRef<'_>) -> io::Result<T>) -> Result<T> {
+        self.with_fd(|fd| {
+            call(SockRef::from(&fd.as_fd())).map_err(|error| Error::bare(Action::Option, error))
+        })
+    }
+}
+
+/// A TCP connection.
+#[derive(Debug)]
+pub struct TcpStream(Stream);
+
+impl Deref for TcpStream {
+    type Target = Stream;
+
+    fn deref(&self) -> &Stream {
+        &self.0
+    }
+}
+
+impl TcpStream {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self(stream)
+    }
+
+    /// Connects to an address.
+    ///
+    /// # Errors
+    /// What the peer or the network answered, with the address.
+    pub async fn connect(address: SocketAddr) -> Result<Self> {
+        Self::connect_with(address, &ConnectOptions::default()).await
+    }
+
+    /// Connects with options, among them a time limit.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), and `TimedOut` when the limit has passed.
+    pub async fn connect_with(address: SocketAddr, options: &ConnectOptions) -> Result<Self> {
+        connect(&Address::Ip(address), options).await.map(Self)
+    }
+
+    /// Takes over a connected socket of the standard library.
+    ///
+    /// # Errors
+    /// Outside of a runtime, or when the reactor cannot take it.
+    pub fn from_std(stream: std::net::TcpStream) -> Result<Self> {
+        let inner = current(Action::Socket)?;
+        Stream::adopt(inner, stream.into(), WaterMarks::default())
+            .map(Self)
+            .map_err(|error| Error::bare(Action::Socket, error))
+    }
+
+    /// Whether small messages leave at once (`TCP_NODELAY`; they do by default).
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn set_nodelay(&self, yes: bool) -> Result<()> {
+        self.with_socket(|socket| socket.set_tcp_nodelay(yes))
+    }
+
+    /// Probes the peer after this long without traffic (`SO_KEEPALIVE`, `TCP_KEEPIDLE`).
+    ///
+    /// # Errors
+    /// When the connection is gone, or the time is out of the kernel's range.
+    pub fn set_keepalive(&self, after: Duration) -> Result<()> {
+        self.with_socket(|socket| {
+            socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(after))
+        })
+    }
+
+    /// Ends the write side after what is queued, or both sides at once.
+    pub fn shutdown_how(&self, how: Shutdown) {
+        match how {
+            Shutdown::Write => self.shutdown(),
+            Shutdown::Read | Shutdown::Both => {
+                // The read side of a TCP socket cannot be shut so that the peer notices.
+                let _ = self.with_socket(|socket| socket.shutdown(how));
+            }
+        }
+    }
+}
+
+/// A Unix stream connection.
+#[derive(Debug)]
+pub struct UnixStream(Stream);
+
+impl Deref for UnixStream {
+    type Target = Stream;
+
+    fn deref(&self) -> &Stream {
+        &self.0
+    }
+}
+
+impl UnixStream {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self(stream)
+    }
+
+    /// Connects to a path.
+    ///
+    /// # Errors
+    /// What the kernel answered, with the path.
+    pub async fn connect(path: impl AsRef<Path>) -> Result<Self> {
+        connect(&Address::from(path.as_ref()), &ConnectOptions::default())
+            .await
+            .map(Self)
+    }
+
+    /// Two connected ends.
+    ///
+    /// # Errors
+    /// Outside of a runtime, or when the kernel has no descriptors left.
+    pub fn pair() -> Result<(Self, Self)> {
+        let inner = current(Action::Socket)?;
+        let fail = |error| Error::bare(Action::Socket, error);
+        let (one, other) = std::os::unix::net::UnixStream::pair().map_err(fail)?;
+        let marks = WaterMarks::default();
+        let one = Stream::adopt(inner.clone(), one.into(), marks).map_err(fail)?;
+        let other = Stream::adopt(inner, other.into(), marks).map_err(fail)?;
+        Ok((Self(one), Self(other)))
+    }
+}
+
+/// A connect that is cancelled when nobody waits for it any more.
+struct ConnectGuard {
+    inner: Rc<Inner>,
+    key: Option<Key>,
+}
+
+impl Drop for ConnectGuard {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.inner.reactor.borrow_mut().abandon_connect(key);
+        }
+    }
+}
+
+async fn connect(address: &Address, options: &ConnectOptions) -> Result<Stream> {
+    let inner = current(Action::Connect)?;
+    let raw = address.to_sock_addr(Action::Connect)?;
+    let fd = socket::outgoing(address, options)?;
+    let fail = |error: io::Error| Error::new(Action::Connect, address, error);
+    let key = inner
+        .reactor
+        .borrow_mut()
+        .start_connect(fd, raw)
+        .map_err(fail)?;
+    let mut guard = ConnectGuard {
+        inner: inner.clone(),
+        key: Some(key),
+    };
+    let marks = options.marks;
+    let connected = std::future::poll_fn(|context| {
+        let stream = ready!(
+            guard
+                .inner
+                .reactor
+                .borrow_mut()
+                .poll_connect(key, marks, context)
+        );
+        guard.key = None;
+        Poll::Ready(stream)
+    });
+    let stream = match options.timeout {
+        None => connected.await,
+        Some(limit) => timeout(limit, connected)
+            .await
+            .unwrap_or_else(|elapsed| Err(io::Error::new(io::ErrorKind::TimedOut, elapsed))),
+    };
+    stream.map(|key| Stream::from_key(inner, key)).map_err(fail)
+}

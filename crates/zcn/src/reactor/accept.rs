@@ -1,0 +1,204 @@
+//! Listeners: accepting without losing a peer when descriptors run out (rule 11).
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::driver::{Attached, Done};
+use super::stream::Owner;
+use super::token::{Class, Token, Way};
+use super::{Event, Reactor};
+use crate::table::Key;
+
+/// Accepted peers that a task has not fetched yet before accepting pauses; the rest wait in the
+/// kernel's backlog.
+const ACCEPTED_MAX: usize = 128;
+
+/// How long accepting rests after descriptors or memory ran out.
+const RETRY_MS: u32 = 20;
+
+/// A listening socket as the reactor keeps it.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) fd: OwnedFd,
+    at: Attached,
+    owner: Owner,
+    accepted: VecDeque<OwnedFd>,
+    waker: Option<Waker>,
+    armed: bool,
+    /// Not accepting because the server is full or the task does not fetch.
+    held: bool,
+    /// The reactor's clock when to try again after an error.
+    retry_ms: Option<u32>,
+    /// The last error that stopped the accepting, for a task.
+    error: Option<i32>,
+    closing: bool,
+}
+
+impl Reactor {
+    /// Takes over a listening socket and starts accepting.
+    pub(crate) fn add_listener(&mut self, fd: OwnedFd, owner: Owner) -> io::Result<Key> {
+        let at = self.driver.attach(fd.as_fd())?;
+        let key = self.listeners.insert(Listener {
+            fd,
+            at,
+            owner,
+            accepted: VecDeque::new(),
+            waker: None,
+            armed: false,
+            held: false,
+            retry_ms: None,
+            error: None,
+            closing: false,
+        });
+        self.arm_listener(key);
+        Ok(key)
+    }
+
+    fn arm_listener(&mut self, key: Key) {
+        let Some(listener) = self.listeners.get_mut(key) else {
+            return;
+        };
+        if listener.armed || listener.held || listener.closing || listener.retry_ms.is_some() {
+            return;
+        }
+        listener.armed = true;
+        self.driver.accept(
+            listener.at,
+            Token::new(Class::Listener, Way::In, key).encode(),
+        );
+    }
+
+    /// An accept has brought a peer or ended.
+    pub(super) fn accepted(&mut self, key: Key, done: Done) {
+        if done.result >= 0 {
+            let fd = super::driver::accepted(done.result);
+            match self.listeners.get_mut(key) {
+                Some(listener) if !listener.closing => match listener.owner {
+                    Owner::Server(server) => {
+                        self.events.push_back(Event::Accepted { server, fd });
+                    }
+                    Owner::Task => {
+                        listener.accepted.push_back(fd);
+                        Self::wake_later(&mut self.wakers, &mut listener.waker);
+                        if listener.accepted.len() >= ACCEPTED_MAX {
+                            self.hold_listener(key, true);
+                        }
+                    }
+                },
+                // Closed meanwhile: the peer is told so.
+                _ => drop(fd),
+            }
+        }
+        if done.more {
+            return;
+        }
+        let now_ms = self.now_ms;
+        let Some(listener) = self.listeners.get_mut(key) else {
+            return;
+        };
+        listener.armed = false;
+        if listener.closing {
+            return self.finish_listener(key);
+        }
+        match -done.result {
+            libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS => {
+                // The peer stays queued in the kernel; accepting goes on when something is free.
+                if listener.error.replace(-done.result).is_none() {
+                    tracing::warn!(
+                        error = %io::Error::from_raw_os_error(-done.result),
+                        "accepting rests: raise RLIMIT_NOFILE or limit the connections"
+                    );
+                }
+                listener.retry_ms = Some(now_ms + RETRY_MS);
+            }
+            libc::EBUSY | libc::EAGAIN => listener.retry_ms = Some(now_ms + 1),
+            _ => {
+                listener.error = None;
+                self.arm_listener(key);
+            }
+        }
+    }
+
+    /// Whether accepting currently rests because something has run out.
+    pub(crate) fn listener_error(&self, key: Key) -> Option<i32> {
+        self.listeners.get(key)?.error
+    }
+
+    /// Stops or resumes accepting; peers wait in the kernel's backlog meanwhile.
+    pub(crate) fn hold_listener(&mut self, key: Key, hold: bool) {
+        let Some(listener) = self.listeners.get_mut(key) else {
+            return;
+        };
+        listener.held = hold;
+        if hold && listener.armed {
+            self.driver.cancel(listener.at);
+        } else {
+            self.arm_listener(key);
+        }
+    }
+
+    /// The earliest time a resting listener must be tried again.
+    pub(super) fn listener_pause(&self) -> Option<Duration> {
+        self.listeners
+            .iter()
+            .filter_map(|(_, listener)| listener.retry_ms)
+            .map(|at| Duration::from_millis(at.saturating_sub(self.now_ms).max(1).into()))
+            .min()
+    }
+
+    pub(super) fn retry_listeners(&mut self) {
+        let now_ms = self.now_ms;
+        let due = |listener: &Listener| listener.retry_ms.is_some_and(|at| at <= now_ms);
+        if !self.listeners.iter().any(|(_, listener)| due(listener)) {
+            return;
+        }
+        for key in self.listeners.keys() {
+            if let Some(listener) = self.listeners.get_mut(key).filter(|listener| due(listener)) {
+                listener.retry_ms = None;
+                self.arm_listener(key);
+            }
+        }
+    }
+
+    /// The next peer for a task.
+    pub(crate) fn poll_accept(
+        &mut self,
+        key: Key,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<OwnedFd>> {
+        let Some(listener) = self.listeners.get_mut(key) else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        if let Some(fd) = listener.accepted.pop_front() {
+            if listener.held && listener.accepted.len() <= ACCEPTED_MAX / 2 {
+                self.hold_listener(key, false);
+            }
+            return Poll::Ready(Ok(fd));
+        }
+        listener.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Stops listening. The descriptor is closed after the accept's final completion.
+    pub(crate) fn close_listener(&mut self, key: Key) {
+        let Some(listener) = self.listeners.get_mut(key) else {
+            return;
+        };
+        listener.closing = true;
+        listener.accepted.clear();
+        if listener.armed {
+            self.driver.cancel(listener.at);
+        } else {
+            self.finish_listener(key);
+        }
+    }
+
+    fn finish_listener(&mut self, key: Key) {
+        if let Some(listener) = self.listeners.remove(key) {
+            self.driver.detach(listener.at);
+        }
+    }
+}

@@ -1,0 +1,605 @@
+//! The driver on epoll, for where io_uring is refused: the same operations, done by plain system
+//! calls as soon as the descriptor is ready.
+#![allow(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::event::epoll;
+use socket2::SockAddr;
+use zcn_pool::{Buf, BufferPool, LocalPool, SharedBuf};
+use zcn_uring::{Msg, Payload, recv_msg};
+
+use super::driver::{Attached, Done, DriverStats, Source, Wait};
+
+/// Most completions that one multishot operation produces in one turn, so that a flooded
+/// descriptor does not starve the others.
+const BURST: usize = 64;
+
+/// Most boxes kept for reuse.
+const SPARES: usize = 1024;
+
+/// What waits for a descriptor to become readable.
+#[derive(Debug)]
+enum Reading {
+    Recv,
+    Accept,
+    RecvMsg(Source),
+    Poll,
+}
+
+/// What waits for a descriptor to become writable.
+#[derive(Debug)]
+enum Writing {
+    Send {
+        data: SharedBuf,
+        sent: usize,
+    },
+    SendMsg(Box<Msg>),
+    /// The address until connect(2) has been called, then nothing.
+    Connect(Option<Box<SockAddr>>),
+}
+
+/// One attached descriptor. Edge-triggered: readiness is remembered here until a call finds the
+/// descriptor not ready.
+#[derive(Debug)]
+struct Entry {
+    fd: RawFd,
+    readable: bool,
+    writable: bool,
+    /// The peer has finished or the connection is broken: only a read of 0 ends the reading.
+    hung_up: bool,
+    /// In the ready list, so that it is there once.
+    listed: bool,
+    reading: Option<(Reading, u64)>,
+    writing: VecDeque<(Writing, u64)>,
+}
+
+/// epoll: operations wait in a table until their descriptor is ready.
+pub(crate) struct EpollDriver {
+    epoll: OwnedFd,
+    entries: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    ready: VecDeque<u32>,
+    /// Ends that need no readiness: cancelled operations.
+    ended: Vec<Done>,
+    sources: Vec<LocalPool>,
+    spare_msgs: Vec<Box<Msg>>,
+    events: Vec<epoll::Event>,
+    stats: DriverStats,
+}
+
+impl std::fmt::Debug for EpollDriver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EpollDriver")
+            .field("epoll", &self.epoll)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Events taken from the kernel in one call.
+const EVENTS: usize = 512;
+
+impl EpollDriver {
+    pub(crate) fn new(pool: &BufferPool) -> io::Result<Self> {
+        Ok(Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            entries: Vec::new(),
+            free: Vec::new(),
+            ready: VecDeque::new(),
+            ended: Vec::new(),
+            sources: vec![pool.local()],
+            spare_msgs: Vec::new(),
+            events: Vec::with_capacity(EVENTS),
+            stats: DriverStats::default(),
+        })
+    }
+
+    pub(crate) fn attach(&mut self, fd: BorrowedFd<'_>) -> io::Result<Attached> {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            self.entries.len() as u32 - 1
+        });
+        let flags = epoll::EventFlags::IN
+            | epoll::EventFlags::OUT
+            | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::ET;
+        self.stats.system_calls += 1;
+        let data = epoll::EventData::new_u64(place.into());
+        if let Err(errno) = epoll::add(&self.epoll, fd, data, flags) {
+            self.free.push(place);
+            return Err(errno.into());
+        }
+        self.entries[place as usize] = Some(Entry {
+            fd: fd.as_raw_fd(),
+            // Taken to be ready until a call says otherwise; the kernel reports the first edge too.
+            readable: true,
+            writable: true,
+            hung_up: false,
+            listed: false,
+            reading: None,
+            writing: VecDeque::new(),
+        });
+        Ok(Attached {
+            fd: fd.as_raw_fd(),
+            place,
+        })
+    }
+
+    pub(crate) fn detach(&mut self, at: Attached) {
+        let Some(entry) = self.entries[at.place as usize].take() else {
+            return;
+        };
+        self.stats.system_calls += 1;
+        // SAFETY: the owner detaches before it closes, so the descriptor is open.
+        let fd = unsafe { BorrowedFd::borrow_raw(entry.fd) };
+        // It can only fail for a descriptor that is not in the set, which is what we want.
+        let _ = epoll::delete(&self.epoll, fd);
+        self.free.push(at.place);
+    }
+
+    fn entry(&mut self, at: Attached) -> Option<&mut Entry> {
+        self.entries.get_mut(at.place as usize)?.as_mut()
+    }
+
+    #[inline]
+    fn start_read(&mut self, at: Attached, reading: Reading, token: u64) {
+        self.stats.operations += 1;
+        let Some(entry) = self.entry(at) else { return };
+        debug_assert!(entry.reading.is_none(), "one receive at a time");
+        entry.reading = Some((reading, token));
+        if entry.readable && !entry.listed {
+            entry.listed = true;
+            self.ready.push_back(at.place);
+        }
+    }
+
+    #[inline]
+    fn start_write(&mut self, at: Attached, writing: Writing, token: u64) {
+        self.stats.operations += 1;
+        let Some(entry) = self.entry(at) else { return };
+        entry.writing.push_back((writing, token));
+        if entry.writable && !entry.listed {
+            entry.listed = true;
+            self.ready.push_back(at.place);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn recv(&mut self, at: Attached, token: u64) {
+        self.start_read(at, Reading::Recv, token);
+    }
+
+    #[inline]
+    pub(crate) fn send(&mut self, at: Attached, data: SharedBuf, _zero_copy: bool, token: u64) {
+        self.start_write(at, Writing::Send { data, sent: 0 }, token);
+    }
+
+    pub(crate) fn sendmsg(&mut self, at: Attached, msg: Box<Msg>, _zero_copy: bool, token: u64) {
+        self.start_write(at, Writing::SendMsg(msg), token);
+    }
+
+    /// accept(2) and connect(2) take no flag for a single call, unlike the receives and sends.
+    fn set_nonblocking(&mut self, at: Attached) {
+        self.stats.system_calls += 2;
+        // SAFETY: the descriptor is open while attached.
+        let fd = unsafe { BorrowedFd::borrow_raw(at.fd) };
+        // Fails only for a descriptor that is not open.
+        let _ = rustix::fs::fcntl_getfl(fd)
+            .and_then(|flags| rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK));
+    }
+
+    pub(crate) fn accept(&mut self, at: Attached, token: u64) {
+        self.set_nonblocking(at);
+        self.start_read(at, Reading::Accept, token);
+    }
+
+    pub(crate) fn connect(&mut self, at: Attached, address: SockAddr, token: u64) {
+        self.set_nonblocking(at);
+        self.start_write(at, Writing::Connect(Some(Box::new(address))), token);
+    }
+
+    pub(crate) fn recvmsg(&mut self, at: Attached, source: Source, token: u64) {
+        self.start_read(at, Reading::RecvMsg(source), token);
+    }
+
+    pub(crate) fn poll_in(&mut self, at: Attached, token: u64) {
+        self.start_read(at, Reading::Poll, token);
+    }
+
+    pub(crate) fn cancel(&mut self, at: Attached) {
+        let Some(entry) = self
+            .entries
+            .get_mut(at.place as usize)
+            .and_then(Option::as_mut)
+        else {
+            return;
+        };
+        if let Some((_, token)) = entry.reading.take() {
+            self.ended
+                .push(Done::failed(token, libc::ECANCELED, Payload::None));
+        }
+        for (writing, token) in entry.writing.drain(..) {
+            self.ended
+                .push(Done::failed(token, libc::ECANCELED, writing.into_payload()));
+        }
+    }
+
+    // As fallible as the ring driver's.
+    #[allow(clippy::unnecessary_wraps)]
+    pub(crate) fn add_source(&mut self, pool: &BufferPool, _entries: u16) -> crate::Result<Source> {
+        self.sources.push(pool.local());
+        Ok(Source(self.sources.len() - 1))
+    }
+
+    pub(crate) fn available(&mut self, source: Source) -> usize {
+        let stats = self.sources[source.0].pool().stats();
+        stats.total as usize - stats.in_use as usize
+    }
+
+    pub(crate) fn turn(&mut self, wait: Wait, done: &mut Vec<Done>) -> io::Result<()> {
+        let before = done.len();
+        done.append(&mut self.ended);
+        self.serve_ready(done);
+        let wait = if done.len() > before || !self.ready.is_empty() {
+            Wait::No
+        } else {
+            wait
+        };
+        self.poll(wait)?;
+        self.serve_ready(done);
+        done.append(&mut self.ended);
+        Ok(())
+    }
+
+    /// Asks the kernel which descriptors became ready.
+    fn poll(&mut self, wait: Wait) -> io::Result<()> {
+        let timeout = wait.timeout().map(|limit| rustix::time::Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        });
+        self.events.clear();
+        self.stats.system_calls += 1;
+        let waited = epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(&mut self.events),
+            timeout.as_ref(),
+        );
+        match waited {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        for event in &self.events {
+            let place = event.data.u64() as u32;
+            let Some(Some(entry)) = self.entries.get_mut(place as usize) else {
+                continue;
+            };
+            let flags = event.flags;
+            let broken = epoll::EventFlags::ERR | epoll::EventFlags::HUP;
+            entry.hung_up |= flags.intersects(epoll::EventFlags::RDHUP | broken);
+            if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP | broken) {
+                entry.readable = true;
+            }
+            if flags.intersects(epoll::EventFlags::OUT | broken) {
+                entry.writable = true;
+            }
+            let wanted = (entry.readable && entry.reading.is_some())
+                || (entry.writable && !entry.writing.is_empty());
+            if wanted && !entry.listed {
+                entry.listed = true;
+                self.ready.push_back(place);
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what the ready descriptors wait for. Each descriptor gets one burst a turn.
+    fn serve_ready(&mut self, done: &mut Vec<Done>) {
+        for _ in 0..self.ready.len() {
+            let Some(place) = self.ready.pop_front() else {
+                return;
+            };
+            let Some(mut entry) = self.entries.get_mut(place as usize).and_then(Option::take)
+            else {
+                continue;
+            };
+            entry.listed = false;
+            self.serve_writes(&mut entry, done);
+            self.serve_read(&mut entry, done);
+            let again = (entry.readable && entry.reading.is_some())
+                || (entry.writable && !entry.writing.is_empty());
+            entry.listed = again;
+            self.entries[place as usize] = Some(entry);
+            if again {
+                self.ready.push_back(place);
+            }
+        }
+    }
+
+    fn serve_writes(&mut self, entry: &mut Entry, done: &mut Vec<Done>) {
+        while entry.writable {
+            let Some((writing, token)) = entry.writing.pop_front() else {
+                return;
+            };
+            match self.write(entry.fd, writing) {
+                Ok(end) => done.push(Done { token, ..end }),
+                Err(writing) => {
+                    entry.writable = false;
+                    entry.writing.push_front((writing, token));
+                }
+            }
+        }
+    }
+
+    /// One attempt; the operation comes back when the descriptor is not ready.
+    fn write(&mut self, fd: RawFd, writing: Writing) -> Result<Done, Writing> {
+        self.stats.system_calls += 1;
+        match writing {
+            Writing::Send { data, mut sent } => {
+                let rest = &data[sent..];
+                // SAFETY: `rest` is readable for its length; the call only reads it.
+                let result = check(unsafe {
+                    libc::send(
+                        fd,
+                        rest.as_ptr().cast(),
+                        rest.len(),
+                        libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+                    )
+                });
+                match result {
+                    Ok(count) => {
+                        sent += count as usize;
+                        if sent < data.len() {
+                            // As MSG_WAITALL on the ring: go on when there is room again.
+                            self.stats.short_sends += 1;
+                            return Err(Writing::Send { data, sent });
+                        }
+                        Ok(end(sent as i32, Payload::Shared(data)))
+                    }
+                    Err(errno) if would_block(errno) => Err(Writing::Send { data, sent }),
+                    Err(_) if sent > 0 => Ok(end(sent as i32, Payload::Shared(data))),
+                    Err(errno) => Ok(end(-errno, Payload::Shared(data))),
+                }
+            }
+            Writing::SendMsg(mut msg) => {
+                let header = msg.prepare_send();
+                // SAFETY: the header and all it points to live in the box, which outlives the call.
+                let result = check(unsafe {
+                    libc::sendmsg(fd, header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+                });
+                match result {
+                    Ok(count) => {
+                        if (count as usize) < msg.bytes() {
+                            self.stats.short_sends += 1;
+                        }
+                        Ok(end(count, Payload::Msg(msg)))
+                    }
+                    Err(errno) if would_block(errno) => Err(Writing::SendMsg(msg)),
+                    Err(errno) => Ok(end(-errno, Payload::Msg(msg))),
+                }
+            }
+            Writing::Connect(Some(address)) => {
+                // SAFETY: address and length are a `SockAddr`'s own.
+                let result = check(unsafe {
+                    libc::connect(fd, address.as_ptr().cast(), address.len()) as isize
+                });
+                match result {
+                    Ok(_) => Ok(end(0, Payload::Addr(address))),
+                    Err(libc::EINPROGRESS | libc::EINTR) => Err(Writing::Connect(None)),
+                    // A Unix socket whose listener's backlog is full: nothing tells when it is not.
+                    Err(errno) => Ok(end(-errno, Payload::Addr(address))),
+                }
+            }
+            Writing::Connect(None) => {
+                // SAFETY: the descriptor is open while attached.
+                let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+                match rustix::net::sockopt::socket_error(borrowed) {
+                    Ok(Ok(())) => {
+                        if rustix::net::getpeername(borrowed).is_ok() {
+                            return Ok(end(0, Payload::None));
+                        }
+                        Err(Writing::Connect(None))
+                    }
+                    Ok(Err(errno)) | Err(errno) => Ok(end(-errno.raw_os_error(), Payload::None)),
+                }
+            }
+        }
+    }
+
+    fn serve_read(&mut self, entry: &mut Entry, done: &mut Vec<Done>) {
+        for _ in 0..BURST {
+            if !entry.readable {
+                return;
+            }
+            let Some((reading, token)) = entry.reading.take() else {
+                return;
+            };
+            match self.read(entry.fd, &reading) {
+                Ok(Some(end)) => {
+                    // A short read has emptied the socket (epoll(7)); the next bytes are a new
+                    // edge. Not so when the end of the stream may be waiting behind them.
+                    if let (Reading::Recv, Payload::Buf(buf)) = (&reading, &end.payload) {
+                        entry.readable = entry.hung_up || buf.len() == buf.capacity();
+                    }
+                    if end.more {
+                        entry.reading = Some((reading, token));
+                    }
+                    done.push(Done { token, ..end });
+                }
+                Ok(None) => {
+                    // Readiness reported; the next edge reports it again.
+                    entry.readable = false;
+                    entry.reading = Some((reading, token));
+                    done.push(Done {
+                        token,
+                        more: true,
+                        ..end(libc::POLLIN.into(), Payload::None)
+                    });
+                }
+                Err(()) => {
+                    entry.readable = false;
+                    entry.reading = Some((reading, token));
+                }
+            }
+        }
+    }
+
+    /// One attempt: `Err` when the descriptor is not ready, `Ok(None)` for a readiness report.
+    fn read(&mut self, fd: RawFd, reading: &Reading) -> Result<Option<Done>, ()> {
+        match reading {
+            Reading::Poll => Ok(None),
+            Reading::Recv => {
+                let Some(mut buf) = self.sources[0].acquire() else {
+                    self.stats.no_buffers += 1;
+                    return Ok(Some(end(-libc::ENOBUFS, Payload::None)));
+                };
+                self.stats.system_calls += 1;
+                let space = buf.spare_capacity();
+                // SAFETY: `space` is writable for its length.
+                let result = check(unsafe {
+                    libc::recv(
+                        fd,
+                        space.as_mut_ptr().cast(),
+                        space.len(),
+                        libc::MSG_DONTWAIT,
+                    )
+                });
+                match result {
+                    Ok(0) => Ok(Some(end(0, Payload::None))),
+                    Ok(count) => {
+                        buf.set_len(count as usize);
+                        Ok(Some(end(count, Payload::Buf(buf))))
+                    }
+                    Err(errno) if would_block(errno) => Err(()),
+                    Err(errno) => Ok(Some(end(-errno, Payload::None))),
+                }
+            }
+            Reading::Accept => {
+                self.stats.system_calls += 1;
+                // SAFETY: no address is asked for, so null pointers are allowed.
+                let result = check(unsafe {
+                    libc::accept4(
+                        fd,
+                        std::ptr::null_mut(),
+                        std::ptr::null_mut(),
+                        libc::SOCK_CLOEXEC,
+                    ) as isize
+                });
+                match result {
+                    Ok(new) => Ok(Some(Done {
+                        more: true,
+                        ..end(new, Payload::None)
+                    })),
+                    Err(errno) if would_block(errno) => Err(()),
+                    Err(errno) => Ok(Some(end(-errno, Payload::None))),
+                }
+            }
+            Reading::RecvMsg(source) => {
+                let Some(buf) = self.sources[source.0].acquire() else {
+                    self.stats.no_buffers += 1;
+                    return Ok(Some(end(-libc::ENOBUFS, Payload::None)));
+                };
+                self.stats.system_calls += 1;
+                match recv_datagram(fd, buf) {
+                    Ok((count, buf)) => Ok(Some(Done {
+                        more: true,
+                        ..end(count, Payload::Buf(buf))
+                    })),
+                    Err(errno) if would_block(errno) => Err(()),
+                    // An ICMP error reported by the socket does not end the receiving.
+                    Err(errno) => Ok(Some(end(-errno, Payload::None))),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn take_msg(&mut self) -> Box<Msg> {
+        self.spare_msgs.pop().unwrap_or_else(Msg::new)
+    }
+
+    pub(crate) fn give_msg(&mut self, mut msg: Box<Msg>) {
+        msg.clear();
+        if self.spare_msgs.len() < SPARES {
+            self.spare_msgs.push(msg);
+        }
+    }
+
+    pub(crate) fn stats(&self) -> DriverStats {
+        self.stats
+    }
+}
+
+impl Writing {
+    fn into_payload(self) -> Payload {
+        match self {
+            Self::Send { data, .. } => Payload::Shared(data),
+            Self::SendMsg(msg) => Payload::Msg(msg),
+            Self::Connect(address) => address.map_or(Payload::None, Payload::Addr),
+        }
+    }
+}
+
+fn end(result: i32, payload: Payload) -> Done {
+    Done {
+        token: 0,
+        result,
+        more: false,
+        notification: false,
+        copied: false,
+        payload,
+    }
+}
+
+fn would_block(errno: i32) -> bool {
+    // EINTR cannot happen on a call that does not block; if it does, another attempt is right.
+    errno == libc::EAGAIN || errno == libc::EINTR
+}
+
+fn check(result: isize) -> Result<i32, i32> {
+    if result < 0 {
+        return Err(io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(libc::EIO));
+    }
+    Ok(i32::try_from(result).unwrap_or(i32::MAX))
+}
+
+/// Receives one datagram into a buffer laid out as the ring's multishot `recvmsg` does it, so that
+/// one parser serves both.
+fn recv_datagram(fd: RawFd, mut buf: Buf) -> Result<(i32, Buf), i32> {
+    const HEADER: usize = 16;
+    let space = buf.spare_capacity();
+    let (prefix, payload) = space.split_at_mut(recv_msg::PREFIX_BYTES);
+    prefix.fill(0);
+    let (lengths, rest) = prefix.split_at_mut(HEADER);
+    let (name, control) = rest.split_at_mut(recv_msg::NAME_BYTES);
+    let mut iov = libc::iovec {
+        iov_base: payload.as_mut_ptr().cast(),
+        iov_len: payload.len(),
+    };
+    // SAFETY: a `msghdr` of zeroes is the empty one.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_name = name.as_mut_ptr().cast();
+    header.msg_namelen = name.len() as libc::socklen_t;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = control.len();
+    header.msg_iov = &raw mut iov;
+    header.msg_iovlen = 1;
+    // SAFETY: name, control and payload are disjoint parts of one writable buffer, each as long as
+    // the header says.
+    let count = check(unsafe { libc::recvmsg(fd, &raw mut header, libc::MSG_DONTWAIT) })?;
+    lengths[0..4].copy_from_slice(&header.msg_namelen.to_ne_bytes());
+    lengths[4..8].copy_from_slice(&(header.msg_controllen as u32).to_ne_bytes());
+    lengths[8..12].copy_from_slice(&(count as u32).to_ne_bytes());
+    lengths[12..16].copy_from_slice(&header.msg_flags.to_ne_bytes());
+    let total = recv_msg::PREFIX_BYTES + count as usize;
+    buf.set_len(total);
+    Ok((total as i32, buf))
+}
+
+/// Takes a descriptor that an accept reported.
+pub(crate) fn accepted(fd: i32) -> OwnedFd {
+    // SAFETY: the kernel has just opened it for this accept, whose completion is seen once.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}

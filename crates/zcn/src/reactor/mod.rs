@@ -1,0 +1,325 @@
+//! The reactor: what the sockets of one core are doing, above either driver.
+//!
+//! It turns operations into events. Nothing in here calls user code: events are collected and
+//! wakers gathered while the reactor is borrowed, and served by the runtime afterwards (rule 16).
+//!
+//! A connection receives with one operation at a time, started again after the sends of the turn:
+//! by then the answer to what was just sent is often there and the receive completes inline,
+//! without a wake-up (`docs/decisions.md`, "One receive at a time"). A waiting receive holds no
+//! buffer; the kernel picks one when data is there.
+
+pub(crate) mod accept;
+pub(crate) mod connect;
+pub(crate) mod driver;
+mod epoll;
+pub(crate) mod stream;
+pub(crate) mod streams;
+pub(crate) mod token;
+mod uring;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use zcn_pool::{Buf, BufferPool, LocalPool};
+use zcn_sys::eventfd::EventFd;
+
+use self::accept::Listener;
+use self::connect::Connecting;
+use self::driver::{Attached, Done, Driver, DriverStats, Wait};
+use self::stream::{CloseReason, Stream};
+use self::token::{Class, Token, Way};
+use crate::config::{Config, ReactorKind, ZeroCopy};
+use crate::error::{Action, Error};
+use crate::table::{Key, Table};
+
+/// What the runtime hands to a server.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A peer was accepted.
+    Accepted { server: u32, fd: OwnedFd },
+    /// Bytes arrived.
+    Data { server: u32, stream: Key, buf: Buf },
+    /// The peer has finished sending.
+    End { server: u32, stream: Key },
+    /// The send queue has fallen to the low-water mark.
+    Writable { server: u32, stream: Key },
+    /// The connection is gone; its key is stale.
+    Closed {
+        server: u32,
+        stream: Key,
+        reason: CloseReason,
+    },
+    /// The server was asked to shut down.
+    Drain { server: u32 },
+}
+
+impl Event {
+    pub(crate) fn server(&self) -> u32 {
+        match self {
+            Self::Accepted { server, .. }
+            | Self::Data { server, .. }
+            | Self::End { server, .. }
+            | Self::Writable { server, .. }
+            | Self::Closed { server, .. }
+            | Self::Drain { server } => *server,
+        }
+    }
+}
+
+/// Longest sleep while streams wait for buffers that another thread may give back silently.
+const STARVED_POLL: Duration = Duration::from_millis(1);
+
+/// The sockets of one core.
+#[derive(Debug)]
+pub(crate) struct Reactor {
+    pub(crate) driver: Driver,
+    pub(crate) streams: Table<Stream>,
+    pub(crate) listeners: Table<Listener>,
+    pub(crate) connecting: Table<Connecting>,
+    /// Streams with something to send.
+    dirty: Vec<Key>,
+    /// Streams that want to receive.
+    listed: Vec<Key>,
+    /// Streams that found no buffer, first come first served.
+    starved: VecDeque<Key>,
+    /// For the servers.
+    pub(crate) events: VecDeque<Event>,
+    /// For the tasks.
+    pub(crate) wakers: Vec<Waker>,
+    done: Vec<Done>,
+    wake: EventFd,
+    wake_at: Attached,
+    pub(crate) pool: BufferPool,
+    pub(crate) local: LocalPool,
+    zero_copy: ZeroCopy,
+    born: Instant,
+    now_ms: u32,
+    /// Calls made outside the driver: shutdown, close.
+    pub(crate) other_calls: u64,
+}
+
+impl Reactor {
+    pub(crate) fn new(config: &Config) -> crate::Result<Self> {
+        let pool = BufferPool::builder()
+            .buffer_size(config.buffer_size)
+            .count(config.buffers)
+            .huge_pages(config.huge_pages)
+            .build()
+            .map_err(|error| Error::setting(Action::Start, error.to_string()))?;
+        let mut driver = Self::driver(config, &pool)?;
+        let wake = EventFd::new().map_err(|error| Error::bare(Action::Start, error))?;
+        let wake_at = driver
+            .attach(wake.as_fd())
+            .map_err(|error| Error::bare(Action::Start, error))?;
+        let mut reactor = Self {
+            driver,
+            streams: Table::new(),
+            listeners: Table::new(),
+            connecting: Table::new(),
+            dirty: Vec::new(),
+            listed: Vec::new(),
+            starved: VecDeque::new(),
+            events: VecDeque::new(),
+            wakers: Vec::new(),
+            done: Vec::new(),
+            wake,
+            wake_at,
+            local: pool.local(),
+            pool,
+            zero_copy: config.zero_copy,
+            born: Instant::now(),
+            now_ms: 0,
+            other_calls: 0,
+        };
+        reactor.watch_wake();
+        Ok(reactor)
+    }
+
+    fn driver(config: &Config, pool: &BufferPool) -> crate::Result<Driver> {
+        let epoll = |pool: &BufferPool| {
+            epoll::EpollDriver::new(pool)
+                .map(Driver::Epoll)
+                .map_err(|error| Error::bare(Action::Start, error))
+        };
+        if config.reactor == ReactorKind::Epoll {
+            return epoll(pool);
+        }
+        match uring::UringDriver::new(config, pool) {
+            Ok(driver) => Ok(Driver::Uring(driver)),
+            Err(uring::SetupFailure::Ring(error))
+                if config.reactor == ReactorKind::Auto && error.wants_fallback() =>
+            {
+                static ONCE: std::sync::Once = std::sync::Once::new();
+                ONCE.call_once(|| tracing::warn!(%error, "running on epoll instead of io_uring"));
+                epoll(pool)
+            }
+            Err(uring::SetupFailure::Ring(error)) => {
+                Err(Error::setting(Action::Start, error.to_string()))
+            }
+            Err(uring::SetupFailure::Pool(error)) => Err(error),
+        }
+    }
+
+    /// A descriptor that other threads write to end this reactor's sleep.
+    pub(crate) fn wake_fd(&self) -> io::Result<OwnedFd> {
+        self.wake.as_fd().try_clone_to_owned()
+    }
+
+    fn watch_wake(&mut self) {
+        let key = Key {
+            index: 0,
+            generation: 0,
+        };
+        self.driver
+            .poll_in(self.wake_at, Token::new(Class::Wake, Way::In, key).encode());
+    }
+
+    pub(crate) fn stats(&self) -> DriverStats {
+        let mut stats = self.driver.stats();
+        stats.system_calls += self.other_calls;
+        stats
+    }
+
+    /// Milliseconds since this reactor was made, as of the last turn.
+    pub(crate) fn now_ms(&self) -> u32 {
+        self.now_ms
+    }
+
+    /// Whether a turn may find something without sleeping.
+    #[inline]
+    pub(crate) fn has_news(&mut self) -> bool {
+        !self.events.is_empty()
+            || !self.dirty.is_empty()
+            || !self.listed.is_empty()
+            || self.driver.has_news()
+    }
+
+    /// Whether there is anything left that could ever happen here.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.streams.len() == 0 && self.listeners.len() == 0 && self.connecting.len() == 0
+    }
+
+    /// One round: start sends, start receives, wait, turn completions into events.
+    pub(crate) fn turn(&mut self, wait: Wait) -> io::Result<()> {
+        self.flush();
+        let wait = self.shortened(wait);
+        let mut done = std::mem::take(&mut self.done);
+        let outcome = self.driver.turn(wait, &mut done);
+        self.now_ms = self.born.elapsed().as_millis() as u32;
+        for done in done.drain(..) {
+            self.complete(done);
+        }
+        self.done = done;
+        self.retry_listeners();
+        outcome
+    }
+
+    /// A wait that must end earlier because of something only the reactor knows.
+    fn shortened(&self, wait: Wait) -> Wait {
+        let mut limit = wait.timeout();
+        let mut shorten = |to: Duration| {
+            limit = Some(limit.map_or(to, |limit| limit.min(to)));
+        };
+        if !self.starved.is_empty() {
+            shorten(STARVED_POLL);
+        }
+        if let Some(pause) = self.listener_pause() {
+            shorten(pause);
+        }
+        match limit {
+            None => Wait::Forever,
+            Some(Duration::ZERO) => Wait::No,
+            Some(limit) => Wait::AtMost(limit),
+        }
+    }
+
+    fn complete(&mut self, done: Done) {
+        let Some(token) = Token::decode(done.token) else {
+            return;
+        };
+        match (token.class, token.way) {
+            (Class::Stream, Way::In) => self.received(token.key, done),
+            (Class::Stream, Way::Out) => self.sent(token.key, done),
+            (Class::Listener, _) => self.accepted(token.key, done),
+            (Class::Connect, _) => self.connected(token.key, done),
+            (Class::Datagram, _) => {}
+            (Class::Wake, _) => {
+                if !done.more {
+                    self.watch_wake();
+                }
+            }
+        }
+    }
+
+    /// Starts what has been asked for since the last turn: sends first, receives after them.
+    fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            if let Some(stream) = self.streams.get_mut(key) {
+                stream.dirty = false;
+                self.start_send(key);
+            }
+        }
+        // `start_send` lists nothing new, so the vector (and its memory) can go back.
+        self.dirty = dirty;
+        let mut listed = std::mem::take(&mut self.listed);
+        for key in listed.drain(..) {
+            self.start_receive(key);
+        }
+        self.listed = listed;
+        if !self.starved.is_empty() {
+            self.feed_starved();
+        }
+    }
+
+    /// Starts the starved receives again when enough buffers are back for them, or half of all.
+    fn feed_starved(&mut self) {
+        let available = self.driver.available(driver::STREAM_SOURCE);
+        let half = self.pool.stats().total as usize / 4;
+        if available < self.starved.len().min(half.max(1)) {
+            return;
+        }
+        for _ in 0..available {
+            let Some(key) = self.starved.pop_front() else {
+                return;
+            };
+            if let Some(stream) = self.streams.get_mut(key) {
+                if stream.receive == stream::Receive::Starved {
+                    stream.receive = stream::Receive::Listed;
+                    self.start_receive(key);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn wake_later(wakers: &mut Vec<Waker>, waker: &mut Option<Waker>) {
+        if let Some(waker) = waker.take() {
+            wakers.push(waker);
+        }
+    }
+
+    /// Ends everything: connections are cut, listeners closed, and the driver waits until the
+    /// kernel has let go.
+    pub(crate) fn shut_down(&mut self) {
+        for key in self.listeners.keys() {
+            self.close_listener(key);
+        }
+        for key in self.connecting.keys() {
+            self.abandon_connect(key);
+        }
+        for key in self.streams.keys() {
+            self.end_stream(key, CloseReason::Shutdown);
+        }
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while !self.is_idle() && Instant::now() < deadline {
+            if self.turn(Wait::AtMost(Duration::from_millis(20))).is_err() {
+                break;
+            }
+            self.events.clear();
+            self.wakers.clear();
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! One connection as the reactor keeps it.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::task::Waker;
+
+use zcn_pool::{Buf, SharedBuf};
+
+use super::driver::Attached;
+
+/// Who is told what happens on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The server with this number, by events.
+    Server(u32),
+    /// A task, by its waker.
+    Task,
+}
+
+/// Where the receive side stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receive {
+    /// No receive asked for.
+    Idle,
+    /// In the list of receives to start in the next flush.
+    Listed,
+    /// Started.
+    Armed,
+    /// Ended for want of a buffer; starts again when buffers are back.
+    Starved,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// Closed by this side.
+    Local,
+    /// The peer ended it.
+    Peer,
+    /// An error, with its errno: `ECONNRESET`, `EPIPE`, `ETIMEDOUT`, …
+    Error(i32),
+    /// Nothing came in for the idle timeout.
+    IdleTimeout,
+    /// The peer took nothing for the write timeout.
+    WriteTimeout,
+    /// The handler panicked on it.
+    HandlerPanic,
+    /// The server was shut down.
+    Shutdown,
+}
+
+/// How far a close has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// Not closing.
+    No,
+    /// Sending what is queued first.
+    Flushing(CloseReason),
+    /// Shut down; waiting for the final completions before the descriptor is closed.
+    Ending(CloseReason),
+}
+
+/// How far the write side has been shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shut {
+    Open,
+    /// Once the queue is empty.
+    Wanted,
+    Done,
+}
+
+/// State of one connection; under 300 bytes, buffers only while they hold something.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) fd: OwnedFd,
+    pub(crate) at: Attached,
+    pub(crate) owner: Owner,
+
+    pub(crate) receive: Receive,
+    /// The application wants no data for now.
+    pub(crate) paused: bool,
+    /// The peer has finished sending.
+    pub(crate) eof: bool,
+    pub(crate) arrived: VecDeque<Buf>,
+    pub(crate) read_waker: Option<Waker>,
+
+    pub(crate) queue: VecDeque<SharedBuf>,
+    /// A zero-copy send in flight, kept for the rest of a short one.
+    pub(crate) in_flight: Option<SharedBuf>,
+    /// Bytes accepted and not yet taken by the kernel.
+    pub(crate) unsent: usize,
+    pub(crate) sending: bool,
+    /// In the list of streams with something to send.
+    pub(crate) dirty: bool,
+    /// Above the high-water mark and not yet down to the low one.
+    pub(crate) full: bool,
+    pub(crate) zero_copy: bool,
+    pub(crate) shut: Shut,
+    pub(crate) write_waker: Option<Waker>,
+
+    pub(crate) high_water: u32,
+    pub(crate) low_water: u32,
+
+    pub(crate) closing: Closing,
+    pub(crate) error: Option<i32>,
+    /// Operations that use the descriptor and have not ended.
+    pub(crate) ops: u32,
+    /// Milliseconds of the reactor's clock when something last arrived.
+    pub(crate) last_read_ms: u32,
+    /// Milliseconds of the reactor's clock when the kernel last took something, or when the queue
+    /// was last empty.
+    pub(crate) last_write_ms: u32,
+}
+
+const _: () = assert!(size_of::<Stream>() <= 300);
+
+/// High and low marks of a send queue, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaterMarks {
+    /// From here on sends are refused and receiving pauses.
+    pub high: u32,
+    /// Down to here the queue must fall before sending and receiving go on.
+    pub low: u32,
+}
+
+impl Default for WaterMarks {
+    fn default() -> Self {
+        // A window's worth: more in user space adds latency, less stalls between two turns.
+        Self {
+            high: 256 * 1024,
+            low: 64 * 1024,
+        }
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(fd: OwnedFd, at: Attached, owner: Owner, marks: WaterMarks) -> Self {
+        Self {
+            fd,
+            at,
+            owner,
+            receive: Receive::Idle,
+            paused: false,
+            eof: false,
+            arrived: VecDeque::new(),
+            read_waker: None,
+            queue: VecDeque::new(),
+            in_flight: None,
+            unsent: 0,
+            sending: false,
+            dirty: false,
+            full: false,
+            zero_copy: false,
+            shut: Shut::Open,
+            write_waker: None,
+            high_water: marks.high.max(1),
+            low_water: marks.low.min(marks.high),
+            closing: Closing::No,
+            error: None,
+            ops: 0,
+            last_read_ms: 0,
+            last_write_ms: 0,
+        }
+    }
+
+    /// Whether a receive may be started now.
+    pub(crate) fn wants_data(&self) -> bool {
+        !self.paused
+            // A server that answers what it reads must not read on while its answers pile up. A
+            // task decides for itself when it reads.
+            && !(self.full && matches!(self.owner, Owner::Server(_)))
+            && !self.eof
+            && self.error.is_none()
+            && self.closing == Closing::No
+    }
+}

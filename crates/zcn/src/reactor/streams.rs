@@ -1,0 +1,570 @@
+//! What streams do: receive, send, shut down, close.
+//!
+//! Rules kept here: one send in flight per stream and short sends continued (rule 10), close is
+//! shutdown, cancel, await the final completions, close (rule 6), receives that found no buffer
+//! wait for the pool (rule 8).
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::task::{Context, Poll};
+
+use rustix::net::{Shutdown, sockopt};
+use zcn_pool::{Buf, SharedBuf};
+use zcn_uring::{MAX_SLICES, Payload};
+
+use super::driver::Done;
+use super::stream::{CloseReason, Closing, Owner, Receive, Shut, Stream, WaterMarks};
+use super::token::{Class, Token, Way};
+use super::{Event, Reactor};
+use crate::config::{ZERO_COPY_MIN, ZeroCopy};
+use crate::table::Key;
+
+/// Why a buffer was not taken for sending; it comes back with the answer.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The queue is above its high-water mark.
+    Full(SharedBuf),
+    /// The stream is closing, shut down, broken or gone.
+    Closed(SharedBuf, i32),
+}
+
+fn token(way: Way, key: Key) -> u64 {
+    Token::new(Class::Stream, way, key).encode()
+}
+
+impl Reactor {
+    /// Takes over a connected socket.
+    pub(crate) fn add_stream(
+        &mut self,
+        fd: OwnedFd,
+        owner: Owner,
+        marks: WaterMarks,
+    ) -> io::Result<Key> {
+        let at = self.driver.attach(fd.as_fd())?;
+        Ok(self.adopt_stream(fd, at, owner, marks))
+    }
+
+    /// [`Self::add_stream`] for a descriptor that is attached already.
+    pub(crate) fn adopt_stream(
+        &mut self,
+        fd: OwnedFd,
+        at: super::Attached,
+        owner: Owner,
+        marks: WaterMarks,
+    ) -> Key {
+        let zero_copy = match self.zero_copy {
+            ZeroCopy::Never => false,
+            ZeroCopy::Always => true,
+            ZeroCopy::Auto => self.driver.is_uring() && leaves_the_machine(&fd),
+        };
+        let mut stream = Stream::new(fd, at, owner, marks);
+        stream.zero_copy = zero_copy;
+        stream.last_read_ms = self.now_ms;
+        stream.last_write_ms = self.now_ms;
+        let key = self.streams.insert(stream);
+        if let Owner::Server(_) = owner {
+            self.list_receive(key);
+        }
+        key
+    }
+
+    /// Puts a stream into the list of receives to start, if it wants one.
+    pub(crate) fn list_receive(&mut self, key: Key) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        if stream.receive == Receive::Idle && stream.wants_data() {
+            stream.receive = Receive::Listed;
+            self.listed.push(key);
+        }
+    }
+
+    #[inline]
+    pub(super) fn start_receive(&mut self, key: Key) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        if stream.receive != Receive::Listed {
+            return;
+        }
+        if !stream.wants_data() {
+            stream.receive = Receive::Idle;
+            return;
+        }
+        stream.receive = Receive::Armed;
+        stream.ops += 1;
+        self.driver.recv(stream.at, token(Way::In, key));
+    }
+
+    /// A receive has ended.
+    #[inline]
+    pub(super) fn received(&mut self, key: Key, done: Done) {
+        let now_ms = self.now_ms;
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        stream.ops -= 1;
+        stream.receive = Receive::Idle;
+        if let Closing::Ending(_) = stream.closing {
+            return self.finish_close(key);
+        }
+        match (done.result, done.payload) {
+            (1.., Payload::Buf(buf)) => {
+                stream.last_read_ms = now_ms;
+                match stream.owner {
+                    Owner::Server(server) => {
+                        if stream.closing == Closing::No {
+                            self.events.push_back(Event::Data {
+                                server,
+                                stream: key,
+                                buf,
+                            });
+                            // Started after the sends that the handler is about to make.
+                            self.list_receive(key);
+                        }
+                    }
+                    Owner::Task => {
+                        stream.arrived.push_back(buf);
+                        Self::wake_later(&mut self.wakers, &mut stream.read_waker);
+                    }
+                }
+            }
+            (0, _) => {
+                stream.eof = true;
+                match stream.owner {
+                    Owner::Server(server) if stream.closing == Closing::No => {
+                        self.events.push_back(Event::End {
+                            server,
+                            stream: key,
+                        });
+                    }
+                    Owner::Server(_) => {}
+                    Owner::Task => Self::wake_later(&mut self.wakers, &mut stream.read_waker),
+                }
+            }
+            (errno, _) if errno == -libc::ENOBUFS => {
+                stream.receive = Receive::Starved;
+                self.starved.push_back(key);
+            }
+            (errno, _)
+                if errno == -libc::EINTR || errno == -libc::EAGAIN || errno == -libc::EBUSY =>
+            {
+                self.list_receive(key);
+            }
+            (errno, _) if errno == -libc::ECANCELED => {}
+            (errno, _) => self.fail(key, -errno),
+        }
+    }
+
+    /// The connection is broken: nothing more is sent or received.
+    fn fail(&mut self, key: Key, errno: i32) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        stream.error.get_or_insert(errno);
+        stream.queue.clear();
+        stream.unsent = 0;
+        stream.full = false;
+        Self::wake_later(&mut self.wakers, &mut stream.read_waker);
+        Self::wake_later(&mut self.wakers, &mut stream.write_waker);
+        let reason = match stream.closing {
+            Closing::Flushing(reason) => Some(reason),
+            _ => matches!(stream.owner, Owner::Server(_)).then_some(CloseReason::Error(errno)),
+        };
+        if let Some(reason) = reason {
+            self.end_stream(key, reason);
+        }
+    }
+
+    /// Accepts a slice for sending. It is sent in the next flush, together with what else is
+    /// queued.
+    #[inline]
+    pub(crate) fn send(&mut self, key: Key, data: SharedBuf) -> Result<(), Refused> {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return Err(Refused::Closed(data, libc::ENOTCONN));
+        };
+        if stream.closing != Closing::No || stream.shut != Shut::Open || stream.error.is_some() {
+            return Err(Refused::Closed(data, stream.error.unwrap_or(libc::EPIPE)));
+        }
+        if stream.full {
+            return Err(Refused::Full(data));
+        }
+        if data.is_empty() {
+            return Ok(());
+        }
+        if stream.unsent == 0 {
+            stream.last_write_ms = self.now_ms;
+        }
+        stream.unsent += data.len();
+        stream.full = stream.unsent >= stream.high_water as usize;
+        stream.queue.push_back(data);
+        if !stream.dirty && !stream.sending {
+            stream.dirty = true;
+            self.dirty.push(key);
+        }
+        Ok(())
+    }
+
+    /// Accepts a slice even when the queue has just become full: the rest of a message whose
+    /// beginning was accepted.
+    pub(crate) fn send_beyond(&mut self, key: Key, data: SharedBuf) {
+        if let Err(Refused::Full(data)) = self.send(key, data) {
+            if let Some(stream) = self.streams.get_mut(key) {
+                stream.unsent += data.len();
+                stream.queue.push_back(data);
+            }
+        }
+    }
+
+    /// Puts received bytes back in front of the next ones.
+    pub(crate) fn unread(&mut self, key: Key, buf: Buf) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.arrived.push_front(buf);
+        }
+    }
+
+    /// Starts one send of what is queued, gathered where there is more than one slice.
+    #[inline]
+    pub(super) fn start_send(&mut self, key: Key) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        if stream.sending || matches!(stream.closing, Closing::Ending(_)) {
+            return;
+        }
+        let Some(first) = stream.queue.pop_front() else {
+            return;
+        };
+        stream.sending = true;
+        stream.ops += 1;
+        let at = stream.at;
+        let zero_copy = stream.zero_copy && first.len() >= ZERO_COPY_MIN;
+        if zero_copy || stream.queue.is_empty() {
+            if zero_copy {
+                stream.in_flight = Some(first.clone());
+            }
+            self.driver.send(at, first, zero_copy, token(Way::Out, key));
+            return;
+        }
+        let mut msg = self.driver.take_msg();
+        // An empty message takes `MAX_SLICES`.
+        let _ = msg.push(first);
+        while msg.slice_count() < MAX_SLICES {
+            let Some(next) = stream.queue.pop_front() else {
+                break;
+            };
+            let _ = msg.push(next);
+        }
+        self.driver.sendmsg(at, msg, false, token(Way::Out, key));
+    }
+
+    /// A send has ended, or a zero-copy send has released its slice.
+    #[inline]
+    pub(super) fn sent(&mut self, key: Key, done: Done) {
+        let Done {
+            result,
+            notification,
+            copied,
+            payload,
+            ..
+        } = done;
+        let Some(stream) = self.streams.get_mut(key) else {
+            if let Payload::Msg(msg) = payload {
+                self.driver.give_msg(msg);
+            }
+            return;
+        };
+        if notification {
+            // The slice went home with it; the ring alone waited for that, so a stream may be long
+            // closed by now.
+            if copied && self.zero_copy == ZeroCopy::Auto {
+                // The device copies: the plain send is cheaper.
+                stream.zero_copy = false;
+            }
+            return;
+        }
+        stream.ops -= 1;
+        let mut count = usize::try_from(result).unwrap_or(0);
+        stream.unsent = stream.unsent.saturating_sub(count);
+        stream.last_write_ms = self.now_ms;
+        let zero_copy_slice = stream.in_flight.take();
+        match payload {
+            Payload::Msg(mut msg) => {
+                if result >= 0 && count < msg.bytes() {
+                    for mut slice in msg.take_slices().rev() {
+                        // Back to front: what was not sent returns to the head of the queue.
+                        stream.queue.push_front(std::mem::take(&mut slice));
+                    }
+                    drop_front(&mut stream.queue, &mut count);
+                }
+                self.driver.give_msg(msg);
+            }
+            Payload::Shared(mut slice) => {
+                if result >= 0 && count < slice.len() {
+                    slice.advance(count);
+                    stream.queue.push_front(slice);
+                }
+            }
+            _ => {
+                if let Some(mut slice) = zero_copy_slice {
+                    if result >= 0 && count < slice.len() {
+                        slice.advance(count);
+                        stream.queue.push_front(slice);
+                    }
+                }
+            }
+        }
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        stream.sending = false;
+        if let Closing::Ending(_) = stream.closing {
+            return self.finish_close(key);
+        }
+        if result < 0 && result != -libc::EINTR && result != -libc::EAGAIN && result != -libc::EBUSY
+        {
+            return self.fail(key, -result);
+        }
+        self.after_send(key);
+    }
+
+    /// Goes on with the queue, or does what waited for it to empty.
+    #[inline]
+    fn after_send(&mut self, key: Key) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        if !stream.queue.is_empty() && !stream.dirty {
+            stream.dirty = true;
+            self.dirty.push(key);
+        }
+        if stream.full && stream.unsent <= stream.low_water as usize {
+            stream.full = false;
+            match stream.owner {
+                Owner::Server(server) => {
+                    if stream.closing == Closing::No {
+                        self.events.push_back(Event::Writable {
+                            server,
+                            stream: key,
+                        });
+                    }
+                    self.list_receive(key);
+                }
+                Owner::Task => Self::wake_later(&mut self.wakers, &mut stream.write_waker),
+            }
+        } else if stream.unsent == 0 && stream.write_waker.is_some() {
+            Self::wake_later(&mut self.wakers, &mut stream.write_waker);
+        }
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        if stream.unsent == 0 {
+            if stream.shut == Shut::Wanted {
+                stream.shut = Shut::Done;
+                self.other_calls += 1;
+                let _ = rustix::net::shutdown(&stream.fd, Shutdown::Write);
+            }
+            if let Closing::Flushing(reason) = stream.closing {
+                self.end_stream(key, reason);
+            }
+        }
+    }
+
+    /// The write side ends once everything queued has been sent; the read side goes on.
+    pub(crate) fn shutdown_write(&mut self, key: Key) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        if stream.shut == Shut::Open {
+            stream.shut = Shut::Wanted;
+            self.after_send(key);
+        }
+    }
+
+    /// Sends what is queued, then ends the connection.
+    pub(crate) fn close_stream(&mut self, key: Key, reason: CloseReason) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        if stream.closing != Closing::No {
+            return;
+        }
+        stream.arrived.clear();
+        if stream.unsent > 0 && stream.error.is_none() {
+            stream.closing = Closing::Flushing(reason);
+            return;
+        }
+        self.end_stream(key, reason);
+    }
+
+    /// Ends the connection with a reset: the peer sees `ECONNRESET`, queued data is dropped.
+    pub(crate) fn abort_stream(&mut self, key: Key, reason: CloseReason) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        if !matches!(stream.closing, Closing::Ending(_)) {
+            self.other_calls += 1;
+            // Without the option the close is a plain one; nothing is lost by that.
+            let _ = sockopt::set_socket_linger(&stream.fd, Some(std::time::Duration::ZERO));
+            self.end_stream_how(key, reason, false);
+        }
+    }
+
+    /// Ends the connection: shutdown, cancel, await the final completions, close.
+    pub(crate) fn end_stream(&mut self, key: Key, reason: CloseReason) {
+        self.end_stream_how(key, reason, true);
+    }
+
+    fn end_stream_how(&mut self, key: Key, reason: CloseReason, orderly: bool) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        if let Closing::Ending(_) = stream.closing {
+            return;
+        }
+        stream.closing = Closing::Ending(reason);
+        stream.queue.clear();
+        stream.arrived.clear();
+        stream.unsent = 0;
+        if orderly {
+            self.other_calls += 1;
+            // A broken connection answers ENOTCONN, and is as shut as can be.
+            let _ = rustix::net::shutdown(&stream.fd, Shutdown::Both);
+        }
+        if stream.ops > 0 {
+            self.driver.cancel(stream.at);
+            return;
+        }
+        self.finish_close(key);
+    }
+
+    /// Closes the descriptor once no operation is left that could use its number.
+    fn finish_close(&mut self, key: Key) {
+        let Some(stream) = self.streams.get(key) else {
+            return;
+        };
+        if stream.ops > 0 {
+            return;
+        }
+        let Some(stream) = self.streams.remove(key) else {
+            return;
+        };
+        self.driver.detach(stream.at);
+        self.other_calls += 1;
+        if let (Owner::Server(server), Closing::Ending(reason)) = (stream.owner, stream.closing) {
+            self.events.push_back(Event::Closed {
+                server,
+                stream: key,
+                reason,
+            });
+        }
+        drop(stream);
+    }
+
+    /// Stops or resumes receiving; what has arrived already is still delivered.
+    pub(crate) fn pause(&mut self, key: Key, paused: bool) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        stream.paused = paused;
+        if !paused {
+            self.list_receive(key);
+        }
+    }
+
+    /// The next buffer for a task, the end of the stream (`None`), or the error it died of.
+    pub(crate) fn poll_recv(
+        &mut self,
+        key: Key,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Buf>>> {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        if let Some(buf) = stream.arrived.pop_front() {
+            return Poll::Ready(Ok(Some(buf)));
+        }
+        if stream.eof {
+            return Poll::Ready(Ok(None));
+        }
+        if let Some(errno) = stream.error {
+            return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
+        }
+        stream.read_waker = Some(context.waker().clone());
+        if stream.receive == Receive::Idle {
+            stream.receive = Receive::Listed;
+            self.listed.push(key);
+        }
+        Poll::Pending
+    }
+
+    /// Room in the send queue for a task, or the error the stream died of.
+    pub(crate) fn poll_writable(
+        &mut self,
+        key: Key,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_queue(key, context, |stream| !stream.full)
+    }
+
+    /// Waits until the kernel has taken everything queued.
+    pub(crate) fn poll_flushed(
+        &mut self,
+        key: Key,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_queue(key, context, |stream| {
+            stream.unsent == 0 && stream.shut != Shut::Wanted
+        })
+    }
+
+    fn poll_queue(
+        &mut self,
+        key: Key,
+        context: &mut Context<'_>,
+        ready: fn(&Stream) -> bool,
+    ) -> Poll<io::Result<()>> {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        if let Some(errno) = stream.error {
+            return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
+        }
+        if ready(stream) {
+            return Poll::Ready(Ok(()));
+        }
+        stream.write_waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// Drops `count` bytes from the front of a queue of slices.
+fn drop_front(queue: &mut std::collections::VecDeque<SharedBuf>, count: &mut usize) {
+    while *count > 0 {
+        let Some(front) = queue.front_mut() else {
+            return;
+        };
+        if front.len() > *count {
+            front.advance(*count);
+            *count = 0;
+        } else {
+            *count -= front.len();
+            queue.pop_front();
+        }
+    }
+}
+
+/// Whether the peer is on another machine, as far as the address tells; only there can a send do
+/// without the copy.
+fn leaves_the_machine(fd: &OwnedFd) -> bool {
+    let Ok(peer) = socket2::SockRef::from(fd).peer_addr() else {
+        return false;
+    };
+    let Ok(local) = socket2::SockRef::from(fd).local_addr() else {
+        return false;
+    };
+    match (peer.as_socket(), local.as_socket()) {
+        (Some(peer), Some(local)) => !peer.ip().is_loopback() && peer.ip() != local.ip(),
+        _ => false,
+    }
+}

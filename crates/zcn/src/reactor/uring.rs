@@ -1,0 +1,198 @@
+//! The driver on io_uring.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use socket2::SockAddr;
+use zcn_pool::{BufferPool, SharedBuf};
+use zcn_uring::{Consumption, GroupId, Kind, Msg, NewFd, Op, Ring, Target};
+
+use super::driver::{Attached, Done, DriverStats, Source, Wait};
+use crate::config::Config;
+use crate::error::{Action, Error};
+
+/// io_uring: operations go into the ring, one `io_uring_enter` a turn starts them all.
+#[derive(Debug)]
+pub(crate) struct UringDriver {
+    ring: Ring,
+    /// Buffer group of each source.
+    groups: Vec<GroupId>,
+    /// Operations that could not even be pushed, reported in the next turn.
+    refused: Vec<Done>,
+    rearmed: u64,
+}
+
+impl UringDriver {
+    pub(crate) fn new(config: &Config, pool: &BufferPool) -> Result<Self, SetupFailure> {
+        let mut builder = Ring::builder().entries(config.ring_entries);
+        if let Some(time) = config.napi {
+            builder = builder.napi_busy_poll(time);
+        }
+        let ring = builder.build().map_err(SetupFailure::Ring)?;
+        let mut driver = Self {
+            ring,
+            groups: Vec::new(),
+            refused: Vec::new(),
+            rearmed: 0,
+        };
+        driver
+            .add_source(pool, config.receive_buffers)
+            .map_err(SetupFailure::Pool)?;
+        Ok(driver)
+    }
+
+    #[inline]
+    fn push(&mut self, op: Op) {
+        if let Err(error) = self.ring.push(op) {
+            self.refuse(error);
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, error: zcn_uring::PushError) {
+        let token = error.op.user_token();
+        self.refused
+            .push(Done::failed(token, libc::EBUSY, error.op.into_payload()));
+    }
+
+    // As fallible as the epoll driver's.
+    #[allow(clippy::unnecessary_wraps, clippy::unused_self)]
+    pub(crate) fn attach(&mut self, fd: BorrowedFd<'_>) -> io::Result<Attached> {
+        Ok(Attached {
+            fd: fd.as_raw_fd(),
+            place: 0,
+        })
+    }
+
+    #[allow(clippy::unused_self)]
+    pub(crate) fn detach(&mut self, _at: Attached) {}
+
+    #[inline]
+    pub(crate) fn recv(&mut self, at: Attached, token: u64) {
+        self.push(Op::recv_from_group(Target::Fd(at.fd), self.groups[0]).token(token));
+    }
+
+    #[inline]
+    pub(crate) fn send(&mut self, at: Attached, data: SharedBuf, zero_copy: bool, token: u64) {
+        let target = Target::Fd(at.fd);
+        let op = if zero_copy && self.ring.features().send_zc {
+            Op::send_zc(target, data)
+        } else {
+            Op::send(target, data)
+        };
+        self.push(op.token(token));
+    }
+
+    pub(crate) fn sendmsg(&mut self, at: Attached, msg: Box<Msg>, zero_copy: bool, token: u64) {
+        let target = Target::Fd(at.fd);
+        let op = if zero_copy && self.ring.features().sendmsg_zc {
+            Op::sendmsg_zc(target, msg)
+        } else {
+            Op::sendmsg(target, msg)
+        };
+        self.push(op.token(token));
+    }
+
+    pub(crate) fn accept(&mut self, at: Attached, token: u64) {
+        self.push(Op::accept_multi(Target::Fd(at.fd), NewFd::Ordinary).token(token));
+    }
+
+    pub(crate) fn connect(&mut self, at: Attached, address: SockAddr, token: u64) {
+        self.push(Op::connect(Target::Fd(at.fd), address).token(token));
+    }
+
+    pub(crate) fn recvmsg(&mut self, at: Attached, source: Source, token: u64) {
+        let template = self.ring.take_msg();
+        self.push(
+            Op::recvmsg_multi(Target::Fd(at.fd), self.groups[source.0], template).token(token),
+        );
+    }
+
+    pub(crate) fn poll_in(&mut self, at: Attached, token: u64) {
+        self.push(Op::poll_multi(Target::Fd(at.fd), libc::POLLIN).token(token));
+    }
+
+    pub(crate) fn cancel(&mut self, at: Attached) {
+        if let Ok(id) = self.ring.push(Op::cancel_target(Target::Fd(at.fd))) {
+            self.ring.hide(id);
+        }
+    }
+
+    pub(crate) fn add_source(&mut self, pool: &BufferPool, entries: u16) -> crate::Result<Source> {
+        let group = self
+            .ring
+            .register_group(entries, pool.local(), Consumption::Whole)
+            .map_err(|error| Error::setting(Action::Start, error.to_string()))?;
+        self.groups.push(group);
+        Ok(Source(self.groups.len() - 1))
+    }
+
+    pub(crate) fn available(&mut self, source: Source) -> usize {
+        self.ring.refill_groups();
+        self.ring
+            .group_stats(self.groups[source.0])
+            .map_or(0, |stats| stats.available as usize)
+    }
+
+    pub(crate) fn turn(&mut self, wait: Wait, done: &mut Vec<Done>) -> io::Result<()> {
+        done.append(&mut self.refused);
+        match wait {
+            _ if !done.is_empty() => self.ring.submit()?,
+            Wait::No => self.ring.submit()?,
+            Wait::Forever => self.ring.wait(1, None)?,
+            Wait::AtMost(limit) => self.ring.wait(1, Some(limit))?,
+        }
+        let mut rearmed = 0;
+        for completion in self.ring.completions() {
+            if completion.kind == Kind::Cancel {
+                continue;
+            }
+            rearmed += u64::from(completion.kind.is_multishot() && !completion.more);
+            done.push(Done {
+                token: completion.token,
+                result: completion.raw_result(),
+                more: completion.more,
+                notification: completion.notification,
+                copied: completion.copied,
+                payload: completion.payload,
+            });
+        }
+        self.rearmed += rearmed;
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn has_news(&mut self) -> bool {
+        !self.refused.is_empty() || self.ring.has_news()
+    }
+
+    pub(crate) fn take_msg(&mut self) -> Box<Msg> {
+        self.ring.take_msg()
+    }
+
+    pub(crate) fn give_msg(&mut self, msg: Box<Msg>) {
+        self.ring.give_msg(msg);
+    }
+
+    pub(crate) fn stats(&self) -> DriverStats {
+        let counters = self.ring.counters();
+        DriverStats {
+            system_calls: counters.enters,
+            operations: counters.submitted,
+            stale_completions: counters.stale,
+            orphaned: counters.orphaned,
+            overflows: counters.cq_overflows,
+            no_buffers: counters.no_buffers,
+            short_sends: counters.short_sends,
+            zero_copy_copied: counters.zc_copied,
+            rearmed: self.rearmed,
+        }
+    }
+}
+
+/// Why the ring could not be used.
+#[derive(Debug)]
+pub(crate) enum SetupFailure {
+    Ring(zcn_uring::SetupError),
+    Pool(Error),
+}

@@ -1,0 +1,721 @@
+//! One event loop of one core.
+
+pub(crate) mod executor;
+pub(crate) mod join;
+pub(crate) mod remote;
+pub(crate) mod time;
+mod timers;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use zcn_pool::{Buf, BufferPool, HugePages, PoolStats};
+
+use self::executor::Executor;
+use self::join::JoinHandle;
+use self::remote::{Inbox, Remote};
+use self::timers::Timers;
+use crate::config::{Config, ReactorKind, Sleep, ZeroCopy};
+use crate::error::{Action, Error, Result};
+use crate::reactor::driver::{DriverStats, Wait};
+use crate::reactor::{Event, Reactor};
+
+/// What a runtime calls for the events of a server; implemented by the server with its handler.
+pub(crate) trait Service {
+    fn on_event(&mut self, inner: &Rc<Inner>, event: Event);
+    /// Called about `sweep_every` apart, for timeouts.
+    fn sweep(&mut self, inner: &Rc<Inner>);
+    fn sweep_every(&self) -> Option<Duration>;
+}
+
+struct ServiceSlot {
+    /// Taken out while it is called.
+    service: Option<Box<dyn Service>>,
+    next_sweep: Option<Instant>,
+    removed: bool,
+}
+
+/// A runtime's state, shared by its handles on its own thread.
+pub(crate) struct Inner {
+    pub(crate) reactor: RefCell<Reactor>,
+    executor: Executor,
+    timers: RefCell<Timers>,
+    services: RefCell<Vec<ServiceSlot>>,
+    inbox: Arc<Inbox>,
+    spin: Duration,
+    stopped: Cell<bool>,
+    /// Reused between turns.
+    events: RefCell<VecDeque<Event>>,
+    wakers: RefCell<Vec<Waker>>,
+    remotes: RefCell<VecDeque<Remote>>,
+    config: Config,
+}
+
+thread_local! {
+    /// The runtime that the code on this thread runs in.
+    static CURRENT: RefCell<Option<Rc<Inner>>> = const { RefCell::new(None) };
+}
+
+/// The runtime of the calling code.
+///
+/// # Errors
+/// When no runtime is running on this thread.
+pub(crate) fn current(action: Action) -> Result<Rc<Inner>> {
+    CURRENT.with(|current| current.borrow().clone()).ok_or_else(|| {
+        Error::setting(action, "no zcn runtime is running on this thread")
+            .hinted("call this from inside Runtime::block_on, a spawned task, or while the guard of Runtime::enter lives")
+    })
+}
+
+/// Settings of a [`Runtime`] to be.
+#[derive(Clone, Debug, Default)]
+pub struct RuntimeBuilder {
+    config: Config,
+}
+
+macro_rules! setter {
+    ($(#[$doc:meta])* $name:ident: $kind:ty) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $name: $kind) -> Self {
+            self.config.$name = $name;
+            self
+        }
+    };
+}
+
+impl RuntimeBuilder {
+    setter!(
+        /// Which reactor \[[`ReactorKind::Auto`]\].
+        reactor: ReactorKind
+    );
+    setter!(
+        /// What to do when there is nothing to do \[[`Sleep::Block`]\].
+        sleep: Sleep
+    );
+    setter!(
+        /// Submission entries of the ring \[1024\].
+        ring_entries: u32
+    );
+    setter!(
+        /// Buffers in the pool \[1024\].
+        buffers: usize
+    );
+    setter!(
+        /// Size of a buffer in bytes, whole pages \[16384\].
+        buffer_size: usize
+    );
+    setter!(
+        /// Buffers lent to the kernel to receive into, a power of two \[512\].
+        receive_buffers: u16
+    );
+    setter!(
+        /// Huge pages for the pool \[[`HugePages::Try`]\].
+        huge_pages: HugePages
+    );
+    setter!(
+        /// When to send without the kernel's copy \[[`ZeroCopy::Auto`]\].
+        zero_copy: ZeroCopy
+    );
+
+    /// Pins the runtime's thread to a core.
+    #[must_use]
+    pub fn cpu(mut self, core: usize) -> Self {
+        self.config.cpu = Some(core);
+        self
+    }
+
+    /// Opt-in: busy-poll network devices inside the wait, for this long (6.9).
+    #[must_use]
+    pub fn napi_busy_poll(mut self, time: Duration) -> Self {
+        self.config.napi = Some(time);
+        self
+    }
+
+    /// Starts the runtime on the calling thread.
+    ///
+    /// # Errors
+    /// A setting out of range, io_uring refused although asked for, memory or descriptors short;
+    /// each with the setting and the remedy.
+    pub fn build(self) -> Result<Runtime> {
+        let config = self.config;
+        if !config.receive_buffers.is_power_of_two() || config.receive_buffers > 32768 {
+            return Err(Error::setting(
+                Action::Start,
+                format!(
+                    "receive_buffers = {} is out of range: a power of two from 1 to 32768",
+                    config.receive_buffers
+                ),
+            ));
+        }
+        if config.buffers < usize::from(config.receive_buffers) {
+            return Err(Error::setting(
+                Action::Start,
+                format!(
+                    "buffers = {} is fewer than receive_buffers = {}: raise the first or lower the second",
+                    config.buffers, config.receive_buffers
+                ),
+            ));
+        }
+        if let Some(core) = config.cpu {
+            zcn_sys::affinity::pin_current_thread(core).map_err(|error| {
+                Error::new(Action::Start, format!("on core {core}"), error)
+                    .hinted("`nproc` and `taskset -p $$` tell which cores are there and allowed")
+            })?;
+        }
+        let reactor = Reactor::new(&config)?;
+        let wake = reactor
+            .wake_fd()
+            .map_err(|error| Error::bare(Action::Start, error))?;
+        let inbox = Arc::new(Inbox::new(wake));
+        let spin = match config.sleep {
+            Sleep::Block => Duration::ZERO,
+            Sleep::Spin(time) => time,
+        };
+        Ok(Runtime {
+            inner: Rc::new(Inner {
+                reactor: RefCell::new(reactor),
+                executor: Executor::new(inbox.clone()),
+                timers: RefCell::default(),
+                services: RefCell::default(),
+                inbox,
+                spin,
+                stopped: Cell::new(false),
+                events: RefCell::default(),
+                wakers: RefCell::default(),
+                remotes: RefCell::default(),
+                config,
+            }),
+        })
+    }
+}
+
+/// One event loop: sockets, timers and tasks of one core.
+///
+/// Not `Send`: make it on the thread that runs it. Other threads talk to it through a [`Handle`].
+///
+/// ```
+/// let mut runtime = zcn::Runtime::new()?;
+/// let answer = runtime.block_on(async {
+///     let task = zcn::spawn(async { 40 + 2 });
+///     task.await
+/// })?;
+/// assert_eq!(answer, Some(42));
+/// # Ok::<(), zcn::Error>(())
+/// ```
+pub struct Runtime {
+    inner: Rc<Inner>,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime")
+            .field("reactor", &self.reactor_kind())
+            .field("tasks", &self.inner.executor.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a runtime did so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RuntimeStats {
+    /// Of the reactor and its system calls.
+    pub reactor: DriverStats,
+    /// Of the buffer pool.
+    pub pool: PoolStats,
+    /// Open connections.
+    pub connections: usize,
+    /// Tasks that have not ended.
+    pub tasks: usize,
+}
+
+/// Makes a runtime the current one of this thread, until dropped.
+pub struct EnterGuard {
+    previous: Option<Rc<Inner>>,
+    _executor: executor::Entered,
+}
+
+impl std::fmt::Debug for EnterGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EnterGuard")
+    }
+}
+
+impl Drop for EnterGuard {
+    fn drop(&mut self) {
+        let previous = self.previous.take();
+        // The thread may be ending; then there is nothing to put back.
+        let _ = CURRENT.try_with(|current| *current.borrow_mut() = previous);
+    }
+}
+
+impl Runtime {
+    /// A runtime with the default settings.
+    ///
+    /// # Errors
+    /// As [`RuntimeBuilder::build`].
+    pub fn new() -> Result<Self> {
+        Self::builder().build()
+    }
+
+    /// Settings for a new runtime.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::default()
+    }
+
+    pub(crate) fn inner(&self) -> &Rc<Inner> {
+        &self.inner
+    }
+
+    /// Which reactor it runs on.
+    pub fn reactor_kind(&self) -> ReactorKind {
+        match self.inner.reactor.borrow().driver.is_uring() {
+            true => ReactorKind::Uring,
+            false => ReactorKind::Epoll,
+        }
+    }
+
+    /// What it did so far.
+    pub fn stats(&self) -> RuntimeStats {
+        self.inner.stats()
+    }
+
+    /// The pool its receives fill and from which [`Runtime::buffer`] takes.
+    pub fn pool(&self) -> BufferPool {
+        self.inner.reactor.borrow().pool.clone()
+    }
+
+    /// An empty buffer, `None` when the pool has none left.
+    pub fn buffer(&self) -> Option<Buf> {
+        self.inner.buffer()
+    }
+
+    /// A handle for other threads.
+    pub fn handle(&self) -> Handle {
+        Handle {
+            inbox: self.inner.inbox.clone(),
+        }
+    }
+
+    /// Makes this runtime the current one of the thread, for calls that need one outside of its
+    /// tasks.
+    pub fn enter(&self) -> EnterGuard {
+        self.inner.enter()
+    }
+
+    /// Starts a task on this runtime.
+    pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        self.inner.spawn(future)
+    }
+
+    /// Runs until `future` has ended and returns its value. Other tasks and servers run along.
+    ///
+    /// # Errors
+    /// When the reactor itself fails, or a [`Handle::stop`] came first.
+    pub fn block_on<F: Future>(&mut self, future: F) -> Result<F::Output> {
+        let _entered = self.enter();
+        let flag = Arc::new(RootWaker {
+            woken: AtomicBool::new(true),
+            inbox: self.inner.inbox.clone(),
+            thread: std::thread::current().id(),
+        });
+        let waker = Waker::from(flag.clone());
+        let mut future = pin!(future);
+        self.inner.stopped.set(false);
+        loop {
+            if flag.woken.swap(false, Ordering::AcqRel) {
+                if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                    return Ok(value);
+                }
+            }
+            if self.inner.stopped.get() {
+                let error = std::io::Error::other("the runtime was stopped before it was done");
+                return Err(Error::bare(Action::Start, error));
+            }
+            self.inner.round(&|| flag.woken.load(Ordering::Acquire))?;
+        }
+    }
+
+    /// Runs until [`Handle::stop`] or [`stop`].
+    ///
+    /// # Errors
+    /// When the reactor itself fails.
+    pub fn run(&mut self) -> Result<()> {
+        let _entered = self.enter();
+        self.inner.stopped.set(false);
+        while !self.inner.stopped.get() {
+            self.inner.round(&|| false)?;
+        }
+        Ok(())
+    }
+
+    /// One turn without sleeping: polls what is ready, starts what was asked for, handles what has
+    /// ended. For embedding in another loop.
+    ///
+    /// # Errors
+    /// When the reactor itself fails.
+    pub fn run_once(&mut self) -> Result<()> {
+        let _entered = self.enter();
+        self.inner.turn(Wait::No)
+    }
+
+    /// One turn that waits for at most `limit`.
+    ///
+    /// # Errors
+    /// When the reactor itself fails.
+    pub fn run_for(&mut self, limit: Duration) -> Result<()> {
+        let _entered = self.enter();
+        self.inner.sleepy_turn(Wait::AtMost(limit), &|| false)
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // Tasks and services hold the runtime; without them everything else goes by itself.
+        let _entered = self.enter();
+        self.inner.executor.clear();
+        let services = std::mem::take(&mut *self.inner.services.borrow_mut());
+        drop(services);
+        self.inner.reactor.borrow_mut().shut_down();
+    }
+}
+
+/// Wakes the future that `block_on` runs.
+struct RootWaker {
+    woken: AtomicBool,
+    inbox: Arc<Inbox>,
+    thread: std::thread::ThreadId,
+}
+
+impl Wake for RootWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        if std::thread::current().id() != self.thread {
+            self.inbox.post(Remote::Run(Box::new(|| ())));
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn enter(self: &Rc<Self>) -> EnterGuard {
+        let previous = CURRENT.with(|current| current.borrow_mut().replace(self.clone()));
+        EnterGuard {
+            previous,
+            _executor: self.executor.enter(),
+        }
+    }
+
+    pub(crate) fn spawn<T: 'static>(
+        &self,
+        future: impl Future<Output = T> + 'static,
+    ) -> JoinHandle<T> {
+        let (handle, task) = join::joinable(future);
+        self.executor.spawn(Box::pin(task));
+        handle
+    }
+
+    pub(crate) fn buffer(&self) -> Option<Buf> {
+        self.reactor.borrow().local.acquire()
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.set(true);
+    }
+
+    pub(crate) fn stats(&self) -> RuntimeStats {
+        let reactor = self.reactor.borrow();
+        RuntimeStats {
+            reactor: reactor.stats(),
+            pool: reactor.pool.stats(),
+            connections: reactor.streams.len(),
+            tasks: self.executor.len(),
+        }
+    }
+
+    pub(crate) fn timers(&self) -> std::cell::RefMut<'_, Timers> {
+        self.timers.borrow_mut()
+    }
+
+    /// One round of `run`: everything that is ready, then a turn that may sleep.
+    fn round(self: &Rc<Self>, awake: &dyn Fn() -> bool) -> Result<()> {
+        self.sleepy_turn(Wait::Forever, awake)
+    }
+
+    /// A turn that sleeps at most as long as `wait`, the timers and the sweeps allow, after
+    /// spinning for as long as the settings say.
+    fn sleepy_turn(self: &Rc<Self>, wait: Wait, awake: &dyn Fn() -> bool) -> Result<()> {
+        self.executor.run_ready();
+        if awake() || self.executor.has_ready() || self.stopped.get() {
+            return self.turn(Wait::No);
+        }
+        let wait = self.shortened(wait);
+        if wait == Wait::No || (!self.spin.is_zero() && self.spin(wait, awake)) {
+            return self.turn(Wait::No);
+        }
+        if !self.inbox.fall_asleep() {
+            return self.turn(Wait::No);
+        }
+        let outcome = self.turn(wait);
+        self.inbox.wake_up();
+        outcome
+    }
+
+    /// Looks for work for a bounded time; whether there is some.
+    fn spin(&self, wait: Wait, awake: &dyn Fn() -> bool) -> bool {
+        let limit = match wait {
+            Wait::AtMost(limit) => limit.min(self.spin),
+            _ => self.spin,
+        };
+        if self.reactor.borrow_mut().has_news() {
+            return true;
+        }
+        let start = Instant::now();
+        loop {
+            for _ in 0..SPINS_PER_CLOCK {
+                if self.reactor.borrow_mut().has_news() || self.inbox.is_filled() || awake() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if start.elapsed() >= limit {
+                return false;
+            }
+        }
+    }
+
+    fn shortened(&self, wait: Wait) -> Wait {
+        let timer = self.timers.borrow().next_in();
+        let sweep = self
+            .services
+            .borrow()
+            .iter()
+            .filter_map(|slot| slot.next_sweep)
+            .min()
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        match [wait.timeout(), timer, sweep].into_iter().flatten().min() {
+            None => Wait::Forever,
+            Some(Duration::ZERO) => Wait::No,
+            Some(limit) => Wait::AtMost(limit),
+        }
+    }
+
+    /// One turn: inbox, tasks, reactor, wakers, servers, timers.
+    pub(crate) fn turn(self: &Rc<Self>, wait: Wait) -> Result<()> {
+        self.read_inbox();
+        let wait = if self.executor.has_ready() {
+            Wait::No
+        } else {
+            wait
+        };
+        let outcome = self.reactor.borrow_mut().turn(wait);
+        outcome.map_err(|error| Error::bare(Action::Receive, error))?;
+        self.read_inbox();
+        self.wake_tasks();
+        self.serve_events();
+        self.serve_sweeps();
+        self.executor.run_ready();
+        Ok(())
+    }
+
+    fn read_inbox(self: &Rc<Self>) {
+        if !self.inbox.is_filled() {
+            return;
+        }
+        let mut remotes = std::mem::take(&mut *self.remotes.borrow_mut());
+        self.inbox.take(&mut remotes);
+        for remote in remotes.drain(..) {
+            match remote {
+                Remote::Wake(id) => self.executor.make_ready(id),
+                Remote::Run(job) => job(),
+                Remote::Stop => self.stopped.set(true),
+            }
+        }
+        *self.remotes.borrow_mut() = remotes;
+    }
+
+    fn wake_tasks(&self) {
+        let mut wakers = std::mem::take(&mut *self.wakers.borrow_mut());
+        wakers.append(&mut self.reactor.borrow_mut().wakers);
+        self.timers.borrow_mut().expired(&mut wakers);
+        for waker in wakers.drain(..) {
+            waker.wake();
+        }
+        *self.wakers.borrow_mut() = wakers;
+    }
+
+    /// Hands the reactor's events to their servers, with nothing borrowed (rule 16).
+    fn serve_events(self: &Rc<Self>) {
+        let mut events = std::mem::take(&mut *self.events.borrow_mut());
+        std::mem::swap(&mut events, &mut self.reactor.borrow_mut().events);
+        while let Some(event) = events.pop_front() {
+            let server = event.server();
+            let Some(mut service) = self.take_service(server) else {
+                continue;
+            };
+            service.on_event(self, event);
+            // The rest of this server's run of events without putting it back in between.
+            while let Some(event) = events.pop_front_if(|event| event.server() == server) {
+                service.on_event(self, event);
+            }
+            self.give_service(server, service);
+        }
+        *self.events.borrow_mut() = events;
+    }
+
+    fn serve_sweeps(self: &Rc<Self>) {
+        let now = {
+            let services = self.services.borrow();
+            if services.iter().all(|slot| slot.next_sweep.is_none()) {
+                return;
+            }
+            Instant::now()
+        };
+        let count = self.services.borrow().len();
+        for server in 0..count as u32 {
+            let due = {
+                let mut services = self.services.borrow_mut();
+                let slot = &mut services[server as usize];
+                let due = slot.next_sweep.is_some_and(|at| at <= now);
+                if due {
+                    let every = slot
+                        .service
+                        .as_ref()
+                        .and_then(|service| service.sweep_every());
+                    slot.next_sweep = every.map(|every| now + every);
+                }
+                due
+            };
+            if due {
+                if let Some(mut service) = self.take_service(server) {
+                    service.sweep(self);
+                    self.give_service(server, service);
+                }
+            }
+        }
+    }
+
+    /// A place for a server's events; the service is put in by [`Self::give_service`].
+    pub(crate) fn reserve_service(&self) -> u32 {
+        let mut services = self.services.borrow_mut();
+        services.push(ServiceSlot {
+            service: None,
+            next_sweep: None,
+            removed: false,
+        });
+        services.len() as u32 - 1
+    }
+
+    pub(crate) fn install_service(&self, server: u32, service: Box<dyn Service>) {
+        let mut services = self.services.borrow_mut();
+        let slot = &mut services[server as usize];
+        slot.next_sweep = service.sweep_every().map(|every| Instant::now() + every);
+        slot.service = Some(service);
+    }
+
+    fn take_service(&self, server: u32) -> Option<Box<dyn Service>> {
+        self.services
+            .borrow_mut()
+            .get_mut(server as usize)?
+            .service
+            .take()
+    }
+
+    fn give_service(&self, server: u32, service: Box<dyn Service>) {
+        let mut services = self.services.borrow_mut();
+        if let Some(slot) = services.get_mut(server as usize) {
+            if !slot.removed {
+                if slot.next_sweep.is_none() {
+                    slot.next_sweep = service.sweep_every().map(|every| Instant::now() + every);
+                }
+                slot.service = Some(service);
+                return;
+            }
+        }
+        drop(services);
+        drop(service);
+    }
+
+    /// Takes a server out of the loop for good.
+    pub(crate) fn remove_service(&self, server: u32) {
+        let mut services = self.services.borrow_mut();
+        let Some(slot) = services.get_mut(server as usize) else {
+            return;
+        };
+        slot.removed = true;
+        slot.next_sweep = None;
+        let service = slot.service.take();
+        drop(services);
+        drop(service);
+    }
+}
+
+/// Looks between two readings of the clock while spinning (a reading costs some 25 ns).
+const SPINS_PER_CLOCK: u32 = 16;
+
+/// Talks to a runtime from any thread. Cheap to clone; outlives the runtime without harm.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    inbox: Arc<Inbox>,
+}
+
+impl Handle {
+    /// Makes the runtime leave [`Runtime::run`] or [`Runtime::block_on`].
+    pub fn stop(&self) {
+        self.inbox.post(Remote::Stop);
+    }
+
+    /// Starts a task on the runtime's thread; `make` runs there and may make futures that never
+    /// leave it. Nothing happens if the runtime is gone.
+    pub fn spawn<F>(&self, make: impl FnOnce() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        self.inbox.post(Remote::Run(Box::new(move || {
+            // Runs inside the runtime's turn, where it is the current one.
+            if let Ok(inner) = current(Action::Start) {
+                let _detached = inner.spawn(make());
+            }
+        })));
+    }
+}
+
+/// Starts a task on the current runtime.
+///
+/// # Panics
+/// When no runtime is running on this thread, as a future cannot be run then; [`Runtime::spawn`]
+/// needs none.
+pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+    match current(Action::Start) {
+        Ok(inner) => inner.spawn(future),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Makes the current runtime leave [`Runtime::run`] or [`Runtime::block_on`] after this turn.
+pub fn stop() {
+    if let Ok(inner) = current(Action::Start) {
+        inner.stop();
+    }
+}
+
+/// An empty buffer of the current runtime's pool; `None` when it has none left or no runtime runs
+/// here.
+pub fn buffer() -> Option<Buf> {
+    current(Action::Start).ok()?.buffer()
+}
