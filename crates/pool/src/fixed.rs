@@ -137,11 +137,8 @@ impl<T> FixedPool<T> {
 #[inline(always)]
 unsafe fn free_if_unused<T>(inner: NonNull<Inner<T>>) {
     // SAFETY: alive, says the caller.
-    let unused = {
-        let inner = unsafe { inner.as_ref() };
-        inner.handles.get() == 0 && inner.free.get() == inner.places.len()
-    };
-    if unused {
+    let shared = unsafe { inner.as_ref() };
+    if shared.handles.get() == 0 && shared.free.get() == shared.places.len() {
         // SAFETY: nobody refers to it any more; it came from a leaked box.
         drop(unsafe { Box::from_raw(inner.as_ptr()) });
     }

@@ -36,8 +36,9 @@ impl LocalPool {
     }
 
     /// Takes a buffer, empty and without headroom; `None` if this thread has none and the
-    /// shared store is empty. Never blocks. Buffers in other threads' magazines are not
-    /// to be had: [`PoolStats::cached`](crate::PoolStats::cached) counts them.
+    /// shared store is empty. Never blocks, so buffers that another thread is just moving
+    /// are not waited for; and those in other threads' magazines are not to be had:
+    /// [`PoolStats::cached`](crate::PoolStats::cached) counts them.
     #[inline]
     pub fn acquire(&self) -> Option<Buf> {
         // SAFETY: open since `new`, on this thread.

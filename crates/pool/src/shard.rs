@@ -171,9 +171,8 @@ impl Shard {
 
     /// Gives up to a magazine to the shared stores; the caller takes it out of the stock.
     fn give(&self, core: &Core, entries: &[u32]) {
-        if entries.len() < core.depot.magazine() {
-            core.push_singles(entries);
-        } else if !core.depot.give(self.spare.take(), entries) {
+        let whole = entries.len() == core.depot.magazine();
+        if !(whole && core.depot.give(self.spare.take(), entries)) {
             core.push_singles(entries);
         }
         // Home first, then counted as home: see `References`.
