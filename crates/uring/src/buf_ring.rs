@@ -63,10 +63,12 @@ pub(crate) struct BufRing {
     lent: Box<[Lent]>,
     /// Ids without a buffer, ready to be filled.
     vacant: Vec<u16>,
-    /// Which id was published at each position, for bundles, which span positions.
-    published: Box<[u16]>,
-    /// Position at which each id was published.
-    position: Box<[u16]>,
+    /// Which id was published after each id, for bundles, which span several. By id, not by place
+    /// in the ring: the kernel may take buffers in one order and complete in another, and a place
+    /// may be published anew before the bundle that begins there has completed.
+    next: Box<[u16]>,
+    /// The id published last.
+    last: u16,
     source: LocalPool,
     consumption: Consumption,
 }
@@ -94,8 +96,8 @@ impl BufRing {
             tail: 0,
             lent: (0..count).map(|_| Lent::Nothing).collect(),
             vacant: (0..count).rev().collect(),
-            published: vec![0; usize::from(count)].into(),
-            position: vec![0; usize::from(count)].into(),
+            next: vec![0; usize::from(count)].into(),
+            last: 0,
             source,
             consumption,
         }
@@ -166,8 +168,8 @@ impl BufRing {
         entry.set_addr(address);
         entry.set_len(len);
         entry.set_bid(id);
-        self.published[usize::from(place)] = id;
-        self.position[usize::from(id)] = place;
+        self.next[usize::from(self.last)] = id;
+        self.last = id;
         self.tail = self.tail.wrapping_add(1);
     }
 
@@ -196,7 +198,7 @@ impl BufRing {
         let Lent::Incremental { buf, used } = lent else {
             return None;
         };
-        let end = used.checked_add(len).filter(|&end| end <= buf.len())?;
+        let end = used.saturating_add(len).min(buf.len());
         let piece = buf.slice(*used..end);
         *used = end;
         if !more {
@@ -207,28 +209,16 @@ impl BufRing {
     }
 
     /// Takes the buffers of a bundle: `len` bytes from the buffer `id` on, in publishing order.
-    pub(crate) fn take_bundle(&mut self, id: u16, mut len: usize, into: &mut Vec<Buf>) {
-        let Some(&first) = self.position.get(usize::from(id)) else {
-            return;
-        };
-        let mut place = first;
-        loop {
-            let id = self.published[usize::from(place)];
-            let Some(buf) = self.take(id, len) else {
-                return;
-            };
+    pub(crate) fn take_bundle(&mut self, mut id: u16, mut len: usize, into: &mut Vec<Buf>) {
+        // Each round takes a buffer that was lent, so it ends.
+        while let Some(buf) = self.take(id, len) {
             len -= buf.len();
             into.push(buf);
             if len == 0 {
                 return;
             }
-            place = (place + 1) & self.mask;
+            id = self.next[usize::from(id)];
         }
-    }
-
-    /// Size of each buffer, bytes: what a completion can at most hold without being a bundle.
-    pub(crate) fn buffer_size(&self) -> usize {
-        self.source.pool().buffer_size()
     }
 
     pub(crate) fn is_incremental(&self) -> bool {

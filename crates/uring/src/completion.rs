@@ -2,13 +2,13 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 
 use crate::constants::NOTIF_USAGE_ZC_COPIED;
-use crate::op::Op;
+use crate::op::{CHOSEN_PLACE, ORDINARY, Op};
 use crate::payload::{self, Payload};
 use crate::ring::Ring;
-use crate::slot::{Kind, OpId, Tag};
+use crate::slot::{CANCELLED, HIDDEN, Kind, ORPHANED, OpId, Tag};
 
 const F_BUFFER: u32 = 1 << 0;
 const F_MORE: u32 = 1 << 1;
@@ -89,6 +89,14 @@ impl Iterator for Completions<'_> {
     }
 }
 
+impl Drop for Completions<'_> {
+    /// Frees the places of what was taken, so that the kernel need not overflow for their sake.
+    #[inline]
+    fn drop(&mut self) {
+        self.ring.queues.release();
+    }
+}
+
 impl Completions<'_> {
     /// Takes one completion and lets go of everything in it; whether there was one.
     pub(crate) fn next_hidden(&mut self) -> bool {
@@ -101,13 +109,12 @@ impl Completions<'_> {
 }
 
 impl Ring {
-    /// One raw entry of the completion queue. The acquire load of the tail and the release store of
-    /// the head are in the crate's queue guard.
+    /// One raw entry of the completion queue.
     #[inline]
     fn next_entry(&mut self) -> Option<(u64, i32, u32)> {
-        let entry = self.io.completion().next()?;
+        let entry = self.queues.next()?;
         self.counters.completed += 1;
-        Some((entry.user_data(), entry.result(), entry.flags()))
+        Some(entry)
     }
 
     /// Finds the operation, moves its resources, and hides what nobody waits for.
@@ -118,56 +125,36 @@ impl Ring {
             return None;
         };
         if tag.kind == Kind::Message {
-            return Some(Completion {
-                id: OpId::NONE,
-                kind: Kind::Message,
-                token: word & crate::op::MESSAGE_TOKEN_MASK,
-                more: false,
-                notification: false,
-                copied: false,
-                nonempty: false,
-                payload: Payload::None,
-                result,
-            });
+            return Some(message(word, result));
         }
         let more = flags & F_MORE != 0;
-        let notification = flags & F_NOTIF != 0;
         let Some(slot) = self.slots.get_mut(tag.slot, tag.generation) else {
             self.reclaim_stale(tag, result, flags);
             return None;
         };
-        let (token, orphaned, cancelled, asked) =
-            (slot.token, slot.orphaned, slot.cancelled, slot.asked);
+        let (token, state, detail) = (slot.token, slot.state, slot.detail);
+        // By the flag alone: a failed receive may still carry a buffer (rule 14).
+        let picked = flags & F_BUFFER != 0;
         let mut payload = Payload::None;
-        if flags & F_BUFFER != 0 {
-            // A failed receive may still carry a buffer (rule 14): look at the flag alone.
-            payload = self.take_buffers(tag, result, flags);
-        } else if !more {
+        if !more {
             payload = self.slots.remove(tag.slot);
-            if let (Payload::Buf(buf), true) = (&mut payload, result > 0) {
-                payload::grow(buf, result as usize);
-            }
-            if let (Payload::Msg(msg), Kind::RecvMsg) = (&mut payload, tag.kind) {
-                msg.received();
-                if let (Some(buf), true) = (msg.buf_mut(), result > 0) {
-                    payload::grow(buf, result as usize);
-                }
+            if !payload.is_none() {
+                payload = self.settle(tag.kind, payload, result, picked);
             }
         }
-        if flags & F_BUFFER != 0 && !more {
-            // What the slot itself owns (a message template) goes home with the last completion.
-            drop(self.slots.remove(tag.slot));
+        if picked {
+            payload = self.take_buffers(tag, result, flags, tag.kind == Kind::Recv && detail != 0);
         }
-        self.count(tag.kind, result, more, notification, cancelled, asked);
-        if orphaned {
-            if result >= 0 && tag.kind.yields_descriptor() {
-                self.close_reclaimed(tag, result);
-            }
-            if !more && tag.kind != Kind::Cancel {
-                self.counters.orphans_reclaimed += 1;
-            }
+        if flags & F_NOTIF != 0 {
+            self.count_notification(result);
+        } else if !more || result < 0 || tag.kind.is_send() {
+            self.count(tag.kind, result, more, state, detail);
+        }
+        if state & (ORPHANED | HIDDEN) != 0 {
+            self.bury(tag, result, more, state, detail);
             return None;
         }
+        let notification = flags & F_NOTIF != 0;
         Some(Completion {
             id: OpId {
                 slot: tag.slot,
@@ -184,8 +171,56 @@ impl Ring {
         })
     }
 
+    /// Brings what an operation owned up to date with how it ended.
     #[inline]
-    fn take_buffers(&mut self, tag: Tag, result: i32, flags: u32) -> Payload {
+    fn settle(&mut self, kind: Kind, payload: Payload, result: i32, picked: bool) -> Payload {
+        match payload {
+            Payload::Buf(mut buf) => {
+                if result > 0 {
+                    payload::grow(&mut buf, result as usize);
+                }
+                Payload::Buf(buf)
+            }
+            Payload::Msg(mut msg) => {
+                if kind == Kind::RecvMsg {
+                    msg.received(result >= 0);
+                    if let (Some(buf), true) = (msg.buf_mut(), result > 0) {
+                        payload::grow(buf, result as usize);
+                    }
+                }
+                if picked {
+                    // The place is needed for the buffer; the template goes back to the stock.
+                    self.give_msg(msg);
+                    return Payload::None;
+                }
+                Payload::Msg(msg)
+            }
+            Payload::Fd(fd) => match -result {
+                // The close never ran, or was refused: the descriptor is still ours.
+                libc::ECANCELED | libc::EBADF | libc::EINVAL => Payload::Fd(fd),
+                _ => {
+                    // Closed by the kernel, even if the close reported an error.
+                    let _ = fd.into_raw_fd();
+                    Payload::None
+                }
+            },
+            other => other,
+        }
+    }
+
+    /// Lets go of what a completion brings that nobody waits for.
+    #[cold]
+    fn bury(&mut self, tag: Tag, result: i32, more: bool, state: u8, detail: u32) {
+        if result >= 0 && tag.kind.yields_descriptor() {
+            self.close_reclaimed(tag, result, Some(detail));
+        }
+        if !more && state & ORPHANED != 0 {
+            self.counters.orphans_reclaimed += 1;
+        }
+    }
+
+    #[inline]
+    fn take_buffers(&mut self, tag: Tag, result: i32, flags: u32, bundle: bool) -> Payload {
         let Some(Some(group)) = self.groups.get_mut(usize::from(tag.group)) else {
             self.counters.stale += 1;
             return Payload::None;
@@ -197,7 +232,7 @@ impl Ring {
                 .take_piece(id, len, flags & F_BUF_MORE != 0)
                 .map_or(Payload::None, Payload::Shared);
         }
-        if len > group.buffer_size() {
+        if bundle {
             let mut bufs = self.spare_bundles.pop().unwrap_or_default();
             group.take_bundle(id, len, &mut bufs);
             return Payload::Bufs(bufs);
@@ -205,31 +240,29 @@ impl Ring {
         group.take(id, len).map_or(Payload::None, Payload::Buf)
     }
 
+    #[cold]
+    fn count_notification(&mut self, result: i32) {
+        self.counters.zc_notifications += 1;
+        if result as u32 & NOTIF_USAGE_ZC_COPIED != 0 {
+            self.counters.zc_copied += 1;
+        }
+    }
+
     #[inline]
-    fn count(
-        &mut self,
-        kind: Kind,
-        result: i32,
-        more: bool,
-        notification: bool,
-        cancelled: bool,
-        asked: u32,
-    ) {
-        if notification {
-            self.counters.zc_notifications += 1;
-            if result as u32 & NOTIF_USAGE_ZC_COPIED != 0 {
-                self.counters.zc_copied += 1;
-            }
-            return;
-        }
-        if result == -libc::ENOBUFS {
-            self.counters.no_buffers += 1;
-        }
-        if kind.is_multishot() && !more && !cancelled {
-            self.counters.multishot_ended += 1;
-        }
-        if kind.is_send() && result >= 0 && (result as u32) < asked {
+    fn count(&mut self, kind: Kind, result: i32, more: bool, state: u8, detail: u32) {
+        if result < 0 {
+            self.counters.no_buffers += u64::from(result == -libc::ENOBUFS);
+        } else if kind.is_send() && (result as u32) < detail {
             self.counters.short_sends += 1;
+        }
+        if kind.is_multishot() && !more && state & CANCELLED == 0 {
+            // A stream that is over or broken is not worth arming again.
+            let worth_it = match -result {
+                libc::ENOBUFS | libc::EMFILE | libc::ENFILE | libc::ENOMEM => true,
+                0 => kind == Kind::AcceptMulti,
+                errno => errno < 0,
+            };
+            self.counters.multishot_ended += u64::from(worth_it);
         }
     }
 
@@ -238,21 +271,29 @@ impl Ring {
     fn reclaim_stale(&mut self, tag: Tag, result: i32, flags: u32) {
         self.counters.stale += 1;
         if flags & F_BUFFER != 0 {
-            drop(self.take_buffers(tag, result, flags));
+            drop(self.take_buffers(tag, result, flags, false));
         }
         if result >= 0 && tag.kind.yields_descriptor() {
-            self.close_reclaimed(tag, result);
+            self.close_reclaimed(tag, result, None);
         }
         tracing::debug!(?tag, result, "stale completion");
     }
 
-    /// Closes a descriptor that an operation yielded after its owner had gone.
+    /// Closes a descriptor that an operation yielded after its owner had gone. `place` is the slot
+    /// of the file table that the owner had chosen, where it is known.
     #[cold]
-    fn close_reclaimed(&mut self, tag: Tag, result: i32) {
+    fn close_reclaimed(&mut self, tag: Tag, result: i32, place: Option<u32>) {
         self.counters.descriptors_reclaimed += 1;
-        let direct = tag.kind != Kind::InstallFd && tag.group != 0;
-        if direct {
-            if let Ok(close) = self.push(Op::close_direct(result as u32)) {
+        let direct = match (tag.kind, tag.group) {
+            (Kind::InstallFd, _) | (_, ORDINARY) => None,
+            (_, CHOSEN_PLACE) => match place {
+                Some(place) => Some(place),
+                None => return,
+            },
+            _ => Some(result as u32),
+        };
+        if let Some(place) = direct {
+            if let Ok(close) = self.push(Op::close_direct(place)) {
                 self.hide(close);
             }
             return;
@@ -260,5 +301,21 @@ impl Ring {
         // SAFETY: the kernel has just opened this descriptor for an operation that nobody waits
         // for, so nobody else knows its number. Slots of the file table were told apart above.
         drop(unsafe { OwnedFd::from_raw_fd(result) });
+    }
+}
+
+/// A message from another ring: it has no slot here.
+#[cold]
+fn message(word: u64, result: i32) -> Completion {
+    Completion {
+        id: OpId::NONE,
+        kind: Kind::Message,
+        token: word & crate::op::MESSAGE_TOKEN_MASK,
+        more: false,
+        notification: false,
+        copied: false,
+        nonempty: false,
+        payload: Payload::None,
+        result,
     }
 }

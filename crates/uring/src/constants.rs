@@ -17,6 +17,8 @@ pub const NOTIF_USAGE_ZC_COPIED: u32 = 1 << 31;
 
 /// `IORING_ACCEPT_MULTISHOT`.
 pub const ACCEPT_MULTISHOT: u16 = 1 << 0;
+/// `IORING_ACCEPT_POLL_FIRST`: wait for readiness before the first attempt (6.10).
+pub const ACCEPT_POLL_FIRST: u16 = 1 << 2;
 
 /// `IORING_POLL_ADD_MULTI`.
 pub const POLL_ADD_MULTI: u32 = 1 << 0;

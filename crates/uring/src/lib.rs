@@ -27,6 +27,7 @@ mod features;
 mod msg;
 mod op;
 mod payload;
+mod queues;
 pub mod recv_msg;
 mod register;
 mod ring;

@@ -78,6 +78,7 @@ impl Msg {
         self.buf = None;
         self.address_len = 0;
         self.control_len = 0;
+        self.header.msg_flags = 0;
     }
 
     /// Adds a slice to send; gives it back when the message is full.
@@ -225,9 +226,14 @@ impl Msg {
     }
 
     /// Takes over what the kernel wrote into the header.
-    pub(crate) fn received(&mut self) {
-        self.address_len = self.header.msg_namelen;
-        self.control_len = self.header.msg_controllen;
+    pub(crate) fn received(&mut self, success: bool) {
+        // On an error the kernel leaves the lengths as they were: the room, not what is in it.
+        self.address_len = if success { self.header.msg_namelen } else { 0 };
+        self.control_len = if success {
+            self.header.msg_controllen
+        } else {
+            0
+        };
     }
 
     /// Whether the datagram was longer than the buffer (`MSG_TRUNC`).

@@ -87,9 +87,19 @@ pub struct Op {
     pub(crate) kind: Kind,
     pub(crate) group: u8,
     pub(crate) token: u64,
-    pub(crate) asked: u32,
+    /// What the completion must be seen against: bytes asked of a send, slot chosen for a direct
+    /// descriptor ([`NewFd::Direct`]), 1 for a bundle receive.
+    pub(crate) detail: u32,
     pub(crate) payload: Payload,
 }
+
+/// Group byte of an operation that yields an ordinary descriptor.
+pub(crate) const ORDINARY: u8 = 0;
+/// Group byte of an operation that yields a direct descriptor where the kernel chooses.
+const ANY_PLACE: u8 = 1;
+/// Group byte of an operation that yields a direct descriptor where the caller chose; its result
+/// does not tell the place.
+pub(crate) const CHOSEN_PLACE: u8 = 2;
 
 impl std::fmt::Debug for Sqe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -116,7 +126,7 @@ impl Op {
             kind,
             group: 0,
             token: 0,
-            asked: 0,
+            detail: 0,
             payload: Payload::None,
         }
     }
@@ -161,15 +171,31 @@ impl Op {
     }
 
     /// Wait for readiness before the first attempt: saves an attempt that would find nothing.
+    /// For sends, receives and accepts; no effect on others, whose field means something else.
     pub fn poll_first(mut self) -> Self {
-        self.sqe.ioprio |= uapi::RECVSEND_POLL_FIRST;
+        self.sqe.ioprio |= match self.kind {
+            kind if kind.is_send() || kind.is_receive() => uapi::RECVSEND_POLL_FIRST,
+            Kind::Accept | Kind::AcceptMulti => uapi::ACCEPT_POLL_FIRST,
+            _ => 0,
+        };
         self
     }
 
-    /// Adds `MSG_*` flags to a send or receive.
+    /// Adds `MSG_*` flags to a send or receive; no effect on others. `MSG_TRUNC` is left out of
+    /// receives from a group: it makes the result larger than what lies in the buffers.
     pub fn msg_flags(mut self, flags: i32) -> Self {
-        self.sqe.op_flags |= flags as u32;
+        let allowed = match self.kind {
+            kind if kind.is_send() => flags,
+            kind if kind.is_receive() && self.sqe.flags & sqe::BUFFER_SELECT == 0 => flags,
+            kind if kind.is_receive() => flags & !libc::MSG_TRUNC,
+            _ => 0,
+        };
+        self.sqe.op_flags |= allowed as u32;
         self
+    }
+
+    pub(crate) fn is_bundle(&self) -> bool {
+        self.kind == Kind::Recv && self.detail != 0
     }
 
     /// What kind of operation this is.
@@ -223,10 +249,11 @@ impl Op {
     }
 
     /// Receives into as many buffers of `group` as one go fills (6.10); completes with
-    /// [`Payload::Bufs`]. For bulk data.
+    /// [`Payload::Bufs`]. For bulk data, and groups of whole buffers only.
     pub fn recv_bundle(target: Target, group: GroupId) -> Self {
         let mut op = Self::on(Kind::Recv, opcode::RECV, target);
         op.sqe.ioprio = uapi::RECVSEND_BUNDLE;
+        op.detail = 1;
         op.select(group);
         op
     }
@@ -267,7 +294,7 @@ impl Op {
         op.sqe.addr = data.as_ptr() as u64;
         op.sqe.len = u32::try_from(data.len()).unwrap_or(u32::MAX);
         op.sqe.op_flags = (libc::MSG_WAITALL | libc::MSG_NOSIGNAL) as u32;
-        op.asked = op.sqe.len;
+        op.detail = op.sqe.len;
         op.payload = Payload::Shared(data);
         op
     }
@@ -283,9 +310,12 @@ impl Op {
     }
 
     /// Uses the registered buffer `index` for a zero-copy send; the slice must lie inside it.
+    /// No effect on other operations.
     pub fn fixed_buffer(mut self, index: u16) -> Self {
-        self.sqe.ioprio |= uapi::RECVSEND_FIXED_BUF;
-        self.sqe.buf = index;
+        if matches!(self.kind, Kind::SendZc | Kind::SendMsgZc) {
+            self.sqe.ioprio |= uapi::RECVSEND_FIXED_BUF;
+            self.sqe.buf = index;
+        }
         self
     }
 
@@ -295,7 +325,7 @@ impl Op {
         op.sqe.addr = msg.prepare_send() as u64;
         op.sqe.len = 1;
         op.sqe.op_flags = (libc::MSG_WAITALL | libc::MSG_NOSIGNAL) as u32;
-        op.asked = u32::try_from(msg.bytes()).unwrap_or(u32::MAX);
+        op.detail = u32::try_from(msg.bytes()).unwrap_or(u32::MAX);
         op.payload = Payload::Msg(msg);
         op
     }
@@ -323,7 +353,14 @@ impl Op {
     /// must not close an ordinary descriptor of the same number.
     fn new_fd(&mut self, new: NewFd) {
         self.sqe.file_index = new.file_index();
-        self.group = u8::from(new != NewFd::Ordinary);
+        self.group = match new {
+            NewFd::Ordinary => ORDINARY,
+            NewFd::DirectAuto => ANY_PLACE,
+            NewFd::Direct(place) => {
+                self.detail = place;
+                CHOSEN_PLACE
+            }
+        };
     }
 
     /// Accepts connections until cancelled or out of descriptors (rule 11).
@@ -394,12 +431,12 @@ impl Op {
         op
     }
 
-    /// Closes a descriptor that is handed over.
+    /// Closes a descriptor that is handed over. Should the close not run (its chain was broken),
+    /// it completes with the descriptor; dropped unpushed, it closes it on the spot.
     pub fn close(fd: OwnedFd) -> Self {
-        use std::os::fd::IntoRawFd;
         let mut op = Self::new(Kind::Close, opcode::CLOSE);
-        // The kernel closes it even when the close reports an error.
-        op.sqe.fd = fd.into_raw_fd();
+        op.sqe.fd = fd.as_raw_fd();
+        op.payload = Payload::Fd(fd);
         op
     }
 
@@ -504,18 +541,19 @@ impl Op {
 
     /// Makes a read or write use the registered buffer `index` instead of mapping pages each time;
     /// the buffer must lie inside it ([`Ring::register_pool`](crate::Ring::register_pool)).
+    /// No effect on other operations.
     pub fn registered(mut self, index: u16) -> Self {
         self.sqe.opcode = match self.kind {
             Kind::Read => opcode::READ_FIXED,
             Kind::Write => opcode::WRITE_FIXED,
-            _ => self.sqe.opcode,
+            _ => return self,
         };
         self.sqe.buf = index;
         self
     }
 
     /// Wakes another ring: it sees a completion of kind [`Kind::Message`] with `value` as result
-    /// and `token` (40 bits) as token.
+    /// and `token` (its lower 56 bits, [`MESSAGE_TOKEN_MASK`]) as token.
     pub fn msg_ring(ring: BorrowedFd<'_>, value: i32, token: u64) -> Self {
         let mut op = Self::new(Kind::MsgRing, opcode::MSG_RING);
         op.sqe.fd = ring.as_raw_fd();
@@ -531,15 +569,18 @@ impl Op {
     /// # Safety
     /// Every address in `sqe` must stay valid and unaliased until the final completion, which the
     /// caller ensures by handing the memory over in `payload` or by keeping it for as long as the
-    /// ring lives. `IOSQE_CQE_SKIP_SUCCESS` must not be set: the slot would never be freed.
+    /// ring lives. `IOSQE_CQE_SKIP_SUCCESS` must not be set: the slot would never be freed. With
+    /// `IOSQE_BUFFER_SELECT` the operation must take one buffer for each completion.
     #[allow(unsafe_code)]
     pub unsafe fn raw(sqe: Sqe, payload: Payload) -> Self {
+        // Groups have numbers below 256: the push refuses others.
+        let selects = sqe.flags & sqe::BUFFER_SELECT != 0;
         Self {
             sqe,
             kind: Kind::Raw,
-            group: 0,
+            group: if selects { sqe.buf as u8 } else { 0 },
             token: 0,
-            asked: 0,
+            detail: 0,
             payload,
         }
     }
@@ -565,15 +606,12 @@ pub enum PushReason {
     /// The most operations are in flight ([`MAX_OPS`](crate::MAX_OPS)).
     #[error("too many operations in flight on this ring")]
     TooManyOps,
-    /// The submission queue is full and the kernel takes nothing more: reap completions first.
-    #[error("submission queue is full and the kernel takes no more until completions are reaped")]
-    QueueFull,
     /// The named group is not registered with this ring.
     #[error("no such provided-buffer group on this ring")]
     NoSuchGroup,
-    /// The ring has been shut down.
-    #[error("the ring is shutting down")]
-    ShutDown,
+    /// A bundle needs a group of whole buffers.
+    #[error("a bundle receive cannot pick from an incrementally consumed group")]
+    BundleOfPieces,
 }
 
 /// Cancel of one operation by identity.

@@ -1,5 +1,7 @@
 //! What an operation owns from the push until its final completion.
 
+use std::os::fd::OwnedFd;
+
 use io_uring::types::Timespec;
 use socket2::SockAddr;
 use zcn_pool::{Buf, SharedBuf};
@@ -26,6 +28,8 @@ pub enum Payload {
     Msg(Box<Msg>),
     /// Address of a connect or bind.
     Addr(Box<SockAddr>),
+    /// Descriptor of a close, back only if the close did not run.
+    Fd(OwnedFd),
     /// Time limit.
     Timespec(Box<Timespec>),
 }

@@ -22,7 +22,9 @@ use crate::error::RegisterError;
 use crate::features::Features;
 use crate::msg::Msg;
 use crate::op::{Op, PushError, PushReason, cancel_tag};
-use crate::slot::{OpId, Slots, Tag};
+use crate::queues::Queues;
+use crate::slot::{CANCELLED, HIDDEN, ORPHANED, OpId, Slots, Tag};
+use crate::sqe::{self, Sqe};
 
 /// Operations abandoned by rings that could not be drained when dropped; process-wide.
 ///
@@ -47,10 +49,25 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// payload.
 ///
 /// Memory ordering: pushes become visible to the kernel by the release store of the submission
-/// tail in `submit`, completions to us by the acquire load of the completion tail in
-/// `completions`; both are the `io-uring` crate's. Nothing else here is shared between threads.
+/// tail before each enter, completions to us by the acquire load of the completion tail in
+/// `completions`, and buffers lent to a group by the release store of the group's tail. Nothing
+/// else here is shared between threads:
+///
+/// ```compile_fail
+/// let ring = zcn_uring::Ring::builder().build().unwrap();
+/// // A ring cannot go to another thread (rule 13).
+/// std::thread::spawn(move || drop(ring));
+/// ```
+///
+/// ```compile_fail
+/// let ring = zcn_uring::Ring::builder().build().unwrap();
+/// // Nor can a reference to it.
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| ring.in_flight());
+/// });
+/// ```
 pub struct Ring {
-    pub(crate) io: ManuallyDrop<IoUring>,
+    pub(crate) queues: ManuallyDrop<Queues>,
     pub(crate) slots: Slots,
     pub(crate) groups: Vec<Option<BufRing>>,
     pub(crate) counters: Counters,
@@ -60,10 +77,19 @@ pub struct Ring {
     /// Vectors of finished bundles, for reuse.
     pub(crate) spare_bundles: Vec<Vec<Buf>>,
     /// Operations accepted while the submission queue was full and the kernel took nothing.
-    backlog: VecDeque<io_uring::squeue::Entry>,
+    backlog: VecDeque<Sqe>,
+    /// How many entries at the end of the submission queue belong to a chain that goes on with the
+    /// next push: submitted without it, the chain would be broken.
+    open_chain: u32,
+    /// The kernel reported an overflow that has not been seen to end.
+    overflowing: bool,
     features: Features,
     /// Index of the registered ring descriptor, if registered.
     registered: Option<u32>,
+    /// What each enter names the ring by: the index, or the descriptor.
+    enter_fd: i32,
+    enter_flags: u32,
+    completion_entries: u32,
     min_wait_us: u32,
     registered_pool: Option<BufferPool>,
     file_slots: u32,
@@ -73,7 +99,7 @@ pub struct Ring {
 impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ring")
-            .field("fd", &self.io.as_raw_fd())
+            .field("fd", &self.as_fd())
             .field("in_flight", &self.slots.live())
             .field("features", &self.features)
             .finish_non_exhaustive()
@@ -99,16 +125,26 @@ impl Ring {
         };
         features.registered_ring = registered.is_some();
         let slots = Slots::with_capacity(io.params().sq_entries() as usize);
+        let (enter_fd, enter_flags) = match registered {
+            Some(index) => (index as i32, enter::REGISTERED_RING),
+            None => (io.as_raw_fd(), 0),
+        };
+        let completion_entries = io.params().cq_entries();
         Self {
-            io: ManuallyDrop::new(io),
+            queues: ManuallyDrop::new(Queues::new(io)),
             slots,
             groups: Vec::new(),
             counters: Counters::default(),
             spare_msgs: Vec::new(),
             spare_bundles: Vec::new(),
             backlog: VecDeque::new(),
+            open_chain: 0,
+            overflowing: false,
             features,
             registered,
+            enter_fd,
+            enter_flags,
+            completion_entries,
             min_wait_us,
             registered_pool: None,
             file_slots: 0,
@@ -133,11 +169,15 @@ impl Ring {
 
     /// Entries in the submission and the completion queue.
     pub fn sizes(&self) -> (u32, u32) {
-        (self.io.params().sq_entries(), self.io.params().cq_entries())
+        let params = self.queues.io().params();
+        (params.sq_entries(), params.cq_entries())
     }
 
     /// Queues an operation for the next submit; no system call unless the queue is full. From here
     /// on the ring owns its buffers, whatever becomes of the submit (rules 1 and 2).
+    ///
+    /// A chain of [linked](Op::link) operations stays in one piece as long as it is not longer than
+    /// the submission queue and no submit or wait comes between its parts.
     ///
     /// # Errors
     /// [`PushError`] with the operation back.
@@ -145,15 +185,20 @@ impl Ring {
     #[allow(clippy::result_large_err)]
     #[inline]
     pub fn push(&mut self, op: Op) -> Result<OpId, PushError> {
+        if op.sqe.flags & sqe::BUFFER_SELECT != 0
+            && let Some(reason) = self.unfit_group(&op)
+        {
+            return Err(PushError { op, reason });
+        }
         let Op {
             mut sqe,
             kind,
             group,
             token,
-            asked,
+            detail,
             payload,
         } = op;
-        let id = match self.slots.insert(kind, group, token, asked, payload) {
+        let id = match self.slots.insert(kind, group, token, detail, payload) {
             Ok(id) => id,
             Err(payload) => {
                 let op = Op {
@@ -161,7 +206,7 @@ impl Ring {
                     kind,
                     group,
                     token,
-                    asked,
+                    detail,
                     payload,
                 };
                 return Err(PushError {
@@ -178,29 +223,60 @@ impl Ring {
         }
         .encode();
         self.counters.submitted += 1;
-        // SAFETY: what the entry points to is owned by the slot just taken and stays at its address
-        // until the slot is freed by the final completion.
-        let pushed =
-            self.backlog.is_empty() && unsafe { self.io.submission().push(sqe.entry()) }.is_ok();
-        if !pushed {
-            self.push_full(sqe.entry());
+        if !self.backlog.is_empty() || !self.queue(&sqe) {
+            self.push_full(sqe);
         }
         Ok(id)
     }
 
-    /// The queue is full: let the kernel take it, else keep the entry for later, in order.
+    /// Why a receive cannot pick buffers from its group, if it cannot.
+    fn unfit_group(&self, op: &Op) -> Option<PushReason> {
+        match self.groups.get(usize::from(op.sqe.buf)) {
+            Some(Some(group)) if group.is_incremental() && op.is_bundle() => {
+                Some(PushReason::BundleOfPieces)
+            }
+            Some(Some(_)) => None,
+            _ => Some(PushReason::NoSuchGroup),
+        }
+    }
+
+    /// Writes an entry into the submission queue; whether there was room.
+    #[inline]
+    fn queue(&mut self, sqe: &Sqe) -> bool {
+        // SAFETY: what the entry points to is owned by the slot it was pushed with and stays at its
+        // address until the slot is freed by the final completion.
+        let queued = unsafe { self.queues.push(sqe) };
+        if queued {
+            let goes_on = sqe.flags & (sqe::IO_LINK | sqe::IO_HARDLINK) != 0;
+            self.open_chain = if goes_on { self.open_chain + 1 } else { 0 };
+        }
+        queued
+    }
+
+    /// The queue is full: let the kernel take it, but for the start of a chain that goes on with
+    /// this entry; what still finds no room is kept for later, in order.
     #[cold]
-    fn push_full(&mut self, entry: &io_uring::squeue::Entry) {
-        self.backlog.push_back(entry.clone());
+    fn push_full(&mut self, sqe: Sqe) {
+        self.backlog.push_back(sqe);
         // An error leaves the entry in the backlog, where the next submit finds it.
-        let _ = self.submit();
+        let _ = self.enter(self.whole_chains(), 0, self.news_flags(), Limits::default());
+        self.move_backlog();
+    }
+
+    /// How many queued entries can be submitted without breaking the chain at their end; all if
+    /// that chain fills the queue.
+    fn whole_chains(&self) -> u32 {
+        let queued = self.queues.queued();
+        match queued.checked_sub(self.open_chain) {
+            None | Some(0) => queued,
+            Some(whole) => whole,
+        }
     }
 
     /// Moves the backlog into the queue as far as it has room.
-    fn drain_backlog(&mut self) {
-        while let Some(entry) = self.backlog.front() {
-            // SAFETY: as in `push`: the entry's slot owns what it points to.
-            if unsafe { self.io.submission().push(entry) }.is_err() {
+    fn move_backlog(&mut self) {
+        while let Some(sqe) = self.backlog.front().copied() {
+            if !self.queue(&sqe) {
                 return;
             }
             self.backlog.pop_front();
@@ -210,111 +286,150 @@ impl Ring {
     /// Operations pushed and not yet taken by the kernel.
     #[inline]
     pub fn queued(&mut self) -> usize {
-        self.io.submission().len() + self.backlog.len()
+        self.queues.queued() as usize + self.backlog.len()
     }
 
-    /// Hands everything queued to the kernel, without waiting. One system call; none when nothing
-    /// is queued and no deferred work waits.
+    /// Hands everything queued to the kernel, without waiting. One system call for each filling of
+    /// the submission queue; none when nothing is queued and no deferred work waits.
     ///
     /// # Errors
     /// What the kernel answers, but for `EBUSY` and `EAGAIN` (counted; the entries stay queued and
-    /// the completions must be reaped first) and `EINTR` (tried again).
+    /// the completions must be reaped first) and `EINTR` (left for the next submit).
     pub fn submit(&mut self) -> io::Result<()> {
         self.refill_groups();
+        self.submit_queued()
+    }
+
+    fn submit_queued(&mut self) -> io::Result<()> {
         loop {
-            let queued = self.io.submission().len();
-            let flags = if self.kernel_has_news() {
-                enter::GETEVENTS
-            } else {
-                0
-            };
+            self.move_backlog();
+            let last = self.backlog.is_empty();
+            let queued = self.queues.queued();
+            let flags = self.news_flags();
             if queued == 0 && flags == 0 {
                 return Ok(());
             }
-            self.enter(queued as u32, 0, flags, Limits::default())?;
-            if self.backlog.is_empty() {
-                return Ok(());
-            }
-            self.drain_backlog();
-            if self.io.submission().len() >= queued.max(1) && self.io.submission().is_full() {
-                // The kernel took nothing; the rest stays for after the next reap.
+            let whole = if last { queued } else { self.whole_chains() };
+            let entered = self.enter(whole, 0, flags, Limits::default())?;
+            let took_nothing = self.queues.queued() == queued;
+            if last || took_nothing || matches!(entered, Entered::Busy) {
+                // What the kernel did not take stays for after the next reap.
                 return Ok(());
             }
         }
     }
 
-    /// Submits everything queued and waits for `want` completions or until `timeout` has passed,
-    /// in one system call. Returns early, without an error, on the timeout, on a signal when there
-    /// is a timeout, and when the kernel is too busy to submit.
+    /// Submits everything queued and waits for `want` completions (at most as many as the
+    /// completion queue holds) or until `timeout` has passed, in one system call. No call at all
+    /// when nothing is queued and as many completions are there already.
+    ///
+    /// Returns early, without an error: on the timeout; on a signal when there is a timeout; with a
+    /// minimum wait ([`RingBuilder::min_wait`]), when it has passed and something is there; and
+    /// when the kernel is too busy to take what is queued.
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
     pub fn wait(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
-        if !self.backlog.is_empty() {
-            self.submit()?;
-        }
         self.refill_groups();
-        if want <= 1 && !self.io.completion().is_empty() && self.io.submission().is_empty() {
+        if !self.backlog.is_empty() {
+            self.submit_queued()?;
+            if !self.backlog.is_empty() {
+                return Ok(());
+            }
+        }
+        let want = want.min(self.completion_entries);
+        if self.queues.queued() == 0 && self.queues.ready() >= want.max(1) {
             return Ok(());
         }
         let limits = Limits {
             timeout,
             min_wait_us: self.min_wait_us,
         };
+        let for_all = timeout.is_none() && self.min_wait_us == 0;
         loop {
-            let queued = self.io.submission().len() as u32;
-            match self.enter(queued, want, enter::GETEVENTS, limits)? {
+            match self.enter(self.queues.queued(), want, enter::GETEVENTS, limits)? {
                 Entered::Interrupted if timeout.is_none() => {}
+                // A signal that comes after the submission ends the wait without an error.
+                Entered::Done if for_all && self.queues.ready() < want => {}
                 _ => return Ok(()),
             }
         }
     }
 
+    /// One system call: the first `to_submit` of the queued entries go to the kernel.
     #[inline]
-    fn enter(&mut self, queued: u32, want: u32, flags: u32, limits: Limits) -> io::Result<Entered> {
-        let (fd, registered) = match self.registered {
-            Some(index) => (index as i32, enter::REGISTERED_RING),
-            None => (self.io.as_raw_fd(), 0),
-        };
+    fn enter(
+        &mut self,
+        to_submit: u32,
+        want: u32,
+        flags: u32,
+        limits: Limits,
+    ) -> io::Result<Entered> {
+        if to_submit == self.queues.queued() {
+            self.open_chain = 0;
+        }
+        self.queues.publish();
         self.counters.enters += 1;
-        match enter::enter(fd, queued, want, flags | registered, limits) {
+        let result = enter::enter(
+            self.enter_fd,
+            to_submit,
+            want,
+            flags | self.enter_flags,
+            limits,
+        );
+        // Learn how much the kernel has taken.
+        self.queues.publish();
+        match result {
             Ok(_) => Ok(Entered::Done),
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ETIME) => Ok(Entered::Done),
-                Some(libc::EINTR) => {
-                    self.counters.interrupted += 1;
-                    Ok(Entered::Interrupted)
-                }
-                Some(libc::EBUSY | libc::EAGAIN) => {
-                    self.counters.submit_busy += 1;
-                    Ok(Entered::Busy)
-                }
-                _ => Err(error),
-            },
+            Err(error) => self.classify(error),
+        }
+    }
+
+    #[cold]
+    fn classify(&mut self, error: io::Error) -> io::Result<Entered> {
+        match error.raw_os_error() {
+            Some(libc::ETIME) => Ok(Entered::Done),
+            Some(libc::EINTR) => {
+                self.counters.interrupted += 1;
+                Ok(Entered::Interrupted)
+            }
+            Some(libc::EBUSY | libc::EAGAIN) => {
+                self.counters.submit_busy += 1;
+                Ok(Entered::Busy)
+            }
+            _ => Err(error),
         }
     }
 
     /// Whether an enter would bring completions that are not in the queue yet: deferred task work
     /// or an overflown queue. Reads shared memory only.
     #[inline]
-    fn kernel_has_news(&mut self) -> bool {
-        let queue = self.io.submission();
-        queue.taskrun() || queue.cq_overflow()
+    fn kernel_has_news(&self) -> bool {
+        self.queues.work_waits() || self.queues.overflown()
+    }
+
+    fn news_flags(&self) -> u32 {
+        match self.kernel_has_news() {
+            true => enter::GETEVENTS,
+            false => 0,
+        }
     }
 
     /// Whether there is anything to reap now or after a [`submit`](Self::submit). Reads shared
     /// memory only: this is what a spinning loop asks.
     #[inline]
     pub fn has_news(&mut self) -> bool {
-        !self.io.completion().is_empty() || self.kernel_has_news()
+        self.queues.ready() > 0 || self.kernel_has_news()
     }
 
     /// The completions that have arrived, one by one. Dropping the iterator leaves the rest in the
     /// queue.
     #[inline]
     pub fn completions(&mut self) -> Completions<'_> {
-        if self.io.submission().cq_overflow() {
-            self.counters.cq_overflows += 1;
+        let overflown = self.queues.overflown();
+        if overflown != self.overflowing {
+            self.overflowing = overflown;
+            self.counters.cq_overflows += u64::from(overflown);
         }
         Completions::new(self)
     }
@@ -334,7 +449,7 @@ impl Ring {
 
     fn mark_cancelled(&mut self, id: OpId) -> Option<u64> {
         let slot = self.slots.get_mut(id.slot, id.generation)?;
-        slot.cancelled = true;
+        slot.state |= CANCELLED;
         Some(cancel_tag(slot.kind, slot.group, id))
     }
 
@@ -346,7 +461,10 @@ impl Ring {
             return;
         };
         if let Some(slot) = self.slots.get_mut(id.slot, id.generation) {
-            slot.orphaned = true;
+            if slot.state & ORPHANED != 0 {
+                return;
+            }
+            slot.state |= ORPHANED;
         }
         self.counters.orphaned += 1;
         // If there is no slot for the cancel, the operation ends by itself or with the ring.
@@ -358,7 +476,7 @@ impl Ring {
     /// Completions of this operation are not shown; for cancels nobody waits for.
     pub fn hide(&mut self, id: OpId) {
         if let Some(slot) = self.slots.get_mut(id.slot, id.generation) {
-            slot.orphaned = true;
+            slot.state |= HIDDEN;
         }
     }
 
@@ -394,7 +512,7 @@ impl Ring {
     /// that finds it empty ends with `ENOBUFS`.
     ///
     /// # Errors
-    /// [`RegisterError`]: `entries` not a power of two up to 32768, more than 255 groups, a pool
+    /// [`RegisterError`]: `entries` not a power of two up to 32768, more than 256 groups, a pool
     /// without a single free buffer, or the kernel's refusal.
     pub fn register_group(
         &mut self,
@@ -431,7 +549,7 @@ impl Ring {
         // SAFETY: the entries are `entries` long, zeroed, page-aligned, and owned by the `BufRing`
         // that this ring keeps until it has unregistered the group or is closed itself.
         unsafe {
-            self.io.submitter().register_buf_ring_with_flags(
+            self.queues.submitter().register_buf_ring_with_flags(
                 group.address(),
                 entries,
                 number.into(),
@@ -455,21 +573,22 @@ impl Ring {
         Ok(GroupId(number))
     }
 
-    /// Takes a group away; its buffers go home. Receives on it must have ended.
-    pub fn unregister_group(&mut self, group: GroupId) {
-        let Some(place) = self.groups.get_mut(usize::from(group.0)) else {
-            return;
-        };
-        let Some(buf_ring) = place.take() else { return };
-        if self
-            .io
-            .submitter()
-            .unregister_buf_ring(group.0.into())
-            .is_err()
-        {
-            // The kernel may still pick from it: keep it for as long as the ring lives.
-            self.groups[usize::from(group.0)] = Some(buf_ring);
+    /// Takes a group away; its buffers go home. Whether it is gone: nothing happens while a receive
+    /// on it is in flight, because its completion may still name one of the buffers.
+    pub fn unregister_group(&mut self, group: GroupId) -> bool {
+        let index = usize::from(group.0);
+        if self.slots.iter_live().any(|slot| slot.picks_from(group.0)) {
+            return false;
         }
+        if !matches!(self.groups.get(index), Some(Some(_))) {
+            return false;
+        }
+        let result = self.queues.submitter().unregister_buf_ring(group.0.into());
+        if result.is_ok() {
+            self.groups[index] = None;
+        }
+        // Otherwise the kernel may still pick from it: keep it for as long as the ring lives.
+        result.is_ok()
     }
 
     /// Stock of a group.
@@ -510,15 +629,15 @@ impl Ring {
             .collect();
         // SAFETY: the region stays mapped for as long as a handle of the pool exists, and the ring
         // keeps one until it is closed.
-        unsafe { self.io.submitter().register_buffers(&iovecs) }.map_err(|source| match source
-            .raw_os_error()
-        {
-            Some(libc::ENOMEM) => RegisterError::MemLock { bytes, source },
-            _ => RegisterError::Kernel {
-                what: "fixed buffers",
-                source,
+        unsafe { self.queues.submitter().register_buffers(&iovecs) }.map_err(
+            |source| match source.raw_os_error() {
+                Some(libc::ENOMEM) => RegisterError::MemLock { bytes, source },
+                _ => RegisterError::Kernel {
+                    what: "fixed buffers",
+                    source,
+                },
             },
-        })?;
+        )?;
         self.registered_pool = Some(pool.clone());
         Ok(())
     }
@@ -539,7 +658,7 @@ impl Ring {
     /// # Errors
     /// [`RegisterError`]: a table exists already, or it exceeds the descriptor limit.
     pub fn register_files(&mut self, slots: u32) -> Result<(), RegisterError> {
-        self.io
+        self.queues
             .submitter()
             .register_files_sparse(slots)
             .map_err(|source| RegisterError::Kernel {
@@ -569,7 +688,7 @@ impl Ring {
                 range: "within the registered file table",
             });
         }
-        self.io
+        self.queues
             .submitter()
             .register_files_update(offset, &raw)
             .map(drop)
@@ -598,11 +717,14 @@ impl Ring {
     pub fn drain(&mut self, limit: Duration) -> usize {
         let deadline = Instant::now() + limit;
         if self.slots.live() > 0 {
-            let _ = self.push(Op::cancel_all());
+            self.cancel_everything();
         }
         while self.slots.live() > 0 {
             for slot in self.slots.iter_live() {
-                slot.orphaned = true;
+                if slot.state & (ORPHANED | HIDDEN) == 0 {
+                    slot.state |= ORPHANED;
+                    self.counters.orphaned += 1;
+                }
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -621,11 +743,20 @@ impl Ring {
             while completions.next_hidden() {
                 reaped += 1;
             }
+            drop(completions);
             if reaped == 0 {
-                let _ = self.push(Op::cancel_all());
+                self.cancel_everything();
             }
         }
         self.slots.live()
+    }
+}
+
+impl Ring {
+    fn cancel_everything(&mut self) {
+        if let Ok(id) = self.push(Op::cancel_all()) {
+            self.hide(id);
+        }
     }
 }
 
@@ -648,7 +779,7 @@ fn ring_fd(io: &IoUring) -> BorrowedFd<'_> {
 
 impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        ring_fd(&self.io)
+        ring_fd(self.queues.io())
     }
 }
 
@@ -661,10 +792,10 @@ impl Drop for Ring {
         if left == 0 {
             for number in 0..self.groups.len() {
                 // Nothing is in flight, so nothing picks from the group any more.
-                let _ = self.io.submitter().unregister_buf_ring(number as u16);
+                let _ = self.queues.submitter().unregister_buf_ring(number as u16);
             }
             // SAFETY: dropped once, here, and not used afterwards.
-            unsafe { ManuallyDrop::drop(&mut self.io) };
+            unsafe { ManuallyDrop::drop(&mut self.queues) };
             return;
         }
         // Closing a ring is no barrier: the kernel may write into what it holds after the close

@@ -121,6 +121,15 @@ impl Kind {
         )
     }
 
+    #[inline]
+    pub(crate) fn is_receive(self) -> bool {
+        matches!(
+            self,
+            Self::Recv | Self::RecvMulti | Self::RecvMsg | Self::RecvMsgMulti
+        )
+    }
+
+    #[inline]
     pub(crate) fn is_send(self) -> bool {
         matches!(
             self,
@@ -194,13 +203,32 @@ pub(crate) struct Slot {
     pub(crate) kind: Kind,
     /// The group byte of the operation's `user_data`.
     pub(crate) group: u8,
-    pub(crate) live: bool,
-    /// The owner is gone: reclaim in silence.
-    pub(crate) orphaned: bool,
-    /// Somebody asked for its cancellation, so its end is no surprise.
-    pub(crate) cancelled: bool,
-    /// Bytes a send was asked to move, to recognise short ones.
-    pub(crate) asked: u32,
+    /// [`LIVE`] and what became of the owner.
+    pub(crate) state: u8,
+    /// What the kind needs to know of the request; see [`Op`](crate::Op).
+    pub(crate) detail: u32,
+}
+
+/// The slot is in flight.
+const LIVE: u8 = 1 << 0;
+/// The owner is gone: reclaim in silence, and count.
+pub(crate) const ORPHANED: u8 = 1 << 1;
+/// Nobody ever waits for it: reclaim in silence.
+pub(crate) const HIDDEN: u8 = 1 << 2;
+/// Somebody asked for its cancellation, so its end is no surprise.
+pub(crate) const CANCELLED: u8 = 1 << 3;
+
+impl Slot {
+    /// Whether its completions may name buffers of this group.
+    pub(crate) fn picks_from(&self, group: u8) -> bool {
+        self.group == group
+            && match self.kind {
+                Kind::RecvMulti | Kind::RecvMsgMulti | Kind::Raw => true,
+                // Otherwise it has a buffer of its own.
+                Kind::Recv => self.payload.is_none(),
+                _ => false,
+            }
+    }
 }
 
 /// Slots by index, with a free list.
@@ -228,14 +256,14 @@ impl Slots {
         self.live
     }
 
-    /// Puts an operation into a free slot; `None` when [`MAX_OPS`] are in flight.
+    /// Puts an operation into a free slot; the payload back when [`MAX_OPS`] are in flight.
     #[inline]
     pub(crate) fn insert(
         &mut self,
         kind: Kind,
         group: u8,
         token: u64,
-        asked: u32,
+        detail: u32,
         payload: Payload,
     ) -> Result<OpId, Payload> {
         if self.free != NO_SLOT {
@@ -245,18 +273,16 @@ impl Slots {
             slot.kind = kind;
             slot.group = group;
             slot.token = token;
-            slot.asked = asked;
+            slot.detail = detail;
             slot.payload = payload;
-            slot.live = true;
-            slot.orphaned = false;
-            slot.cancelled = false;
+            slot.state = LIVE;
             self.live += 1;
             return Ok(OpId {
                 slot: index,
                 generation: slot.generation,
             });
         }
-        self.grow(kind, group, token, asked, payload)
+        self.grow(kind, group, token, detail, payload)
     }
 
     #[cold]
@@ -265,7 +291,7 @@ impl Slots {
         kind: Kind,
         group: u8,
         token: u64,
-        asked: u32,
+        detail: u32,
         payload: Payload,
     ) -> Result<OpId, Payload> {
         if self.slots.len() >= MAX_OPS {
@@ -279,10 +305,8 @@ impl Slots {
             next_free: NO_SLOT,
             kind,
             group,
-            live: true,
-            orphaned: false,
-            cancelled: false,
-            asked,
+            state: LIVE,
+            detail,
         });
         self.live += 1;
         Ok(OpId {
@@ -296,15 +320,15 @@ impl Slots {
     pub(crate) fn get_mut(&mut self, slot: u32, generation: u32) -> Option<&mut Slot> {
         self.slots
             .get_mut(slot as usize)
-            .filter(|slot| slot.live && slot.generation == generation)
+            .filter(|slot| slot.state != 0 && slot.generation == generation)
     }
 
     /// Frees a live slot and makes every identity given out for it stale.
     #[inline]
     pub(crate) fn remove(&mut self, index: u32) -> Payload {
         let slot = &mut self.slots[index as usize];
-        debug_assert!(slot.live);
-        slot.live = false;
+        debug_assert!(slot.state != 0);
+        slot.state = 0;
         // Generation 0 is never live, so `OpId::NONE` and a zeroed word match nothing.
         slot.generation = (slot.generation + 1) & GENERATION_MASK;
         if slot.generation == 0 {
@@ -318,7 +342,7 @@ impl Slots {
 
     /// Every slot still in flight, for the drop of the ring.
     pub(crate) fn iter_live(&mut self) -> impl Iterator<Item = &mut Slot> {
-        self.slots.iter_mut().filter(|slot| slot.live)
+        self.slots.iter_mut().filter(|slot| slot.state != 0)
     }
 }
 
