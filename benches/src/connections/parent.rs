@@ -2,14 +2,16 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use zcn_measure::core::Cores;
+use zcn_measure::core::{Cores, on_core};
+use zcn_measure::load::{ClosedLoop, Load, Window};
 
 use super::client::Message;
 use super::server::{State, servers};
 use super::{CLIENT, SERVER};
-use crate::harness::{Contender, Ctx, Figure, Result, Target};
+use crate::harness::{Contender, Ctx, Error, Figure, Result, Target};
 use crate::zcn;
 
 const IDLE: usize = 10_000;
@@ -44,9 +46,11 @@ pub fn run(ctx: &mut Ctx) -> Result {
 }
 
 fn once(ctx: &Ctx, cores: Cores, name: &str, idle: usize, active: usize) -> Result<Vec<Figure>> {
-    let named = |error| format!("{name}: {error}");
+    let named = |error: Error| format!("{name}: {error}");
     let mut server = Process::start(SERVER, &[name.to_owned(), cores.server.to_string()])?;
-    let before: State = server.hear().map_err(named)?;
+    let started: State = server.hear().map_err(named)?;
+    warm_up(&started, cores).map_err(named)?;
+    let before: State = server.ask().map_err(named)?;
     let arguments = [
         before.address.to_string(),
         idle.to_string(),
@@ -85,6 +89,21 @@ fn once(ctx: &Ctx, cores: Cores, name: &str, idle: usize, active: usize) -> Resu
         Figure::new("latency_p99", p99_ns as f64, "ns"),
         Figure::new("lost", lost as f64, "messages"),
     ])
+}
+
+/// Moves every buffer of a server that has a pool once, so that its memory is there before
+/// the first idle connection and is not taken for theirs.
+fn warm_up(server: &State, cores: Cores) -> Result {
+    let load = ClosedLoop {
+        connections: 16,
+        message_bytes: 64,
+        duration: Duration::from_millis(100),
+        spin: true,
+    };
+    on_core(cores.client, || {
+        load.run(server.address, &mut Window::default())
+    })?;
+    Ok(())
 }
 
 /// One of the two processes, spoken to in lines.
