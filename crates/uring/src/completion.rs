@@ -8,7 +8,7 @@ use crate::constants::NOTIF_USAGE_ZC_COPIED;
 use crate::op::{CHOSEN_PLACE, ORDINARY, Op};
 use crate::payload::{self, Payload};
 use crate::ring::Ring;
-use crate::slot::{CANCELLED, HIDDEN, Kind, ORPHANED, OpId, Tag};
+use crate::slot::{CANCELLED, HIDDEN, Kind, LOADED, ORPHANED, OpId, Tag, generation_of, slot_of};
 
 const F_BUFFER: u32 = 1 << 0;
 const F_MORE: u32 = 1 << 1;
@@ -39,6 +39,25 @@ pub struct Completion {
 }
 
 impl Completion {
+    #[inline(always)]
+    fn new(tag: Tag, token: u64, result: i32, flags: u32, payload: Payload) -> Self {
+        let notification = flags & F_NOTIF != 0;
+        Self {
+            id: OpId {
+                slot: tag.slot,
+                generation: tag.generation,
+            },
+            kind: tag.kind,
+            token,
+            more: flags & F_MORE != 0,
+            notification,
+            copied: notification && result as u32 & NOTIF_USAGE_ZC_COPIED != 0,
+            nonempty: flags & F_SOCK_NONEMPTY != 0,
+            payload,
+            result: if notification { 0 } else { result },
+        }
+    }
+
     /// Result of the operation: bytes, a descriptor, or a count by kind.
     ///
     /// # Errors
@@ -63,6 +82,13 @@ impl Completion {
 ///
 /// While it lives the ring is borrowed, so no operation can be pushed from inside the loop and no
 /// user code runs under a borrowed ring (rule 16): collect, then act.
+///
+/// ```compile_fail
+/// let mut ring = zcn_uring::Ring::builder().build().unwrap();
+/// for _ in ring.completions() {
+///     ring.push(zcn_uring::Op::nop()).unwrap();
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Completions<'a> {
     ring: &'a mut Ring,
@@ -120,101 +146,67 @@ impl Ring {
     /// Finds the operation, moves its resources, and hides what nobody waits for.
     #[inline]
     fn translate(&mut self, word: u64, result: i32, flags: u32) -> Option<Completion> {
-        let Some(tag) = Tag::decode(word) else {
-            self.counters.stale += 1;
-            return None;
-        };
-        if tag.kind == Kind::Message {
+        if (word >> 56) as u8 == Kind::Message as u8 {
             return Some(message(word, result));
         }
         let more = flags & F_MORE != 0;
-        let Some(slot) = self.slots.get_mut(tag.slot, tag.generation) else {
-            self.reclaim_stale(tag, result, flags);
+        let Some(slot) = self.slots.get_mut(slot_of(word), generation_of(word)) else {
+            self.reclaim_stale(word, result, flags);
             return None;
         };
+        let tag = Tag::known(slot.kind, word);
         let (token, state, detail) = (slot.token, slot.state, slot.detail);
         // By the flag alone: a failed receive may still carry a buffer (rule 14).
         let picked = flags & F_BUFFER != 0;
-        let mut payload = Payload::None;
         if !more {
-            payload = self.slots.remove(tag.slot);
-            if !payload.is_none() {
-                payload = self.settle(tag.kind, payload, result, picked);
-            }
-        }
-        if picked {
-            payload = self.take_buffers(tag, result, flags, tag.kind == Kind::Recv && detail != 0);
+            self.slots.remove(tag.slot);
         }
         if flags & F_NOTIF != 0 {
             self.count_notification(result);
-        } else if !more || result < 0 || tag.kind.is_send() {
+        } else {
             self.count(tag.kind, result, more, state, detail);
         }
+        let loaded = picked || (!more && state & LOADED != 0);
         if state & (ORPHANED | HIDDEN) != 0 {
-            self.bury(tag, result, more, state, detail);
+            self.bury(tag, result, flags, loaded, state, detail);
             return None;
         }
-        let notification = flags & F_NOTIF != 0;
-        Some(Completion {
-            id: OpId {
-                slot: tag.slot,
-                generation: tag.generation,
-            },
-            kind: tag.kind,
-            token,
-            more,
-            notification,
-            copied: notification && result as u32 & NOTIF_USAGE_ZC_COPIED != 0,
-            nonempty: flags & F_SOCK_NONEMPTY != 0,
-            payload,
-            result: if notification { 0 } else { result },
-        })
+        // Two places that build it: one copies a payload, the other must not pay for that.
+        if loaded {
+            let payload = self.payload_of(tag, result, flags, detail);
+            return Some(Completion::new(tag, token, result, flags, payload));
+        }
+        Some(Completion::new(tag, token, result, flags, Payload::None))
     }
 
-    /// Brings what an operation owned up to date with how it ended.
+    /// What comes back with a completion that has a buffer, or that ends an operation which owns
+    /// something.
     #[inline]
-    fn settle(&mut self, kind: Kind, payload: Payload, result: i32, picked: bool) -> Payload {
-        match payload {
-            Payload::Buf(mut buf) => {
-                if result > 0 {
-                    payload::grow(&mut buf, result as usize);
-                }
-                Payload::Buf(buf)
+    fn payload_of(&mut self, tag: Tag, result: i32, flags: u32, detail: u32) -> Payload {
+        let picked = flags & F_BUFFER != 0;
+        if flags & F_MORE == 0 {
+            // Without a payload this is `None`.
+            let payload = self.slots.take_payload(tag.slot);
+            if !picked {
+                return settle(tag.kind, payload, result);
             }
-            Payload::Msg(mut msg) => {
-                if kind == Kind::RecvMsg {
-                    msg.received(result >= 0);
-                    if let (Some(buf), true) = (msg.buf_mut(), result > 0) {
-                        payload::grow(buf, result as usize);
-                    }
-                }
-                if picked {
-                    // The place is needed for the buffer; the template goes back to the stock.
-                    self.give_msg(msg);
-                    return Payload::None;
-                }
-                Payload::Msg(msg)
+            if let Payload::Msg(template) = payload {
+                self.give_msg(template);
             }
-            Payload::Fd(fd) => match -result {
-                // The close never ran, or was refused: the descriptor is still ours.
-                libc::ECANCELED | libc::EBADF | libc::EINVAL => Payload::Fd(fd),
-                _ => {
-                    // Closed by the kernel, even if the close reported an error.
-                    let _ = fd.into_raw_fd();
-                    Payload::None
-                }
-            },
-            other => other,
         }
+        self.take_buffers(tag, result, flags, tag.kind == Kind::Recv && detail != 0)
     }
 
     /// Lets go of what a completion brings that nobody waits for.
     #[cold]
-    fn bury(&mut self, tag: Tag, result: i32, more: bool, state: u8, detail: u32) {
+    fn bury(&mut self, tag: Tag, result: i32, flags: u32, loaded: bool, state: u8, detail: u32) {
+        if loaded {
+            drop(self.payload_of(tag, result, flags, detail));
+        }
         if result >= 0 && tag.kind.yields_descriptor() {
             self.close_reclaimed(tag, result, Some(detail));
         }
-        if !more && state & ORPHANED != 0 {
+        if flags & F_MORE == 0 && state & ORPHANED != 0 {
             self.counters.orphans_reclaimed += 1;
         }
     }
@@ -268,8 +260,9 @@ impl Ring {
 
     /// A completion of an operation that is long over: give back what it brings.
     #[cold]
-    fn reclaim_stale(&mut self, tag: Tag, result: i32, flags: u32) {
+    fn reclaim_stale(&mut self, word: u64, result: i32, flags: u32) {
         self.counters.stale += 1;
+        let Some(tag) = Tag::decode(word) else { return };
         if flags & F_BUFFER != 0 {
             drop(self.take_buffers(tag, result, flags, false));
         }
@@ -302,6 +295,31 @@ impl Ring {
         // for, so nobody else knows its number. Slots of the file table were told apart above.
         drop(unsafe { OwnedFd::from_raw_fd(result) });
     }
+}
+
+/// Brings what an operation owned up to date with how it ended.
+#[inline]
+fn settle(kind: Kind, mut payload: Payload, result: i32) -> Payload {
+    match &mut payload {
+        Payload::Buf(buf) if result > 0 => payload::grow(buf, result as usize),
+        Payload::Msg(msg) if kind == Kind::RecvMsg => {
+            msg.received(result >= 0);
+            if let (Some(buf), true) = (msg.buf_mut(), result > 0) {
+                payload::grow(buf, result as usize);
+            }
+        }
+        Payload::Fd(_) => {
+            // The close never ran, or was refused: the descriptor is still ours. Otherwise the
+            // kernel has closed it, even if the close reported an error.
+            if !matches!(-result, libc::ECANCELED | libc::EBADF | libc::EINVAL)
+                && let Payload::Fd(fd) = std::mem::take(&mut payload)
+            {
+                let _ = fd.into_raw_fd();
+            }
+        }
+        _ => {}
+    }
+    payload
 }
 
 /// A message from another ring: it has no slot here.

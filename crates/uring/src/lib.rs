@@ -33,6 +33,7 @@ mod register;
 mod ring;
 mod slot;
 pub mod sqe;
+mod waker;
 
 pub use buf_ring::{Consumption, GroupId, GroupStats};
 pub use builder::{MAX_CQ_ENTRIES, MAX_ENTRIES, RingBuilder};
@@ -45,3 +46,4 @@ pub use op::{MESSAGE_TOKEN_MASK, NewFd, Op, PushError, PushReason, Target};
 pub use payload::Payload;
 pub use ring::{Ring, leaked_ops};
 pub use slot::{Kind, MAX_OPS, OpId};
+pub use waker::Waker;

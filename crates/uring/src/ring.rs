@@ -186,7 +186,7 @@ impl Ring {
     #[inline]
     pub fn push(&mut self, op: Op) -> Result<OpId, PushError> {
         if op.sqe.flags & sqe::BUFFER_SELECT != 0
-            && let Some(reason) = self.unfit_group(&op)
+            && let Some(reason) = self.unfit_group(op.sqe.buf, op.is_bundle())
         {
             return Err(PushError { op, reason });
         }
@@ -230,9 +230,10 @@ impl Ring {
     }
 
     /// Why a receive cannot pick buffers from its group, if it cannot.
-    fn unfit_group(&self, op: &Op) -> Option<PushReason> {
-        match self.groups.get(usize::from(op.sqe.buf)) {
-            Some(Some(group)) if group.is_incremental() && op.is_bundle() => {
+    #[inline]
+    fn unfit_group(&self, group: u16, bundle: bool) -> Option<PushReason> {
+        match self.groups.get(usize::from(group)) {
+            Some(Some(group)) if bundle && group.is_incremental() => {
                 Some(PushReason::BundleOfPieces)
             }
             Some(Some(_)) => None,
@@ -805,9 +806,7 @@ impl Drop for Ring {
             operations = left,
             "ring dropped with operations that did not end; leaked"
         );
-        for slot in self.slots.iter_live() {
-            std::mem::forget(std::mem::take(&mut slot.payload));
-        }
+        self.slots.leak();
         std::mem::forget(std::mem::take(&mut self.groups));
         std::mem::forget(self.registered_pool.take());
         // The ring itself stays open, so that the kernel's view of its memory stays valid.

@@ -182,32 +182,52 @@ impl Tag {
             | u64::from(self.slot & SLOT_MASK)
     }
 
-    #[inline]
+    /// `None` for a word that was never given out.
     pub(crate) fn decode(word: u64) -> Option<Self> {
-        Some(Self {
-            kind: Kind::from_byte((word >> 56) as u8)?,
-            generation: (word >> 32) as u32 & GENERATION_MASK,
+        let kind = Kind::from_byte((word >> 56) as u8)?;
+        Some(Self::known(kind, word))
+    }
+
+    /// Decodes a word whose kind is known from its slot.
+    #[inline]
+    pub(crate) fn known(kind: Kind, word: u64) -> Self {
+        Self {
+            kind,
+            generation: generation_of(word),
             group: (word >> 24) as u8,
-            slot: word as u32 & SLOT_MASK,
-        })
+            slot: slot_of(word),
+        }
     }
 }
 
-/// One operation in flight.
+/// The generation in a `user_data`.
+#[inline]
+pub(crate) fn generation_of(word: u64) -> u32 {
+    (word >> 32) as u32 & GENERATION_MASK
+}
+
+/// The slot in a `user_data`.
+#[inline]
+pub(crate) fn slot_of(word: u64) -> u32 {
+    word as u32 & SLOT_MASK
+}
+
+/// One operation in flight, but for what it owns: 24 bytes, so that a batch of slots stays in the
+/// first-level cache beside the queues.
 pub(crate) struct Slot {
-    pub(crate) payload: Payload,
     pub(crate) token: u64,
     pub(crate) generation: u32,
-    /// Next free slot while free; unused while in flight.
-    next_free: u32,
+    /// While in flight, what the kind needs to know of the request (see [`Op`](crate::Op)); while
+    /// free, the next free slot.
+    pub(crate) detail: u32,
     pub(crate) kind: Kind,
     /// The group byte of the operation's `user_data`.
     pub(crate) group: u8,
-    /// [`LIVE`] and what became of the owner.
+    /// [`LIVE`], whether there is a payload, and what became of the owner.
     pub(crate) state: u8,
-    /// What the kind needs to know of the request; see [`Op`](crate::Op).
-    pub(crate) detail: u32,
 }
+
+const _: () = assert!(size_of::<Slot>() == 24);
 
 /// The slot is in flight.
 const LIVE: u8 = 1 << 0;
@@ -217,6 +237,8 @@ pub(crate) const ORPHANED: u8 = 1 << 1;
 pub(crate) const HIDDEN: u8 = 1 << 2;
 /// Somebody asked for its cancellation, so its end is no surprise.
 pub(crate) const CANCELLED: u8 = 1 << 3;
+/// The operation owns something.
+pub(crate) const LOADED: u8 = 1 << 4;
 
 impl Slot {
     /// Whether its completions may name buffers of this group.
@@ -225,16 +247,18 @@ impl Slot {
             && match self.kind {
                 Kind::RecvMulti | Kind::RecvMsgMulti | Kind::Raw => true,
                 // Otherwise it has a buffer of its own.
-                Kind::Recv => self.payload.is_none(),
+                Kind::Recv => self.state & LOADED == 0,
                 _ => false,
             }
     }
 }
 
-/// Slots by index, with a free list.
+/// Slots by index, with a free list. What operations own lies in a table beside them, which
+/// operations that own nothing never touch.
 #[derive(Default)]
 pub(crate) struct Slots {
     slots: Vec<Slot>,
+    payloads: Vec<Payload>,
     free: u32,
     live: usize,
 }
@@ -245,6 +269,7 @@ impl Slots {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self {
             slots: Vec::with_capacity(capacity),
+            payloads: Vec::with_capacity(capacity),
             free: NO_SLOT,
             live: 0,
         }
@@ -266,53 +291,46 @@ impl Slots {
         detail: u32,
         payload: Payload,
     ) -> Result<OpId, Payload> {
-        if self.free != NO_SLOT {
-            let index = self.free;
-            let slot = &mut self.slots[index as usize];
-            self.free = slot.next_free;
-            slot.kind = kind;
-            slot.group = group;
-            slot.token = token;
-            slot.detail = detail;
-            slot.payload = payload;
-            slot.state = LIVE;
-            self.live += 1;
-            return Ok(OpId {
-                slot: index,
-                generation: slot.generation,
-            });
-        }
-        self.grow(kind, group, token, detail, payload)
-    }
-
-    #[cold]
-    fn grow(
-        &mut self,
-        kind: Kind,
-        group: u8,
-        token: u64,
-        detail: u32,
-        payload: Payload,
-    ) -> Result<OpId, Payload> {
-        if self.slots.len() >= MAX_OPS {
+        if self.free == NO_SLOT && !self.grow() {
             return Err(payload);
         }
-        let slot = self.slots.len() as u32;
-        self.slots.push(Slot {
-            payload,
-            token,
-            generation: 1,
-            next_free: NO_SLOT,
-            kind,
-            group,
-            state: LIVE,
-            detail,
-        });
+        let index = self.free;
+        let slot = &mut self.slots[index as usize];
+        self.free = slot.detail;
+        slot.kind = kind;
+        slot.group = group;
+        slot.token = token;
+        slot.detail = detail;
+        slot.state = LIVE;
+        let generation = slot.generation;
         self.live += 1;
+        if !payload.is_none() {
+            slot.state = LIVE | LOADED;
+            self.payloads[index as usize] = payload;
+        }
         Ok(OpId {
-            slot,
-            generation: 1,
+            slot: index,
+            generation,
         })
+    }
+
+    /// Makes one more free slot, unless there are as many as there can be.
+    #[cold]
+    fn grow(&mut self) -> bool {
+        if self.slots.len() >= MAX_OPS {
+            return false;
+        }
+        self.free = self.slots.len() as u32;
+        self.slots.push(Slot {
+            token: 0,
+            generation: 1,
+            detail: NO_SLOT,
+            kind: Kind::Nop,
+            group: 0,
+            state: 0,
+        });
+        self.payloads.push(Payload::None);
+        true
     }
 
     /// The live operation with this identity.
@@ -323,9 +341,10 @@ impl Slots {
             .filter(|slot| slot.state != 0 && slot.generation == generation)
     }
 
-    /// Frees a live slot and makes every identity given out for it stale.
+    /// Frees a live slot and makes every identity given out for it stale. What it owned must be
+    /// [taken](Self::take_payload).
     #[inline]
-    pub(crate) fn remove(&mut self, index: u32) -> Payload {
+    pub(crate) fn remove(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
         debug_assert!(slot.state != 0);
         slot.state = 0;
@@ -334,15 +353,25 @@ impl Slots {
         if slot.generation == 0 {
             slot.generation = 1;
         }
-        slot.next_free = self.free;
+        slot.detail = self.free;
         self.free = index;
         self.live -= 1;
-        std::mem::take(&mut slot.payload)
+    }
+
+    /// What the operation in this slot owns.
+    #[inline]
+    pub(crate) fn take_payload(&mut self, index: u32) -> Payload {
+        std::mem::take(&mut self.payloads[index as usize])
     }
 
     /// Every slot still in flight, for the drop of the ring.
     pub(crate) fn iter_live(&mut self) -> impl Iterator<Item = &mut Slot> {
         self.slots.iter_mut().filter(|slot| slot.state != 0)
+    }
+
+    /// Forgets everything that operations own: the kernel may still write there.
+    pub(crate) fn leak(&mut self) {
+        std::mem::forget(std::mem::take(&mut self.payloads));
     }
 }
 
