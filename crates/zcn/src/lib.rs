@@ -52,7 +52,9 @@ pub use reactor::driver::DriverStats;
 pub use reactor::stream::{CloseReason, WaterMarks};
 pub use runtime::join::JoinHandle;
 pub use runtime::time::{Elapsed, SleepUntil, sleep, sleep_until, timeout};
-pub use runtime::{EnterGuard, Handle, Runtime, RuntimeBuilder, RuntimeStats, buffer, spawn, stop};
+pub use runtime::{
+    EnterGuard, Handle, Runtime, RuntimeBuilder, RuntimeStats, buffer, spawn, stats, stop,
+};
 pub use server::{Conn, ConnId, Handler, SendError, ServerOptions, ServerStats, TcpServer};
 
 pub use zcn_pool::{Arena, Buf, BufferPool, FixedPool, HugePages, LocalPool, PoolStats, SharedBuf};

@@ -34,6 +34,18 @@ pub(crate) struct Done {
 }
 
 impl Done {
+    /// A plain end.
+    pub(crate) fn new(token: u64, result: i32, payload: Payload) -> Self {
+        Self {
+            token,
+            result,
+            more: false,
+            notification: false,
+            copied: false,
+            payload,
+        }
+    }
+
     pub(crate) fn failed(token: u64, errno: i32, payload: Payload) -> Self {
         Self {
             token,
@@ -52,6 +64,9 @@ pub(crate) struct Source(pub(crate) usize);
 
 /// The runtime's own pool.
 pub(crate) const STREAM_SOURCE: Source = Source(0);
+
+/// The pool of larger buffers for connections with much data.
+pub(crate) const BULK_SOURCE: Source = Source(1);
 
 /// A descriptor as the driver knows it: attached once, detached before it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,10 +150,11 @@ impl Driver {
         each!(self, driver => driver.detach(at))
     }
 
-    /// Receives once from a stream into a buffer of the runtime's pool.
+    /// Receives once from a stream into a buffer of `source`. With `at_once` it ends with
+    /// `EAGAIN` instead of waiting for data (io_uring only).
     #[inline]
-    pub(crate) fn recv(&mut self, at: Attached, token: u64) {
-        each!(self, driver => driver.recv(at, token))
+    pub(crate) fn recv(&mut self, at: Attached, source: Source, at_once: bool, token: u64) {
+        each!(self, driver => driver.recv(at, source, at_once, token))
     }
 
     /// Sends a slice; the slice comes back with the last completion.

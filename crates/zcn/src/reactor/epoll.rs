@@ -23,7 +23,7 @@ const SPARES: usize = 1024;
 /// What waits for a descriptor to become readable.
 #[derive(Debug)]
 enum Reading {
-    Recv,
+    Recv(Source),
     Accept,
     RecvMsg(Source),
     Poll,
@@ -167,8 +167,8 @@ impl EpollDriver {
     }
 
     #[inline]
-    pub(crate) fn recv(&mut self, at: Attached, token: u64) {
-        self.start_read(at, Reading::Recv, token);
+    pub(crate) fn recv(&mut self, at: Attached, source: Source, _at_once: bool, token: u64) {
+        self.start_read(at, Reading::Recv(source), token);
     }
 
     #[inline]
@@ -419,7 +419,7 @@ impl EpollDriver {
                 Ok(Some(end)) => {
                     // A short read has emptied the socket (epoll(7)); the next bytes are a new
                     // edge. Not so when the end of the stream may be waiting behind them.
-                    if let (Reading::Recv, Payload::Buf(buf)) = (&reading, &end.payload) {
+                    if let (Reading::Recv(_), Payload::Buf(buf)) = (&reading, &end.payload) {
                         entry.readable = entry.hung_up || buf.len() == buf.capacity();
                     }
                     if end.more {
@@ -449,8 +449,8 @@ impl EpollDriver {
     fn read(&mut self, fd: RawFd, reading: &Reading) -> Result<Option<Done>, ()> {
         match reading {
             Reading::Poll => Ok(None),
-            Reading::Recv => {
-                let Some(mut buf) = self.sources[0].acquire() else {
+            Reading::Recv(source) => {
+                let Some(mut buf) = self.sources[source.0].acquire() else {
                     self.stats.no_buffers += 1;
                     return Ok(Some(end(-libc::ENOBUFS, Payload::None)));
                 };

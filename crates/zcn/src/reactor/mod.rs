@@ -12,6 +12,7 @@ pub(crate) mod accept;
 pub(crate) mod connect;
 pub(crate) mod driver;
 mod epoll;
+mod hot;
 pub(crate) mod stream;
 pub(crate) mod streams;
 pub(crate) mod token;
@@ -31,7 +32,7 @@ use self::connect::Connecting;
 use self::driver::{Attached, Done, Driver, DriverStats, Wait};
 use self::stream::{CloseReason, Stream};
 use self::token::{Class, Token, Way};
-use crate::config::{Config, ReactorKind, ZeroCopy};
+use crate::config::{Config, ReactorKind, Sleep, ZeroCopy};
 use crate::error::{Action, Error};
 use crate::table::{Key, Table};
 
@@ -69,6 +70,25 @@ impl Event {
     }
 }
 
+/// Size of the buffers for connections with much data: one receive, one send and one completion
+/// for what would be four of each.
+const BULK_BYTES: usize = 64 * 1024;
+/// How many there are. A connection that finds none uses ordinary ones, so few are enough; and
+/// more than the second-level cache holds would be slower than fewer.
+const BULK_BUFFERS: usize = 32;
+/// How many of them are lent to the kernel.
+const BULK_LENT: u16 = 8;
+
+/// What a look while spinning finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    Nothing,
+    /// Events or wakers, from hot connections.
+    Events,
+    /// Something that needs a turn.
+    News,
+}
+
 /// Longest sleep while streams wait for buffers that another thread may give back silently.
 const STARVED_POLL: Duration = Duration::from_millis(1);
 
@@ -83,6 +103,10 @@ pub(crate) struct Reactor {
     dirty: Vec<Key>,
     /// Streams that want to receive.
     listed: Vec<Key>,
+    /// Streams asked directly while the loop spins.
+    hot: Vec<Key>,
+    /// Whether the loop spins, on io_uring.
+    spinning: bool,
     /// Streams that found no buffer, first come first served.
     starved: VecDeque<Key>,
     /// For the servers.
@@ -94,8 +118,11 @@ pub(crate) struct Reactor {
     wake_at: Attached,
     pub(crate) pool: BufferPool,
     pub(crate) local: LocalPool,
+    /// Large buffers for the connections with much data.
+    pub(crate) bulk: LocalPool,
     zero_copy: ZeroCopy,
     born: Instant,
+    now: Instant,
     now_ms: u32,
     /// Calls made outside the driver: shutdown, close.
     pub(crate) other_calls: u64,
@@ -110,10 +137,19 @@ impl Reactor {
             .build()
             .map_err(|error| Error::setting(Action::Start, error.to_string()))?;
         let mut driver = Self::driver(config, &pool)?;
+        let bulk = BufferPool::builder()
+            .buffer_size(config.buffer_size.max(BULK_BYTES))
+            .count(BULK_BUFFERS)
+            .huge_pages(config.huge_pages)
+            .build()
+            .map_err(|error| Error::setting(Action::Start, error.to_string()))?;
+        let source = driver.add_source(&bulk, BULK_LENT)?;
+        debug_assert_eq!(source, driver::BULK_SOURCE);
         let wake = EventFd::new().map_err(|error| Error::bare(Action::Start, error))?;
         let wake_at = driver
             .attach(wake.as_fd())
             .map_err(|error| Error::bare(Action::Start, error))?;
+        let driver_spins = driver.is_uring();
         let mut reactor = Self {
             driver,
             streams: Table::new(),
@@ -121,6 +157,8 @@ impl Reactor {
             connecting: Table::new(),
             dirty: Vec::new(),
             listed: Vec::new(),
+            hot: Vec::new(),
+            spinning: matches!(config.sleep, Sleep::Spin(_)) && driver_spins,
             starved: VecDeque::new(),
             events: VecDeque::new(),
             wakers: Vec::new(),
@@ -128,9 +166,11 @@ impl Reactor {
             wake,
             wake_at,
             local: pool.local(),
+            bulk: bulk.local(),
             pool,
             zero_copy: config.zero_copy,
             born: Instant::now(),
+            now: Instant::now(),
             now_ms: 0,
             other_calls: 0,
         };
@@ -188,13 +228,31 @@ impl Reactor {
         self.now_ms
     }
 
-    /// Whether a turn may find something without sleeping.
+    /// When the last turn or hot receive ended.
+    pub(crate) fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn read_clock(&mut self) {
+        self.now = Instant::now();
+        self.now_ms = self.now.duration_since(self.born).as_millis() as u32;
+    }
+
+    /// What a spinning loop would find now; costs a system call for each hot connection, otherwise
+    /// reads of shared memory.
     #[inline]
-    pub(crate) fn has_news(&mut self) -> bool {
-        !self.events.is_empty()
+    pub(crate) fn look(&mut self) -> Look {
+        if !self.hot.is_empty() && self.poll_hot() {
+            return Look::Events;
+        }
+        if !self.events.is_empty()
             || !self.dirty.is_empty()
             || !self.listed.is_empty()
             || self.driver.has_news()
+        {
+            return Look::News;
+        }
+        Look::Nothing
     }
 
     /// Whether there is anything left that could ever happen here.
@@ -204,16 +262,22 @@ impl Reactor {
 
     /// One round: start sends, start receives, wait, turn completions into events.
     pub(crate) fn turn(&mut self, wait: Wait) -> io::Result<()> {
+        if wait != Wait::No {
+            self.cool();
+        }
         self.flush();
         let wait = self.shortened(wait);
         let mut done = std::mem::take(&mut self.done);
         let outcome = self.driver.turn(wait, &mut done);
-        self.now_ms = self.born.elapsed().as_millis() as u32;
+        self.read_clock();
         for done in done.drain(..) {
             self.complete(done);
         }
         self.done = done;
         self.retry_listeners();
+        if !self.hot.is_empty() && !self.has_events() {
+            self.poll_hot();
+        }
         outcome
     }
 
@@ -256,6 +320,7 @@ impl Reactor {
 
     /// Starts what has been asked for since the last turn: sends first, receives after them.
     fn flush(&mut self) {
+        self.flush_directly();
         let mut dirty = std::mem::take(&mut self.dirty);
         for key in dirty.drain(..) {
             if let Some(stream) = self.streams.get_mut(key) {

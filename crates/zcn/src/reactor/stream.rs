@@ -26,6 +26,8 @@ pub(crate) enum Receive {
     Listed,
     /// Started.
     Armed,
+    /// Asked directly while the loop spins ([`super::hot`]).
+    Hot,
     /// Ended for want of a buffer; starts again when buffers are back.
     Starved,
 }
@@ -78,6 +80,10 @@ pub(crate) struct Stream {
     pub(crate) owner: Owner,
 
     pub(crate) receive: Receive,
+    /// Sweeps in a row that found nothing ([`super::hot`]).
+    pub(crate) misses: u8,
+    /// Data comes in large pieces: the next receive gets a large buffer.
+    pub(crate) bulk: bool,
     /// The application wants no data for now.
     pub(crate) paused: bool,
     /// The peer has finished sending.
@@ -141,6 +147,8 @@ impl Stream {
             at,
             owner,
             receive: Receive::Idle,
+            misses: 0,
+            bulk: false,
             paused: false,
             eof: false,
             arrived: VecDeque::new(),

@@ -12,7 +12,8 @@ use rustix::net::{Shutdown, sockopt};
 use zcn_pool::{Buf, SharedBuf};
 use zcn_uring::{MAX_SLICES, Payload};
 
-use super::driver::Done;
+use super::driver::{BULK_SOURCE, Done, STREAM_SOURCE};
+use super::hot::MISSES_MAX;
 use super::stream::{CloseReason, Closing, Owner, Receive, Shut, Stream, WaterMarks};
 use super::token::{Class, Token, Way};
 use super::{Event, Reactor};
@@ -27,6 +28,10 @@ pub(crate) enum Refused {
     /// The stream is closing, shut down, broken or gone.
     Closed(SharedBuf, i32),
 }
+
+/// Errors after which a receive is simply started again: a sweep that found nothing, a signal, a
+/// full queue.
+const RETRY: [i32; 3] = [libc::EAGAIN, libc::EINTR, libc::EBUSY];
 
 fn token(way: Way, key: Key) -> u64 {
     Token::new(Class::Stream, way, key).encode()
@@ -75,8 +80,20 @@ impl Reactor {
         };
         if stream.receive == Receive::Idle && stream.wants_data() {
             stream.receive = Receive::Listed;
-            self.listed.push(key);
+            self.list(key);
         }
+    }
+
+    /// Notes that a receive is to be started, or keeps the stream hot.
+    #[inline]
+    fn list(&mut self, key: Key) {
+        if self.heat(key) {
+            if let Some(stream) = self.streams.get_mut(key) {
+                stream.receive = Receive::Hot;
+            }
+            return;
+        }
+        self.listed.push(key);
     }
 
     #[inline]
@@ -93,7 +110,14 @@ impl Reactor {
         }
         stream.receive = Receive::Armed;
         stream.ops += 1;
-        self.driver.recv(stream.at, token(Way::In, key));
+        let at_once = self.spinning && stream.misses < MISSES_MAX;
+        let source = if stream.bulk {
+            BULK_SOURCE
+        } else {
+            STREAM_SOURCE
+        };
+        self.driver
+            .recv(stream.at, source, at_once, token(Way::In, key));
     }
 
     /// A receive has ended.
@@ -111,6 +135,10 @@ impl Reactor {
         match (done.result, done.payload) {
             (1.., Payload::Buf(buf)) => {
                 stream.last_read_ms = now_ms;
+                stream.misses = 0;
+                // A full buffer says that there is more; less than an ordinary one, that there was
+                // not so much after all.
+                stream.bulk = buf.len() >= self.pool.buffer_size();
                 match stream.owner {
                     Owner::Server(server) => {
                         if stream.closing == Closing::No {
@@ -142,14 +170,19 @@ impl Reactor {
                     Owner::Task => Self::wake_later(&mut self.wakers, &mut stream.read_waker),
                 }
             }
+            (errno, _) if errno == -libc::ENOBUFS && stream.bulk => {
+                stream.bulk = false;
+                stream.receive = Receive::Listed;
+                self.listed.push(key);
+            }
             (errno, _) if errno == -libc::ENOBUFS => {
                 stream.receive = Receive::Starved;
                 self.starved.push_back(key);
             }
-            (errno, _)
-                if errno == -libc::EINTR || errno == -libc::EAGAIN || errno == -libc::EBUSY =>
-            {
-                self.list_receive(key);
+            (errno, _) if RETRY.contains(&-errno) => {
+                stream.misses = stream.misses.saturating_add(1);
+                stream.receive = Receive::Listed;
+                self.listed.push(key);
             }
             (errno, _) if errno == -libc::ECANCELED => {}
             (errno, _) => self.fail(key, -errno),
@@ -198,11 +231,19 @@ impl Reactor {
         stream.unsent += data.len();
         stream.full = stream.unsent >= stream.high_water as usize;
         stream.queue.push_back(data);
-        if !stream.dirty && !stream.sending {
+        if !stream.sending {
+            self.mark_dirty(key);
+        }
+        Ok(())
+    }
+
+    /// Notes that a stream has something to send.
+    #[inline]
+    pub(super) fn mark_dirty(&mut self, key: Key) {
+        if let Some(stream) = self.streams.get_mut(key).filter(|stream| !stream.dirty) {
             stream.dirty = true;
             self.dirty.push(key);
         }
-        Ok(())
     }
 
     /// Accepts a slice even when the queue has just become full: the rest of a message whose
@@ -493,7 +534,7 @@ impl Reactor {
         stream.read_waker = Some(context.waker().clone());
         if stream.receive == Receive::Idle {
             stream.receive = Receive::Listed;
-            self.listed.push(key);
+            self.list(key);
         }
         Poll::Pending
     }

@@ -68,8 +68,10 @@ impl UringDriver {
     pub(crate) fn detach(&mut self, _at: Attached) {}
 
     #[inline]
-    pub(crate) fn recv(&mut self, at: Attached, token: u64) {
-        self.push(Op::recv_from_group(Target::Fd(at.fd), self.groups[0]).token(token));
+    pub(crate) fn recv(&mut self, at: Attached, source: Source, at_once: bool, token: u64) {
+        let flags = if at_once { libc::MSG_DONTWAIT } else { 0 };
+        let op = Op::recv_from_group(Target::Fd(at.fd), self.groups[source.0]);
+        self.push(op.msg_flags(flags).token(token));
     }
 
     #[inline]
@@ -163,7 +165,7 @@ impl UringDriver {
 
     #[inline]
     pub(crate) fn has_news(&mut self) -> bool {
-        !self.refused.is_empty() || self.ring.has_news()
+        !self.refused.is_empty() || self.ring.queued() > 0 || self.ring.has_news()
     }
 
     pub(crate) fn take_msg(&mut self) -> Box<Msg> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Wakers by deadline; equal deadlines in the order they were set.
 #[derive(Debug, Default)]
@@ -33,19 +33,15 @@ impl Timers {
         }
     }
 
-    /// How long until the next deadline; zero when it has passed. No clock is read when there is
-    /// none.
-    pub(crate) fn next_in(&self) -> Option<Duration> {
-        let (&(deadline, _), _) = self.by_deadline.first_key_value()?;
-        Some(deadline.saturating_duration_since(Instant::now()))
+    /// The next deadline.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.by_deadline
+            .first_key_value()
+            .map(|(&(deadline, _), _)| deadline)
     }
 
     /// Takes out the wakers whose time has come.
-    pub(crate) fn expired(&mut self, wakers: &mut Vec<Waker>) {
-        if self.by_deadline.is_empty() {
-            return;
-        }
-        let now = Instant::now();
+    pub(crate) fn expired(&mut self, now: Instant, wakers: &mut Vec<Waker>) {
         while let Some(entry) = self.by_deadline.first_entry() {
             if entry.key().0 > now {
                 return;
@@ -57,6 +53,8 @@ impl Timers {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -68,8 +66,8 @@ mod tests {
         timers.set(now + Duration::from_secs(3600), Waker::noop().clone());
         timers.clear(first);
         let mut wakers = Vec::new();
-        timers.expired(&mut wakers);
+        timers.expired(now, &mut wakers);
         assert_eq!(wakers.len(), 1);
-        assert!(timers.next_in().unwrap() > Duration::from_secs(3000));
+        assert_eq!(timers.next(), Some(now + Duration::from_secs(3600)));
     }
 }

@@ -1,0 +1,156 @@
+//! Receiving and sending while the runtime spins.
+//!
+//! A spinning loop needs no wake-up, so for the connections that were active a moment ago the
+//! kernel's machinery of poll entries and task work is pure cost. The one or two busiest are asked
+//! directly, by a receive that does not wait; the answer of a single connection is sent directly
+//! too. More of them are swept: one submit carries a receive for each that completes at once, with
+//! data or without. A connection that stays silent goes back to an ordinary receive, which waits,
+//! and before the loop sleeps all of them do.
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use zcn_uring::Payload;
+
+use super::Reactor;
+use super::driver::Done;
+use super::stream::{Receive, Shut};
+use crate::config::ZERO_COPY_MIN;
+use crate::table::Key;
+
+/// Connections asked directly. Each costs a system call a look.
+const HOT_MAX: usize = 2;
+
+/// Sweeps that may find a connection silent before it gets an ordinary receive.
+pub(super) const MISSES_MAX: u8 = 2;
+
+impl Reactor {
+    /// Makes a stream one of the hot ones; `false` when there are enough of them, or the loop does
+    /// not spin.
+    #[inline]
+    pub(super) fn heat(&mut self, key: Key) -> bool {
+        if !self.spinning || self.hot.len() >= HOT_MAX {
+            return false;
+        }
+        self.hot.push(key);
+        true
+    }
+
+    /// Asks the hot streams for data; whether anything has come of it.
+    pub(super) fn poll_hot(&mut self) -> bool {
+        let mut news = false;
+        let mut index = 0;
+        while let Some(&key) = self.hot.get(index) {
+            let Some(stream) = self
+                .streams
+                .get_mut(key)
+                .filter(|s| s.receive == Receive::Hot)
+            else {
+                self.hot.swap_remove(index);
+                continue;
+            };
+            if !stream.wants_data() {
+                stream.receive = Receive::Idle;
+                self.hot.swap_remove(index);
+                continue;
+            }
+            let source = if stream.bulk { &self.bulk } else { &self.local };
+            let Some(mut buf) = source.acquire() else {
+                // The ordinary way knows how to wait for buffers.
+                self.cool_one(index);
+                continue;
+            };
+            self.other_calls += 1;
+            let outcome = rustix::net::recv(&stream.fd, buf.spare_capacity(), RecvFlags::DONTWAIT);
+            let (result, payload) = match outcome {
+                Err(Errno::AGAIN | Errno::INTR) => {
+                    index += 1;
+                    continue;
+                }
+                Ok((0, _)) => (0, Payload::None),
+                Ok((count, _)) => {
+                    buf.set_len(count);
+                    (count as i32, Payload::Buf(buf))
+                }
+                Err(errno) => (-errno.raw_os_error(), Payload::None),
+            };
+            self.hot.swap_remove(index);
+            // From here on as if the driver had done it.
+            stream.ops += 1;
+            stream.receive = Receive::Armed;
+            self.received(key, Done::new(0, result, payload));
+            news = true;
+        }
+        news
+    }
+
+    fn cool_one(&mut self, index: usize) {
+        let key = self.hot.swap_remove(index);
+        if let Some(stream) = self.streams.get_mut(key) {
+            if stream.receive == Receive::Hot {
+                stream.receive = Receive::Listed;
+                stream.misses = MISSES_MAX;
+                self.listed.push(key);
+            }
+        }
+    }
+
+    /// Gives every hot stream an ordinary receive, before the loop sleeps.
+    pub(super) fn cool(&mut self) {
+        while !self.hot.is_empty() {
+            self.cool_one(0);
+        }
+    }
+
+    /// Sends the only answer there is directly, if the loop spins.
+    #[inline]
+    pub(crate) fn flush_directly(&mut self) {
+        let (&[key], true) = (&self.dirty[..], self.spinning) else {
+            return;
+        };
+        if let Some(stream) = self.streams.get_mut(key) {
+            self.dirty.clear();
+            // What is left over or refused puts it back into the list.
+            stream.dirty = false;
+            if !self.send_directly(key) {
+                self.mark_dirty(key);
+            }
+        }
+    }
+
+    /// Sends a single small answer directly; `false` when it is left to the driver.
+    #[inline]
+    pub(super) fn send_directly(&mut self, key: Key) -> bool {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return false;
+        };
+        if stream.sending || stream.queue.len() != 1 || stream.shut == Shut::Done {
+            return false;
+        }
+        let Some(slice) = stream
+            .queue
+            .front()
+            .filter(|slice| slice.len() < ZERO_COPY_MIN)
+        else {
+            return false;
+        };
+        self.other_calls += 1;
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let Ok(count) = rustix::net::send(&stream.fd, slice, flags) else {
+            // Full or broken: the ordinary way waits or reports.
+            return false;
+        };
+        let Some(slice) = stream.queue.pop_front() else {
+            return false;
+        };
+        stream.sending = true;
+        stream.ops += 1;
+        self.sent(key, Done::new(0, count as i32, Payload::Shared(slice)));
+        true
+    }
+
+    /// Whether the servers have something to handle.
+    #[inline]
+    pub(super) fn has_events(&self) -> bool {
+        !self.events.is_empty() || !self.wakers.is_empty()
+    }
+}
