@@ -25,8 +25,8 @@ pub fn udp_servers() -> impl Iterator<Item = Server> {
     std::iter::empty()
 }
 
-/// Turns between two readings of the runtime's statistics.
-const TURNS: u32 = 16;
+/// Time between two readings of the runtime's statistics.
+const READ_EVERY: Duration = Duration::from_millis(20);
 
 fn serve(seat: &Seat, reactor: ReactorKind) -> Result<()> {
     let mut runtime = Runtime::builder()
@@ -43,16 +43,20 @@ fn serve(seat: &Seat, reactor: ReactorKind) -> Result<()> {
         Address::Ip(address) => *address,
         other => return Err(Error::Options(format!("bound to {other:?}"))),
     });
-    let mut turns = 0_u32;
-    while !seat.stopped() {
-        // The pause only bounds a sleep without connections; `Handle::stop` ends it.
-        runtime.run_for(Duration::from_secs(1)).map_err(failed)?;
-        turns += 1;
-        if turns.is_multiple_of(TURNS) {
-            seat.meter()
-                .set_syscalls(runtime.stats().reactor.system_calls);
+    let reading = async {
+        while !seat.stopped() {
+            zcn::sleep(READ_EVERY).await;
+            if let Some(stats) = zcn::stats() {
+                seat.meter().set_syscalls(stats.reactor.system_calls);
+            }
         }
+    };
+    // `Handle::stop` ends it early, which is no failure here.
+    let stopped = runtime.block_on(reading);
+    if !seat.stopped() {
+        stopped.map_err(failed)?;
     }
+    seat.meter().set_syscalls(runtime.stats().reactor.system_calls);
     Ok(())
 }
 
