@@ -1,8 +1,9 @@
 //! A server with callbacks: the face with the least between the kernel and the handler.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -14,7 +15,7 @@ use zcn_pool::{Buf, SharedBuf};
 use crate::error::{Action, Error, Result};
 use crate::net::socket::{self, Address, ListenOptions};
 use crate::reactor::Event;
-use crate::reactor::stream::{CloseReason, Closing, Owner, WaterMarks};
+use crate::reactor::stream::{CloseReason, Closing, Owner, Shut, WaterMarks};
 use crate::reactor::streams::Refused;
 use crate::runtime::{Inner, Runtime, Service};
 use crate::table::Key;
@@ -199,7 +200,10 @@ impl<'a> Conn<'a> {
     pub fn is_writable(&self) -> bool {
         let reactor = self.inner.reactor.borrow();
         reactor.streams.get(self.key).is_some_and(|stream| {
-            !stream.full && stream.closing == Closing::No && stream.error.is_none()
+            !stream.full
+                && stream.closing == Closing::No
+                && stream.shut == Shut::Open
+                && stream.error.is_none()
         })
     }
 
@@ -257,13 +261,8 @@ impl<'a> Conn<'a> {
         &self,
         call: impl FnOnce(socket2::SockRef<'_>) -> io::Result<T>,
     ) -> Result<T> {
-        let reactor = self.inner.reactor.borrow();
-        let stream = reactor
-            .streams
-            .get(self.key)
-            .ok_or_else(|| Error::bare(Action::Option, io::ErrorKind::NotConnected.into()))?;
-        call(socket2::SockRef::from(&stream.fd.as_fd()))
-            .map_err(|error| Error::bare(Action::Option, error))
+        let fd = self.inner.reactor.borrow().duplicate(self.key)?;
+        call(socket2::SockRef::from(&fd)).map_err(|error| Error::bare(Action::Option, error))
     }
 }
 
@@ -290,7 +289,8 @@ struct Shared {
     stats: Cell<ServerStats>,
     drain_by: Cell<Option<Instant>>,
     stopped: Cell<bool>,
-    waker: Cell<Option<Waker>>,
+    /// Tasks that wait for the end.
+    wakers: RefCell<Vec<Waker>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -341,6 +341,17 @@ impl TcpServer {
                 "max_connections = 0 is out of range: at least 1",
             ));
         }
+        for (name, limit) in [
+            ("idle_timeout", options.idle_timeout),
+            ("write_timeout", options.write_timeout),
+        ] {
+            if limit.is_some_and(|limit| limit.is_zero()) {
+                return Err(Error::setting(
+                    Action::Listen,
+                    format!("{name} = 0 is out of range: None sets no limit"),
+                ));
+            }
+        }
         if options.marks.high == 0 || options.marks.low > options.marks.high {
             return Err(Error::setting(
                 Action::Listen,
@@ -366,7 +377,8 @@ impl TcpServer {
             options,
             listener: Some(listener),
             states: Vec::new(),
-            waiting: Vec::new(),
+            displaced: Vec::new(),
+            waiting: VecDeque::new(),
             held: false,
             shared: shared.clone(),
             socket_file: match &local {
@@ -398,7 +410,10 @@ impl TcpServer {
     /// [`stopped`](Self::stopped) waits for the end.
     pub fn shutdown(&self, limit: Duration) {
         if self.shared.drain_by.get().is_none() {
-            self.shared.drain_by.set(Some(Instant::now() + limit));
+            let now = Instant::now();
+            // A limit beyond the clock's range is as good as none.
+            let by = now.checked_add(limit).unwrap_or(now + FOR_EVER);
+            self.shared.drain_by.set(Some(by));
             self.inner
                 .reactor
                 .borrow_mut()
@@ -420,12 +435,17 @@ impl TcpServer {
             if self.shared.stopped.get() {
                 return Poll::Ready(());
             }
-            self.shared.waker.set(Some(context.waker().clone()));
+            self.shared
+                .wakers
+                .borrow_mut()
+                .push(context.waker().clone());
             Poll::Pending
         })
         .await;
     }
 }
+
+const FOR_EVER: Duration = Duration::from_secs(86_400 * 365);
 
 struct Serving<H: Handler> {
     server: u32,
@@ -434,8 +454,11 @@ struct Serving<H: Handler> {
     listener: Option<Key>,
     /// By the stream's index; the generation tells whether it is still the same connection.
     states: Vec<Option<(u32, H::State)>>,
+    /// States of connections that are closed, but whose end has not been told yet, and whose index
+    /// has been given to another already.
+    displaced: Vec<(Key, H::State)>,
     /// Accepted in the same burst that filled the server up; served when there is room.
-    waiting: Vec<OwnedFd>,
+    waiting: VecDeque<OwnedFd>,
     /// The listener is held back because the server is full.
     held: bool,
     shared: Rc<Shared>,
@@ -452,14 +475,21 @@ impl<H: Handler> Drop for Serving<H> {
 }
 
 impl<H: Handler> Serving<H> {
-    fn state(&mut self, key: Key) -> Option<&mut H::State> {
-        match self.states.get_mut(key.index as usize)? {
-            Some((generation, state)) if *generation == key.generation => Some(state),
-            _ => None,
+    fn take_state(&mut self, key: Key) -> Option<H::State> {
+        let place = self.states.get_mut(key.index as usize)?;
+        match place {
+            Some((generation, _)) if *generation == key.generation => {
+                place.take().map(|(_, state)| state)
+            }
+            _ => {
+                let at = self.displaced.iter().position(|(old, _)| *old == key)?;
+                Some(self.displaced.swap_remove(at).1)
+            }
         }
     }
 
-    /// Runs a callback on a live connection; a panic costs the connection.
+    /// Runs a callback on an open connection, not on one that is being closed; a panic costs the
+    /// connection.
     #[inline]
     fn call(
         &mut self,
@@ -467,6 +497,15 @@ impl<H: Handler> Serving<H> {
         key: Key,
         callback: impl FnOnce(&mut H, &mut Conn<'_>, &mut H::State),
     ) {
+        let open = inner
+            .reactor
+            .borrow()
+            .streams
+            .get(key)
+            .is_some_and(|stream| stream.closing == Closing::No);
+        if !open {
+            return;
+        }
         let mut conn = Conn {
             inner,
             server: self.server,
@@ -503,7 +542,7 @@ impl<H: Handler> Serving<H> {
             return;
         }
         if self.shared.stats.get().connections >= self.options.max_connections {
-            self.waiting.push(fd);
+            self.waiting.push_back(fd);
             self.hold(inner, true);
             return;
         }
@@ -537,7 +576,11 @@ impl<H: Handler> Serving<H> {
                 if self.states.len() <= index {
                     self.states.resize_with(index + 1, || None);
                 }
-                self.states[index] = Some((key.generation, state));
+                let new = (key.generation, state);
+                if let Some((generation, state)) = self.states[index].replace(new) {
+                    let old = Key { generation, ..key };
+                    self.displaced.push((old, state));
+                }
             }
             Ok(None) => {
                 self.shared.count(|stats| stats.refused += 1);
@@ -567,24 +610,29 @@ impl<H: Handler> Serving<H> {
             stats.closed += 1;
             stats.timed_out += u64::from(timed_out);
         });
-        if self.state(key).is_some() {
-            if let Some((_, state)) = self.states[key.index as usize].take() {
-                let handler = &mut self.handler;
-                let outcome = catch_unwind(AssertUnwindSafe(|| {
-                    handler.on_close(ConnId(key), state, reason);
-                }));
-                if outcome.is_err() {
-                    self.shared.count(|stats| stats.panics += 1);
-                }
+        if let Some(state) = self.take_state(key) {
+            let handler = &mut self.handler;
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                handler.on_close(ConnId(key), state, reason);
+            }));
+            if outcome.is_err() {
+                self.shared.count(|stats| stats.panics += 1);
             }
         }
         if self.held && self.shared.stats.get().connections < self.options.max_connections {
-            match self.waiting.pop() {
-                Some(fd) => self.accepted(inner, fd),
-                None => self.hold(inner, false),
-            }
+            self.admit(inner);
         }
         self.finish_drain(inner);
+    }
+
+    /// Takes those who wait, as far as there is room, then lets the listener go on.
+    fn admit(&mut self, inner: &Rc<Inner>) {
+        while self.shared.stats.get().connections < self.options.max_connections {
+            let Some(fd) = self.waiting.pop_front() else {
+                return self.hold(inner, false);
+            };
+            self.accepted(inner, fd);
+        }
     }
 
     fn drain(&mut self, inner: &Rc<Inner>) {
@@ -604,7 +652,7 @@ impl<H: Handler> Serving<H> {
         let draining = self.shared.drain_by.get().is_some() && self.listener.is_none();
         if draining && self.shared.stats.get().connections == 0 && !self.shared.stopped.get() {
             self.shared.stopped.set(true);
-            if let Some(waker) = self.shared.waker.take() {
+            for waker in self.shared.wakers.take() {
                 waker.wake();
             }
             inner.remove_service(self.server);

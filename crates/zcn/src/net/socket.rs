@@ -155,6 +155,12 @@ pub(crate) fn listen(address: &Address, options: &ListenOptions) -> Result<Owned
 /// Removes the file of a Unix socket on which nobody listens.
 fn remove_stale_socket(address: &Address) {
     let Address::Unix(path) = address else { return };
+    // Connecting to an ordinary file is refused as well, and that one is not ours to remove.
+    let is_socket = std::fs::symlink_metadata(path)
+        .is_ok_and(|file| std::os::unix::fs::FileTypeExt::is_socket(&file.file_type()));
+    if !is_socket {
+        return;
+    }
     if std::os::unix::net::UnixStream::connect(path)
         .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     {

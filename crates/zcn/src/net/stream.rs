@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::ops::Deref;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -306,8 +306,15 @@ impl Stream {
     /// # Errors
     /// When the connection is gone, or what `call` answers.
     pub fn with_socket<T>(&self, call: impl FnOnce(SockRef<'_>) -> io::Result<T>) -> Result<T> {
+        let fd = self.inner.reactor.borrow().duplicate(self.key)?;
+        call(SockRef::from(&fd)).map_err(|error| Error::bare(Action::Option, error))
+    }
+
+    /// [`with_socket`](Self::with_socket) for our own calls, which change nothing here: without a
+    /// second descriptor, so that it works when there is none left.
+    fn with_own<T>(&self, call: impl FnOnce(SockRef<'_>) -> io::Result<T>) -> Result<T> {
         self.with_fd(|fd| {
-            call(SockRef::from(&fd.as_fd())).map_err(|error| Error::bare(Action::Option, error))
+            call(SockRef::from(fd)).map_err(|error| Error::bare(Action::Option, error))
         })
     }
 }
@@ -351,6 +358,10 @@ impl TcpStream {
     /// Outside of a runtime, or when the reactor cannot take it.
     pub fn from_std(stream: std::net::TcpStream) -> Result<Self> {
         let inner = current(Action::Socket)?;
+        // The ring answers EAGAIN on a non-blocking socket instead of waiting for it.
+        stream
+            .set_nonblocking(false)
+            .map_err(|error| Error::bare(Action::Socket, error))?;
         Stream::adopt(inner, stream.into(), WaterMarks::default())
             .map(Self)
             .map_err(|error| Error::bare(Action::Socket, error))
@@ -361,7 +372,7 @@ impl TcpStream {
     /// # Errors
     /// When the connection is gone.
     pub fn set_nodelay(&self, yes: bool) -> Result<()> {
-        self.with_socket(|socket| socket.set_tcp_nodelay(yes))
+        self.with_own(|socket| socket.set_tcp_nodelay(yes))
     }
 
     /// Probes the peer after this long without traffic (`SO_KEEPALIVE`, `TCP_KEEPIDLE`).
@@ -369,7 +380,7 @@ impl TcpStream {
     /// # Errors
     /// When the connection is gone, or the time is out of the kernel's range.
     pub fn set_keepalive(&self, after: Duration) -> Result<()> {
-        self.with_socket(|socket| {
+        self.with_own(|socket| {
             socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(after))
         })
     }
@@ -380,7 +391,7 @@ impl TcpStream {
             Shutdown::Write => self.shutdown(),
             Shutdown::Read | Shutdown::Both => {
                 // The read side of a TCP socket cannot be shut so that the peer notices.
-                let _ = self.with_socket(|socket| socket.shutdown(how));
+                let _ = self.with_own(|socket| socket.shutdown(how));
             }
         }
     }

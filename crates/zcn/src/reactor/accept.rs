@@ -19,6 +19,12 @@ const ACCEPTED_MAX: usize = 128;
 /// How long accepting rests after descriptors or memory ran out.
 const RETRY_MS: u32 = 20;
 
+/// Milliseconds from `now` to `at`, 0 when it is past; the clock wraps after 49 days.
+fn left_ms(at: u32, now: u32) -> u32 {
+    let left = at.wrapping_sub(now);
+    if left > u32::MAX / 2 { 0 } else { left }
+}
+
 /// A listening socket as the reactor keeps it.
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -112,9 +118,13 @@ impl Reactor {
                         "accepting rests: raise RLIMIT_NOFILE or limit the connections"
                     );
                 }
-                listener.retry_ms = Some(now_ms + RETRY_MS);
+                listener.retry_ms = Some(now_ms.wrapping_add(RETRY_MS));
             }
-            libc::EBUSY | libc::EAGAIN => listener.retry_ms = Some(now_ms + 1),
+            libc::EBUSY | libc::EAGAIN => listener.retry_ms = Some(now_ms.wrapping_add(1)),
+            // A listener that the application has shut down answers this for ever.
+            libc::EINVAL | libc::EBADF | libc::EOPNOTSUPP => {
+                listener.retry_ms = Some(now_ms.wrapping_add(RETRY_MS));
+            }
             _ => {
                 listener.error = None;
                 self.arm_listener(key);
@@ -145,13 +155,14 @@ impl Reactor {
         self.listeners
             .iter()
             .filter_map(|(_, listener)| listener.retry_ms)
-            .map(|at| Duration::from_millis(at.saturating_sub(self.now_ms).max(1).into()))
+            .map(|at| Duration::from_millis(left_ms(at, self.now_ms).max(1).into()))
             .min()
     }
 
     pub(super) fn retry_listeners(&mut self) {
         let now_ms = self.now_ms;
-        let due = |listener: &Listener| listener.retry_ms.is_some_and(|at| at <= now_ms);
+        let due =
+            |listener: &Listener| listener.retry_ms.is_some_and(|at| left_ms(at, now_ms) == 0);
         if !self.listeners.iter().any(|(_, listener)| due(listener)) {
             return;
         }

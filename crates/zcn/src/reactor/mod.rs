@@ -91,6 +91,7 @@ pub(crate) enum Look {
 
 /// Longest sleep while streams wait for buffers that another thread may give back silently.
 const STARVED_POLL: Duration = Duration::from_millis(1);
+const STARVED_POLL_MS: u32 = 1;
 
 /// The sockets of one core.
 #[derive(Debug)]
@@ -109,6 +110,12 @@ pub(crate) struct Reactor {
     spinning: bool,
     /// Streams that found no buffer, first come first served.
     starved: VecDeque<Key>,
+    /// When starved receives were last started again, or the first of them starved.
+    starved_since_ms: u32,
+    /// Most buffers that receives can have.
+    receive_buffers: usize,
+    /// The last turn brought something.
+    pub(crate) was_busy: bool,
     /// For the servers.
     pub(crate) events: VecDeque<Event>,
     /// For the tasks.
@@ -160,6 +167,9 @@ impl Reactor {
             hot: Vec::new(),
             spinning: matches!(config.sleep, Sleep::Spin(_)) && driver_spins,
             starved: VecDeque::new(),
+            starved_since_ms: 0,
+            receive_buffers: config.receive_buffers.into(),
+            was_busy: false,
             events: VecDeque::new(),
             wakers: Vec::new(),
             done: Vec::new(),
@@ -270,6 +280,7 @@ impl Reactor {
         let mut done = std::mem::take(&mut self.done);
         let outcome = self.driver.turn(wait, &mut done);
         self.read_clock();
+        self.was_busy = !done.is_empty();
         for done in done.drain(..) {
             self.complete(done);
         }
@@ -283,6 +294,11 @@ impl Reactor {
 
     /// A wait that must end earlier because of something only the reactor knows.
     fn shortened(&self, wait: Wait) -> Wait {
+        if !self.events.is_empty() || !self.wakers.is_empty() {
+            // Caused by a call from outside the turn, e.g. a close in a callback: nothing else
+            // would end the sleep.
+            return Wait::No;
+        }
         let mut limit = wait.timeout();
         let mut shorten = |to: Duration| {
             limit = Some(limit.map_or(to, |limit| limit.min(to)));
@@ -340,13 +356,17 @@ impl Reactor {
         }
     }
 
-    /// Starts the starved receives again when enough buffers are back for them, or half of all.
+    /// Starts the starved receives again when enough buffers are back for them, or half of those
+    /// that receives can get. What there is after a while must do: the rest may stay with the
+    /// application for as long as it likes.
     fn feed_starved(&mut self) {
         let available = self.driver.available(driver::STREAM_SOURCE);
-        let half = self.pool.stats().total as usize / 4;
-        if available < self.starved.len().min(half.max(1)) {
+        let enough = self.starved.len().min(self.receive_buffers / 2).max(1);
+        let waited = self.now_ms.wrapping_sub(self.starved_since_ms) > STARVED_POLL_MS;
+        if available == 0 || (available < enough && !waited) {
             return;
         }
+        self.starved_since_ms = self.now_ms;
         for _ in 0..available {
             let Some(key) = self.starved.pop_front() else {
                 return;
@@ -358,6 +378,14 @@ impl Reactor {
                 }
             }
         }
+    }
+
+    /// Starts the clock of the starved, and whom to serve.
+    fn starve(&mut self, key: Key) {
+        if self.starved.is_empty() {
+            self.starved_since_ms = self.now_ms;
+        }
+        self.starved.push_back(key);
     }
 
     pub(crate) fn wake_later(wakers: &mut Vec<Waker>, waker: &mut Option<Waker>) {
@@ -376,7 +404,11 @@ impl Reactor {
             self.abandon_connect(key);
         }
         for key in self.streams.keys() {
-            self.end_stream(key, CloseReason::Shutdown);
+            // An orderly end would make what was cut off look complete.
+            match self.streams.get(key) {
+                Some(stream) if stream.unsent > 0 => self.abort_stream(key, CloseReason::Shutdown),
+                _ => self.end_stream(key, CloseReason::Shutdown),
+            }
         }
         let deadline = Instant::now() + Duration::from_secs(2);
         while !self.is_idle() && Instant::now() < deadline {

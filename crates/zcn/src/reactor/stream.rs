@@ -38,7 +38,7 @@ pub(crate) enum Receive {
 pub enum CloseReason {
     /// Closed by this side.
     Local,
-    /// The peer ended it.
+    /// The peer had finished, then this side closed.
     Peer,
     /// An error, with its errno: `ECONNRESET`, `EPIPE`, `ETIMEDOUT`, …
     Error(i32),
@@ -103,7 +103,8 @@ pub(crate) struct Stream {
     pub(crate) full: bool,
     pub(crate) zero_copy: bool,
     pub(crate) shut: Shut,
-    pub(crate) write_waker: Option<Waker>,
+    /// Tasks that wait for room in the queue or for its end.
+    pub(crate) write_wakers: Vec<Waker>,
 
     pub(crate) high_water: u32,
     pub(crate) low_water: u32,
@@ -161,7 +162,7 @@ impl Stream {
             full: false,
             zero_copy: false,
             shut: Shut::Open,
-            write_waker: None,
+            write_wakers: Vec::new(),
             high_water: marks.high.max(1),
             low_water: marks.low.min(marks.high),
             closing: Closing::No,

@@ -18,6 +18,7 @@ use super::stream::{CloseReason, Closing, Owner, Receive, Shut, Stream, WaterMar
 use super::token::{Class, Token, Way};
 use super::{Event, Reactor};
 use crate::config::{ZERO_COPY_MIN, ZeroCopy};
+use crate::error::{Action, Error};
 use crate::table::Key;
 
 /// Why a buffer was not taken for sending; it comes back with the answer.
@@ -177,7 +178,7 @@ impl Reactor {
             }
             (errno, _) if errno == -libc::ENOBUFS => {
                 stream.receive = Receive::Starved;
-                self.starved.push_back(key);
+                self.starve(key);
             }
             (errno, _) if RETRY.contains(&-errno) => {
                 stream.misses = stream.misses.saturating_add(1);
@@ -199,7 +200,7 @@ impl Reactor {
         stream.unsent = 0;
         stream.full = false;
         Self::wake_later(&mut self.wakers, &mut stream.read_waker);
-        Self::wake_later(&mut self.wakers, &mut stream.write_waker);
+        self.wakers.append(&mut stream.write_wakers);
         let reason = match stream.closing {
             Closing::Flushing(reason) => Some(reason),
             _ => matches!(stream.owner, Owner::Server(_)).then_some(CloseReason::Error(errno)),
@@ -325,13 +326,17 @@ impl Reactor {
             return;
         }
         stream.ops -= 1;
+        // What the kernel was not ready to take goes back to the queue like the rest of a short
+        // send.
+        let again = matches!(-result, libc::EINTR | libc::EAGAIN | libc::EBUSY);
+        let goes_on = result >= 0 || again;
         let mut count = usize::try_from(result).unwrap_or(0);
         stream.unsent = stream.unsent.saturating_sub(count);
         stream.last_write_ms = self.now_ms;
         let zero_copy_slice = stream.in_flight.take();
         match payload {
             Payload::Msg(mut msg) => {
-                if result >= 0 && count < msg.bytes() {
+                if goes_on && count < msg.bytes() {
                     for mut slice in msg.take_slices().rev() {
                         // Back to front: what was not sent returns to the head of the queue.
                         stream.queue.push_front(std::mem::take(&mut slice));
@@ -341,14 +346,14 @@ impl Reactor {
                 self.driver.give_msg(msg);
             }
             Payload::Shared(mut slice) => {
-                if result >= 0 && count < slice.len() {
+                if goes_on && count < slice.len() {
                     slice.advance(count);
                     stream.queue.push_front(slice);
                 }
             }
             _ => {
                 if let Some(mut slice) = zero_copy_slice {
-                    if result >= 0 && count < slice.len() {
+                    if goes_on && count < slice.len() {
                         slice.advance(count);
                         stream.queue.push_front(slice);
                     }
@@ -362,8 +367,7 @@ impl Reactor {
         if let Closing::Ending(_) = stream.closing {
             return self.finish_close(key);
         }
-        if result < 0 && result != -libc::EINTR && result != -libc::EAGAIN && result != -libc::EBUSY
-        {
+        if !goes_on {
             return self.fail(key, -result);
         }
         self.after_send(key);
@@ -391,10 +395,10 @@ impl Reactor {
                     }
                     self.list_receive(key);
                 }
-                Owner::Task => Self::wake_later(&mut self.wakers, &mut stream.write_waker),
+                Owner::Task => self.wakers.append(&mut stream.write_wakers),
             }
-        } else if stream.unsent == 0 && stream.write_waker.is_some() {
-            Self::wake_later(&mut self.wakers, &mut stream.write_waker);
+        } else if stream.unsent == 0 {
+            self.wakers.append(&mut stream.write_wakers);
         }
         let Some(stream) = self.streams.get_mut(key) else {
             return;
@@ -430,6 +434,11 @@ impl Reactor {
         if stream.closing != Closing::No {
             return;
         }
+        // Whoever answers the peer's end with his own did not start it.
+        let reason = match reason {
+            CloseReason::Local if stream.eof => CloseReason::Peer,
+            reason => reason,
+        };
         stream.arrived.clear();
         if stream.unsent > 0 && stream.error.is_none() {
             stream.closing = Closing::Flushing(reason);
@@ -500,6 +509,17 @@ impl Reactor {
             });
         }
         drop(stream);
+    }
+
+    /// A second descriptor of the stream's socket, for user code that runs with nothing borrowed
+    /// and may close the stream meanwhile (rule 16).
+    pub(crate) fn duplicate(&self, key: Key) -> crate::Result<OwnedFd> {
+        let fail = |error| Error::bare(Action::Option, error);
+        let stream = self
+            .streams
+            .get(key)
+            .ok_or_else(|| fail(io::ErrorKind::NotConnected.into()))?;
+        stream.fd.try_clone().map_err(fail)
     }
 
     /// Stops or resumes receiving; what has arrived already is still delivered.
@@ -574,10 +594,20 @@ impl Reactor {
         if ready(stream) {
             return Poll::Ready(Ok(()));
         }
-        stream.write_waker = Some(context.waker().clone());
+        let wakers = &mut stream.write_wakers;
+        if !wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+            if wakers.len() >= WRITERS_MAX {
+                // Those of futures long dropped, most likely; a live one registers again.
+                self.wakers.append(wakers);
+            }
+            wakers.push(context.waker().clone());
+        }
         Poll::Pending
     }
 }
+
+/// Wakers kept for one stream's queue before they are all woken to make room.
+const WRITERS_MAX: usize = 32;
 
 /// Drops `count` bytes from the front of a queue of slices.
 fn drop_front(queue: &mut std::collections::VecDeque<SharedBuf>, count: &mut usize) {

@@ -1,19 +1,26 @@
 //! The value of a task, for whoever waits for it.
 
+use std::any::Any;
 use std::cell::RefCell;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 enum State<T> {
     Running(Option<Waker>),
     Done(T),
+    /// With what it panicked.
+    Panicked(Box<dyn Any + Send>),
     /// Taken, or the task was dropped before its end.
     Gone,
 }
 
 /// Waits for a task of the same runtime. Dropping it lets the task run on by itself.
+///
+/// A panic ends its task alone. It goes on in whoever awaits this; if nobody does, it is in the log
+/// and on the error output, where the panic hook put it.
 pub struct JoinHandle<T> {
     state: Rc<RefCell<State<T>>>,
 }
@@ -45,6 +52,10 @@ impl<T> Future for JoinHandle<T> {
                 Poll::Pending
             }
             State::Done(value) => Poll::Ready(Some(value)),
+            State::Panicked(panic) => {
+                drop(state);
+                resume_unwind(panic)
+            }
             State::Gone => Poll::Ready(None),
         }
     }
@@ -77,8 +88,20 @@ pub(crate) fn joinable<T: 'static>(
     let state = Rc::new(RefCell::new(State::Running(None)));
     let finisher = Finisher(state.clone());
     let task = async move {
-        let value = future.await;
-        finisher.finish(State::Done(value));
+        let mut future = pin!(future);
+        let ended = poll_fn(|context| {
+            // What a panic leaves half-done is dropped with the future, or is the caller's own.
+            match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(value)) => Poll::Ready(State::Done(value)),
+                Err(panic) => Poll::Ready(State::Panicked(panic)),
+            }
+        })
+        .await;
+        if let State::Panicked(_) = ended {
+            tracing::error!("a task panicked");
+        }
+        finisher.finish(ended);
     };
     (JoinHandle { state }, task)
 }

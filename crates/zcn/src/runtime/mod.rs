@@ -9,6 +9,7 @@ mod timers;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub(crate) struct Inner {
     inbox: Arc<Inbox>,
     spin: Duration,
     stopped: Cell<bool>,
+    /// While spinning on epoll: since when turns have found nothing.
+    idle_since: Cell<Option<Instant>>,
     /// Reused between turns.
     events: RefCell<VecDeque<Event>>,
     wakers: RefCell<Vec<Waker>>,
@@ -155,12 +158,33 @@ impl RuntimeBuilder {
                 ),
             ));
         }
-        if config.buffers < usize::from(config.receive_buffers) {
+        if config.buffers > zcn_pool::MAX_COUNT {
             return Err(Error::setting(
                 Action::Start,
                 format!(
-                    "buffers = {} is fewer than receive_buffers = {}: raise the first or lower the second",
+                    "buffers = {} is out of range: at most {}; a larger buffer_size holds more",
+                    config.buffers,
+                    zcn_pool::MAX_COUNT
+                ),
+            ));
+        }
+        if config.buffers <= usize::from(config.receive_buffers) {
+            return Err(Error::setting(
+                Action::Start,
+                format!(
+                    "buffers = {} leaves none to send with, as receive_buffers = {} are lent to \
+                     the kernel: raise the first or lower the second",
                     config.buffers, config.receive_buffers
+                ),
+            ));
+        }
+        if !(1..=zcn_uring::MAX_ENTRIES).contains(&config.ring_entries) {
+            return Err(Error::setting(
+                Action::Start,
+                format!(
+                    "ring_entries = {} is out of range: 1 to {}",
+                    config.ring_entries,
+                    zcn_uring::MAX_ENTRIES
                 ),
             ));
         }
@@ -188,6 +212,7 @@ impl RuntimeBuilder {
                 inbox,
                 spin,
                 stopped: Cell::new(false),
+                idle_since: Cell::new(None),
                 events: RefCell::default(),
                 wakers: RefCell::default(),
                 remotes: RefCell::default(),
@@ -373,6 +398,7 @@ impl Runtime {
     /// When the reactor itself fails.
     pub fn run_for(&mut self, limit: Duration) -> Result<()> {
         let _entered = self.enter();
+        self.inner.stopped.set(false);
         self.inner.sleepy_turn(Wait::AtMost(limit), &|| false)
     }
 }
@@ -384,6 +410,7 @@ impl Drop for Runtime {
         self.inner.executor.clear();
         let services = std::mem::take(&mut *self.inner.services.borrow_mut());
         drop(services);
+        self.inner.inbox.close();
         self.inner.reactor.borrow_mut().shut_down();
     }
 }
@@ -473,6 +500,7 @@ impl Inner {
         }
         let outcome = self.turn(wait);
         self.inbox.wake_up();
+        self.idle_since.set(None);
         outcome
     }
 
@@ -483,6 +511,20 @@ impl Inner {
         let limit = wait
             .timeout()
             .map_or(self.spin, |limit| limit.min(self.spin));
+        {
+            let reactor = self.reactor.borrow();
+            if !reactor.driver.is_uring() {
+                // Only a turn can tell, so turns are taken until they have found nothing for long
+                // enough.
+                let now = Instant::now();
+                let since = match self.idle_since.get() {
+                    Some(since) if !reactor.was_busy => since,
+                    _ => now,
+                };
+                self.idle_since.set(Some(since));
+                return now.duration_since(since) < limit;
+            }
+        }
         let due = self.next_due();
         let mut start = Instant::now();
         // The clock is read once in so many looks; what came in between counts from then.
@@ -725,7 +767,10 @@ impl Handle {
         self.inbox.post(Remote::Run(Box::new(move || {
             // Runs inside the runtime's turn, where it is the current one.
             if let Ok(inner) = current(Action::Start) {
-                let _detached = inner.spawn(make());
+                match catch_unwind(AssertUnwindSafe(make)) {
+                    Ok(future) => drop(inner.spawn(future)),
+                    Err(_) => tracing::error!("a task sent by another thread panicked"),
+                }
             }
         })));
     }

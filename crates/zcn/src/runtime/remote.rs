@@ -28,6 +28,8 @@ pub(crate) enum Remote {
 /// `SeqCst`, so at least one side sees the other's store and no wake-up is lost.
 pub(crate) struct Inbox {
     queue: Mutex<VecDeque<Remote>>,
+    /// The runtime is gone: what is posted is dropped. Changed under the queue's lock only.
+    closed: AtomicBool,
     /// Whether `queue` holds something; lets the runtime pass without taking the lock.
     filled: AtomicBool,
     sleeping: AtomicBool,
@@ -46,6 +48,7 @@ impl Inbox {
     pub(crate) fn new(wake: OwnedFd) -> Self {
         Self {
             queue: Mutex::new(VecDeque::new()),
+            closed: AtomicBool::new(false),
             filled: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             wake,
@@ -54,11 +57,30 @@ impl Inbox {
 
     /// Leaves a message and ends the runtime's sleep if it sleeps.
     pub(crate) fn post(&self, message: Remote) {
-        self.lock().push_back(message);
+        {
+            let mut queue = self.lock();
+            if self.closed.load(Ordering::Relaxed) {
+                // Dropped with the lock released: a job may own anything.
+                drop(queue);
+                drop(message);
+                return;
+            }
+            queue.push_back(message);
+        }
         self.filled.store(true, Ordering::SeqCst);
         if self.sleeping.swap(false, Ordering::SeqCst) {
             self.ring();
         }
+    }
+
+    /// The runtime goes away: what was posted and not taken is dropped, and so is all that comes.
+    pub(crate) fn close(&self) {
+        let left = {
+            let mut queue = self.lock();
+            self.closed.store(true, Ordering::Relaxed);
+            std::mem::take(&mut *queue)
+        };
+        drop(left);
     }
 
     fn ring(&self) {

@@ -26,6 +26,9 @@ impl std::fmt::Debug for SleepUntil {
 }
 
 /// Ends `time` from now.
+///
+/// # Panics
+/// When it is awaited while no runtime is running on the thread.
 pub fn sleep(time: Duration) -> SleepUntil {
     // A time beyond the clock's range is as good as never.
     let now = Instant::now();
@@ -36,6 +39,9 @@ pub fn sleep(time: Duration) -> SleepUntil {
 }
 
 /// Ends at `deadline`.
+///
+/// # Panics
+/// When it is awaited while no runtime is running on the thread.
 pub fn sleep_until(deadline: Instant) -> SleepUntil {
     SleepUntil {
         deadline,
@@ -54,8 +60,10 @@ impl Future for SleepUntil {
             Some((inner, id)) => inner.timers().rewake(*id, context.waker()),
             None => {
                 // A future of another runtime's thread cannot be here: it is polled by a runtime.
-                let Ok(inner) = current(Action::Start) else {
-                    return Poll::Pending;
+                let inner = match current(Action::Start) {
+                    Ok(inner) => inner,
+                    // Waiting in silence would be for ever.
+                    Err(error) => panic!("{error}"),
                 };
                 let id = inner.timers().set(self.deadline, context.waker().clone());
                 self.timer = Some((inner, id));
