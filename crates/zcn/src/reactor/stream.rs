@@ -84,6 +84,8 @@ pub(crate) struct Stream {
     pub(crate) misses: u8,
     /// Data comes in large pieces: the next receive gets a large buffer.
     pub(crate) bulk: bool,
+    /// Small receives in a row since the last large one.
+    pub(crate) small: u8,
     /// The application wants no data for now.
     pub(crate) paused: bool,
     /// The peer has finished sending.
@@ -122,6 +124,9 @@ pub(crate) struct Stream {
 
 const _: () = assert!(size_of::<Stream>() <= 300);
 
+/// Small receives in a row after which a connection is taken to have little data again.
+const SMALL_MAX: u8 = 8;
+
 /// High and low marks of a send queue, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaterMarks {
@@ -150,6 +155,7 @@ impl Stream {
             receive: Receive::Idle,
             misses: 0,
             bulk: false,
+            small: 0,
             paused: false,
             eof: false,
             arrived: VecDeque::new(),
@@ -170,6 +176,20 @@ impl Stream {
             ops: 0,
             last_read_ms: 0,
             last_write_ms: 0,
+        }
+    }
+
+    /// Decides by what arrived whether the next receive gets a large buffer: a full ordinary buffer
+    /// says that there is more, and some small receives in a row that there is not so much any
+    /// more (the last piece of a large message says nothing).
+    #[inline]
+    pub(crate) fn weigh(&mut self, received: usize, ordinary: usize) {
+        if received >= ordinary {
+            self.bulk = true;
+            self.small = 0;
+        } else if self.bulk {
+            self.small += 1;
+            self.bulk = self.small < SMALL_MAX;
         }
     }
 

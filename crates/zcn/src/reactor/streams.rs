@@ -137,9 +137,7 @@ impl Reactor {
             (1.., Payload::Buf(buf)) => {
                 stream.last_read_ms = now_ms;
                 stream.misses = 0;
-                // A full buffer says that there is more; less than an ordinary one, that there was
-                // not so much after all.
-                stream.bulk = buf.len() >= self.pool.buffer_size();
+                stream.weigh(buf.len(), self.pool.buffer_size());
                 match stream.owner {
                     Owner::Server(server) => {
                         if stream.closing == Closing::No {
