@@ -233,3 +233,62 @@ impl Drop for BufRing {
         unsafe { dealloc(self.entries.cast(), self.layout) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zcn_pool::BufferPool;
+
+    /// The ids lent and published, in the order in which the kernel would take them.
+    fn published(ring: &BufRing) -> Vec<u16> {
+        let available = ring.stats().available as u16;
+        (0..available)
+            .map(|back| {
+                let place = ring.tail.wrapping_sub(available - back) & ring.mask;
+                // SAFETY: the place is below the number of entries, which are initialised.
+                unsafe { &*ring.entries.add(usize::from(place)) }.bid()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_bundle_survives_its_first_place_being_published_anew() {
+        let pool = BufferPool::builder().count(8).build().unwrap();
+        let mut ring = BufRing::new(4, pool.local(), Consumption::Whole);
+        ring.refill();
+        let order = published(&ring);
+        // The kernel takes two buffers for one bundle and two for another, which completes first.
+        let mut second = Vec::new();
+        ring.take_bundle(order[2], 5000, &mut second);
+        assert_eq!(second.len(), 2);
+        // Both come back and are published in the places where the first bundle began.
+        drop(second);
+        ring.refill();
+        let indices: Vec<u32> = order[..2]
+            .iter()
+            .map(|&id| match &ring.lent[usize::from(id)] {
+                Lent::Whole(buf) => buf.index(),
+                _ => unreachable!("still lent"),
+            })
+            .collect();
+        let mut first = Vec::new();
+        ring.take_bundle(order[0], 4097, &mut first);
+        let taken: Vec<u32> = first.iter().map(Buf::index).collect();
+        assert_eq!(taken, indices);
+        assert_eq!((first[0].len(), first[1].len()), (4096, 1));
+    }
+
+    #[test]
+    fn what_was_not_lent_is_not_given_out() {
+        let pool = BufferPool::builder().count(2).build().unwrap();
+        let mut ring = BufRing::new(4, pool.local(), Consumption::Whole);
+        ring.refill();
+        let order = published(&ring);
+        assert!(ring.take(order[0], 1).is_some());
+        assert!(ring.take(order[0], 1).is_none(), "given out already");
+        assert!(ring.take(77, 1).is_none(), "no such buffer");
+        let mut bundle = Vec::new();
+        ring.take_bundle(order[1], 1 << 20, &mut bundle);
+        assert_eq!(bundle.len(), 1, "ends where lent buffers end");
+    }
+}

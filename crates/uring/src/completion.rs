@@ -169,6 +169,9 @@ impl Ring {
         let loaded = picked || (!more && state & LOADED != 0);
         if state & (ORPHANED | HIDDEN) != 0 {
             self.bury(tag, result, flags, loaded, state, detail);
+            if tag.kind == Kind::Cancel && detail > 0 {
+                self.see_to_orphan(token, result, detail);
+            }
             return None;
         }
         // Two places that build it: one copies a payload, the other must not pay for that.
@@ -208,6 +211,18 @@ impl Ring {
         }
         if flags & F_MORE == 0 && state & ORPHANED != 0 {
             self.counters.orphans_reclaimed += 1;
+        }
+    }
+
+    /// A cancel of an orphan has completed.
+    #[cold]
+    fn see_to_orphan(&mut self, token: u64, result: i32, attempt: u32) {
+        if matches!(-result, libc::ENOENT | libc::EALREADY) {
+            let id = OpId {
+                slot: token as u32,
+                generation: (token >> 32) as u32,
+            };
+            self.pursue(id, attempt);
         }
     }
 

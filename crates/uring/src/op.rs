@@ -88,7 +88,7 @@ pub struct Op {
     pub(crate) group: u8,
     pub(crate) token: u64,
     /// What the completion must be seen against: bytes asked of a send, slot chosen for a direct
-    /// descriptor ([`NewFd::Direct`]), 1 for a bundle receive.
+    /// descriptor ([`NewFd::Direct`]), 1 for a bundle receive, attempt of a cancel of an orphan.
     pub(crate) detail: u32,
     pub(crate) payload: Payload,
 }
@@ -494,6 +494,13 @@ impl Op {
         op.sqe.fd = -1;
         op.sqe.addr = user_data;
         op
+    }
+
+    /// Notes in a cancel which orphan it is after and which attempt this is.
+    pub(crate) fn pursuing(mut self, id: OpId, attempt: u32) -> Self {
+        self.token = u64::from(id.generation) << 32 | u64::from(id.slot);
+        self.detail = attempt;
+        self
     }
 
     pub(crate) fn cancel_all() -> Self {

@@ -468,9 +468,30 @@ impl Ring {
             slot.state |= ORPHANED;
         }
         self.counters.orphaned += 1;
-        // If there is no slot for the cancel, the operation ends by itself or with the ring.
-        if let Ok(cancel) = self.push(Op::cancel_user_data(user_data)) {
-            self.hide(cancel);
+        self.push_hidden(Op::cancel_user_data(user_data).pursuing(id, 1));
+    }
+
+    /// The cancel of an orphan found nothing, or found it under way: it may have been on its way
+    /// between the kernel's lists. If it has not ended after a while, it is cancelled again.
+    #[cold]
+    pub(crate) fn pursue(&mut self, id: OpId, attempt: u32) {
+        if attempt > CANCEL_ATTEMPTS {
+            return;
+        }
+        let Some(user_data) = self.mark_cancelled(id) else {
+            return;
+        };
+        let pause = Duration::from_millis(1 << (attempt - 1));
+        // Hard-linked, because the end of a timeout counts as a failure.
+        self.push_hidden(Op::timeout(pause, 0).hard_link());
+        self.push_hidden(Op::cancel_user_data(user_data).pursuing(id, attempt + 1));
+    }
+
+    /// Pushes an operation whose completion nobody waits for. If there is no slot for it, so be it:
+    /// what it was to end ends by itself or with the ring.
+    fn push_hidden(&mut self, op: Op) {
+        if let Ok(id) = self.push(op) {
+            self.hide(id);
         }
     }
 
@@ -718,7 +739,7 @@ impl Ring {
     pub fn drain(&mut self, limit: Duration) -> usize {
         let deadline = Instant::now() + limit;
         if self.slots.live() > 0 {
-            self.cancel_everything();
+            self.push_hidden(Op::cancel_all());
         }
         while self.slots.live() > 0 {
             for slot in self.slots.iter_live() {
@@ -746,20 +767,15 @@ impl Ring {
             }
             drop(completions);
             if reaped == 0 {
-                self.cancel_everything();
+                self.push_hidden(Op::cancel_all());
             }
         }
         self.slots.live()
     }
 }
 
-impl Ring {
-    fn cancel_everything(&mut self) {
-        if let Ok(id) = self.push(Op::cancel_all()) {
-            self.hide(id);
-        }
-    }
-}
+/// How often an orphan is cancelled again: after 1, 2, 4, … ms, a second in all.
+const CANCEL_ATTEMPTS: u32 = 10;
 
 /// Most boxes kept for reuse.
 const SPARES: usize = 1024;
