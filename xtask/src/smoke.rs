@@ -9,30 +9,11 @@ use crate::step::Outcome;
 /// Keys of every line of `zcn-bench --json`.
 const BENCH_KEYS: &[&str] = &["bench", "case", "metric", "value", "unit"];
 
+/// Key of every line of `zcn demo --json`.
+const DEMO_KEYS: &[&str] = &["kind"];
+
 /// `zcn demo`, shortened.
 pub(crate) fn demo() -> Outcome {
-    let help = cargo(&[
-        "run",
-        "--quiet",
-        "--release",
-        "-p",
-        "zcn-cli",
-        "--",
-        "--help",
-    ])
-    .output();
-    let there = match help {
-        Ok(help) if help.status.success() => {
-            let help = String::from_utf8_lossy(&help.stdout).into_owned();
-            help.lines()
-                .any(|line| line.trim_start().starts_with("demo "))
-        }
-        Ok(help) => return Outcome::Failed(String::from_utf8_lossy(&help.stderr).into_owned()),
-        Err(error) => return Outcome::Failed(error.to_string()),
-    };
-    if !there {
-        return Outcome::Skipped("the program has no demo yet".to_owned());
-    }
     json_lines(
         &[
             "run",
@@ -45,7 +26,7 @@ pub(crate) fn demo() -> Outcome {
             "5",
             "--json",
         ],
-        &[],
+        DEMO_KEYS,
     )
 }
 

@@ -1,19 +1,31 @@
-//! Arguments shared by the subcommands that drive a server: `zcn send`
-//! (one-way load) and `zcn ping-pong` (round trips).
+//! What `zcn ping-pong` (round trips) and `zcn send` (load) have in common:
+//! arguments, connections, and watching over tasks.
+
+mod link;
+mod tally;
+mod watch;
 
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::echo::ReactorChoice;
+use zcn::Runtime;
+
+use crate::endpoint::{self, Peer};
+use crate::failure::Failure;
 use crate::quantity;
+use crate::reactor::{self, ReactorChoice};
+
+pub(crate) use link::{Arrival, BUFFER_BYTES, Link, closed, send_pool, silent};
+pub(crate) use tally::Tally;
+pub(crate) use watch::{PATIENCE, watch};
 
 /// Arguments of `zcn send` and `zcn ping-pong`.
 #[derive(Debug, Args)]
 pub struct ClientArgs {
-    /// Server to drive, as host:port; names are resolved.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7777")]
-    pub connect: String,
+    /// Server to drive: 127.0.0.1:7777, localhost:7777, unix:/tmp/echo.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7777", value_parser = endpoint::peer)]
+    pub connect: Peer,
 
     /// Bytes of one message: 64, 16k, 8M.
     #[arg(long, value_name = "BYTES", default_value = "64", value_parser = quantity::nonzero_bytes)]
@@ -47,6 +59,16 @@ pub struct ClientArgs {
     /// Print one JSON object a line instead of text.
     #[arg(long)]
     pub json: bool,
+}
+
+impl ClientArgs {
+    /// A runtime after these settings.
+    ///
+    /// # Errors
+    /// When io_uring was asked for and is refused, or something is short.
+    pub(crate) fn runtime(&self) -> Result<Runtime, Failure> {
+        Ok(reactor::builder(self.reactor, self.spin).build()?)
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{completions, doctor, man};
+use crate::{completions, demo, doctor, echo, man, ping_pong, send};
 
 const AFTER_HELP: &str = "\
 Environment:
@@ -33,6 +33,15 @@ pub struct Cli {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show the stack on real traffic beside epoll and blocking calls; takes
+    /// no arguments and no privileges.
+    Demo(demo::DemoArgs),
+    /// Serve: send back what is received.
+    Echo(echo::EchoArgs),
+    /// Measure round trips to an echo server.
+    PingPong(ping_pong::PingPongArgs),
+    /// Send as fast as possible, or at a rate.
+    Send(send::SendArgs),
     /// Examine what this kernel, machine and process allow, and what to do
     /// about the rest.
     Doctor(doctor::DoctorArgs),
@@ -49,6 +58,10 @@ impl Command {
     /// What failed, with cause and remedy.
     pub fn run(self) -> Result<ExitCode, Failure> {
         match self {
+            Command::Demo(args) => demo::run(&args),
+            Command::Echo(args) => echo::run(&args),
+            Command::PingPong(args) => ping_pong::run(&args),
+            Command::Send(args) => send::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

@@ -1,11 +1,32 @@
 //! `zcn demo`: the stack shown on real traffic, with its peers beside it.
 
-use std::path::PathBuf;
+mod contender;
+mod contest;
+mod html;
+mod lines;
+mod plot;
+mod server;
+mod table;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::Args;
+use zcn_measure::environment::Environment;
+
+use crate::failure::Failure;
+use contender::Field;
+use contest::{Contest, Plan};
+use server::Account;
 
 /// Arguments of `zcn demo`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Everything happens on the loopback interface of this machine, without privileges. The servers run \
+on one core, their clients on another; the clients compare every byte that comes back.")]
 pub struct DemoArgs {
     /// Seconds the whole demonstration takes.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..=600))]
@@ -18,4 +39,93 @@ pub struct DemoArgs {
     /// Write a report with plots, in one file, to this place.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+}
+
+/// What there is to tell at the end.
+struct Story {
+    environment: Environment,
+    /// Why io_uring is not used, when it is not.
+    refused: Option<String>,
+    plan: Plan,
+    contest: Contest,
+    /// Buffers of zcn's servers.
+    account: Account,
+    /// Wall time of everything.
+    took: Duration,
+}
+
+/// Measures, and prints what came of it.
+///
+/// # Errors
+/// When a byte came back wrong, a server failed, a buffer is missing, or the
+/// report cannot be written.
+pub fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
+    let begun = Instant::now();
+    if let Some(path) = &args.html {
+        // Better now than after the measurement.
+        fs::write(path, "").map_err(|error| not_written(path, error))?;
+    }
+    let field = Field::enter()?;
+    if !args.json {
+        introduce(&field)?;
+    }
+    let plan = Plan::for_seconds(args.seconds, field.contenders.len());
+    let contest = contest::run(&field, &plan)?;
+    let story = Story {
+        environment: Environment::detect(),
+        refused: field.refused.clone(),
+        account: field.account.read(),
+        plan,
+        contest,
+        took: begun.elapsed(),
+    };
+    let mut out = io::stdout().lock();
+    if args.json {
+        lines::write(&story, &mut out)?;
+    } else {
+        out.write_all(table::text(&story).as_bytes())?;
+    }
+    out.flush()?;
+    if let Some(path) = &args.html {
+        let report = html::report(&story)
+            .map_err(|error| Failure::new("cannot draw the report").because(error))?;
+        fs::write(path, report).map_err(|error| not_written(path, error))?;
+        if !args.json {
+            writeln!(out, "\nreport written to {}", path.display())?;
+        }
+    }
+    match story.account.missing() {
+        0 => Ok(ExitCode::SUCCESS),
+        missing => {
+            Err(Failure::new(format!("{missing} buffers did not come home"))
+                .because("a bug in zcn"))
+        }
+    }
+}
+
+fn introduce(field: &Field) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "zcn demo: echo servers of three kinds under the same load, every byte checked"
+    )?;
+    if let Some(reason) = &field.refused {
+        writeln!(
+            out,
+            "io_uring is not used here, so zcn runs on epoll: {reason}"
+        )?;
+    }
+    if field.cores.is_none() {
+        writeln!(
+            out,
+            "one core only: server and client share it, and nobody spins"
+        )?;
+    }
+    Ok(())
+}
+
+fn not_written(path: &Path, error: io::Error) -> Failure {
+    Failure::new(format!("cannot write the report to {}", path.display()))
+        .because(error)
+        .remedy("a file in a directory that exists and that you may write to")
 }

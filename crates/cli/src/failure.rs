@@ -90,6 +90,24 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// The error's own hint becomes the remedy.
+impl From<zcn::Error> for Failure {
+    fn from(error: zcn::Error) -> Self {
+        let what = match error.target() {
+            "" => format!("cannot {}", error.action()),
+            target => format!("cannot {} {target}", error.action()),
+        };
+        let mut failure = Failure::new(what);
+        if let Some(cause) = error.source() {
+            failure = failure.because(cause.to_string());
+        }
+        match error.hint() {
+            Some(hint) => failure.remedy(hint),
+            None => failure,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

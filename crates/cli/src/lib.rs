@@ -12,10 +12,15 @@ pub mod completions;
 pub mod demo;
 pub mod doctor;
 pub mod echo;
+pub mod endpoint;
 pub mod failure;
 pub mod logging;
 pub mod man;
+pub mod ping_pong;
 pub mod quantity;
+pub mod reactor;
+pub mod send;
+mod signal;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

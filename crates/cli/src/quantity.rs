@@ -58,6 +58,29 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is no length of time; write 5s, 250ms or 2m"))
 }
 
+/// Reads a rate in bits per second: `500M`, `1G`, `2.5Gbit`. The units are
+/// powers of 1000.
+///
+/// # Errors
+/// A sentence that shows what would have been understood.
+pub fn bits_per_second(text: &str) -> Result<f64, String> {
+    let (number, unit) = split(text);
+    let unit = unit.to_ascii_lowercase();
+    let scale = match unit.trim_end_matches("/s").trim_end_matches("bit") {
+        "" => 1.0,
+        "k" => 1e3,
+        "m" => 1e6,
+        "g" => 1e9,
+        _ => f64::NAN,
+    };
+    number
+        .parse::<f64>()
+        .ok()
+        .map(|number| number * scale)
+        .filter(|rate| rate.is_finite() && *rate > 0.0)
+        .ok_or_else(|| format!("{text:?} is no rate; write 500M or 1G (bits per second)"))
+}
+
 fn split(text: &str) -> (&str, &str) {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -89,6 +112,15 @@ mod tests {
         }
         assert!(nonzero_bytes("0").is_err());
         assert_eq!(nonzero_bytes("1"), Ok(1));
+    }
+
+    #[test]
+    fn rates() {
+        assert_eq!(bits_per_second("500M"), Ok(5e8));
+        assert_eq!(bits_per_second("2.5 Gbit/s"), Ok(2.5e9));
+        for nonsense in ["", "0", "fast", "1T", "-1G"] {
+            assert!(bits_per_second(nonsense).is_err(), "{nonsense:?}");
+        }
     }
 
     #[test]

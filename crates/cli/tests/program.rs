@@ -1,28 +1,16 @@
 //! The program from outside: exit codes, output, environment.
 
+mod common;
+
 use std::process::{Command, Output, Stdio};
 
+use common::{objects, run, text, without_uring, zcn};
 use serde_json::Value;
-
-fn zcn() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zcn"));
-    command.env_remove("ZCN_LOG").env_remove("NO_COLOR");
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    zcn().args(arguments).output().expect("the program starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("text")
-}
 
 /// The object of one check in the output of `doctor --json`.
 fn check(output: &Output, name: &str) -> Value {
-    text(&output.stdout)
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("one object a line"))
+    objects(&output.stdout)
+        .into_iter()
         .find(|object| object["check"] == name)
         .unwrap_or_else(|| panic!("no check {name}"))
 }
@@ -69,12 +57,7 @@ fn doctor_fails_where_descriptors_run_out() {
 
 #[test]
 fn doctor_on_a_refused_ring_names_the_filter_and_goes_on() {
-    let output = std::thread::spawn(|| {
-        zcn_sys::refusal::refuse_io_uring(1).expect("filters can be installed");
-        run(&["doctor", "--json"])
-    })
-    .join()
-    .expect("the thread ends well");
+    let output = without_uring(|| run(&["doctor", "--json"]));
     assert_eq!(
         output.status.code(),
         Some(0),
@@ -96,7 +79,11 @@ fn scripts_and_pages_are_printed() {
     for arguments in [["completions", "bash"].as_slice(), &["man"]] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0));
-        assert!(text(&output.stdout).contains("doctor"), "{arguments:?}");
+        // The manual escapes hyphens.
+        let script = text(&output.stdout).replace('\\', "");
+        for subcommand in ["demo", "echo", "ping-pong", "send", "doctor"] {
+            assert!(script.contains(subcommand), "{arguments:?}: {subcommand}");
+        }
     }
 }
 

@@ -1,0 +1,166 @@
+//! `zcn ping-pong`: how long a message takes to come back.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+use zcn_measure::latency::Latency;
+use zcn_measure::table::number;
+
+use crate::client::{ClientArgs, Link, Tally, send_pool, watch};
+use crate::echo::plural;
+use crate::failure::Failure;
+use crate::reactor;
+
+/// Percentiles that are printed, with their names in JSON.
+const LADDER: [(&str, f64, &str); 5] = [
+    ("p50", 0.5, "p50_ns"),
+    ("p90", 0.9, "p90_ns"),
+    ("p99", 0.99, "p99_ns"),
+    ("p99.9", 0.999, "p99.9_ns"),
+    ("max", 1.0, "max_ns"),
+];
+
+/// Arguments of `zcn ping-pong`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every connection has one message on its way; its echo is compared byte by byte, and the next \
+message leaves when it is complete. Times are full round trips.")]
+pub struct PingPongArgs {
+    /// What all clients take.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Drives the server and prints what it took.
+///
+/// # Errors
+/// When the server cannot be reached, answers wrongly, or not at all.
+pub fn run(args: &PingPongArgs) -> Result<ExitCode, Failure> {
+    let args = &args.client;
+    let address = args.connect.resolve()?;
+    let mut runtime = args.runtime()?;
+    let reactor = reactor::name(runtime.reactor_kind());
+    let tally = Rc::new(RefCell::new(Tally::default()));
+    let latency = Rc::new(RefCell::new(Latency::default()));
+    let elapsed = runtime.block_on(async {
+        let pool = send_pool()?;
+        let mut links = Vec::new();
+        for number in 0..args.connections {
+            let link = Link::connect(&address, number as usize, args.connections, &pool).await?;
+            links.push(link);
+        }
+        let begun = Instant::now();
+        let job = Job {
+            size: args.size,
+            count: args.count.unwrap_or(u64::MAX),
+            end: begun + args.duration,
+            tally: tally.clone(),
+            latency: latency.clone(),
+        };
+        let tasks = links
+            .into_iter()
+            .map(|link| zcn::spawn(job.clone().run(link)))
+            .collect();
+        watch(tasks, &tally, args.duration).await?;
+        Ok::<Duration, Failure>(begun.elapsed())
+    })??;
+    let mut tally = tally.borrow_mut();
+    print(args, reactor, &tally, &latency.borrow(), elapsed)?;
+    match tally.first.take() {
+        Some(failure) => Err(failure),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+#[derive(Clone)]
+struct Job {
+    size: usize,
+    count: u64,
+    end: Instant,
+    tally: Rc<RefCell<Tally>>,
+    latency: Rc<RefCell<Latency>>,
+}
+
+impl Job {
+    async fn run(self, mut link: Link) {
+        let mut now = Instant::now();
+        for _ in 0..self.count {
+            if let Err(failure) = link.exchange(self.size).await {
+                self.tally.borrow_mut().fail(failure);
+                return;
+            }
+            let then = std::mem::replace(&mut now, Instant::now());
+            self.latency.borrow_mut().record(now - then);
+            let mut tally = self.tally.borrow_mut();
+            tally.messages += 1;
+            tally.sent += self.size as u64;
+            tally.returned += self.size as u64;
+            if now >= self.end {
+                return;
+            }
+        }
+    }
+}
+
+fn print(
+    args: &ClientArgs,
+    reactor: &str,
+    tally: &Tally,
+    latency: &Latency,
+    elapsed: Duration,
+) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let seconds = elapsed.as_secs_f64();
+    let rate = tally.messages as f64 / seconds.max(1e-9);
+    if args.json {
+        let mut line = json!({
+            "peer": args.connect.to_string(),
+            "reactor": reactor,
+            "connections": args.connections,
+            "message_bytes": args.size,
+            "spin_us": args.spin,
+            "seconds": seconds,
+            "requests": tally.messages,
+            "requests_per_second": rate,
+            "bytes_checked": tally.returned,
+            "errors": tally.errors,
+        });
+        for (_, share, key) in LADDER {
+            line[key] = latency.quantile_ns(share).into();
+        }
+        writeln!(out, "{line}")?;
+        return out.flush();
+    }
+    writeln!(
+        out,
+        "{} on {reactor}: {}, {} each",
+        args.connect,
+        plural(u64::from(args.connections), "connection"),
+        plural(args.size as u64, "byte"),
+    )?;
+    writeln!(
+        out,
+        "{} round trips in {seconds:.2} s, {}/s, every byte checked, {}",
+        number(tally.messages as f64),
+        number(rate.round()),
+        plural(tally.errors, "error"),
+    )?;
+    let slowest = latency.quantile_ns(1.0).max(1);
+    for (name, share, _) in LADDER {
+        let ns = latency.quantile_ns(share);
+        // Logarithmic: the tail is often a thousand times the median.
+        let length = (ns.max(1) as f64).ln() / (slowest as f64).ln().max(1e-9) * 30.0;
+        writeln!(
+            out,
+            "  {name:>6} {:>10} µs  {}",
+            number(ns as f64 / 1000.0),
+            "▪".repeat(length as usize)
+        )?;
+    }
+    out.flush()
+}

@@ -1,0 +1,247 @@
+//! `zcn send`: bytes as fast as the server takes them, or at a rate.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+use zcn_measure::table::number;
+
+use crate::client::{BUFFER_BYTES, ClientArgs, Link, PATIENCE, Tally, send_pool, watch};
+use crate::echo::plural;
+use crate::failure::Failure;
+use crate::{client, quantity, reactor};
+
+/// Arguments of `zcn send`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What comes back is counted and dropped. With --check every byte must come back, is compared with \
+what was sent, and the end waits for the last one.")]
+pub struct SendArgs {
+    /// What all clients take.
+    #[command(flatten)]
+    pub client: ClientArgs,
+
+    /// Bits per second of all connections together: 500M, 1G; as fast as
+    /// possible without.
+    #[arg(long, value_name = "BITS", value_parser = quantity::bits_per_second)]
+    pub rate: Option<f64>,
+
+    /// Demand every byte back and compare it.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Drives the server and prints how much it took.
+///
+/// # Errors
+/// When the server cannot be reached, stands still or, with `--check`, answers
+/// wrongly.
+pub fn run(args: &SendArgs) -> Result<ExitCode, Failure> {
+    let client = &args.client;
+    let address = client.connect.resolve()?;
+    let mut runtime = client.runtime()?;
+    let reactor = reactor::name(runtime.reactor_kind());
+    let tally = Rc::new(RefCell::new(Tally::default()));
+    let elapsed = runtime.block_on(async {
+        let pool = send_pool()?;
+        let mut links = Vec::new();
+        for number in 0..client.connections {
+            let link = Link::connect(&address, number as usize, client.connections, &pool).await?;
+            links.push(link);
+        }
+        let begun = Instant::now();
+        let job = Job {
+            size: client.size as u64,
+            count: client.count.unwrap_or(u64::MAX),
+            end: begun + client.duration,
+            interval: args.rate.map(|rate| interval(client, rate)),
+            check: args.check,
+            tally: tally.clone(),
+        };
+        let tasks = links
+            .into_iter()
+            .map(|link| zcn::spawn(job.clone().run(link)))
+            .collect();
+        watch(tasks, &tally, client.duration).await?;
+        Ok::<Duration, Failure>(begun.elapsed())
+    })??;
+    let mut tally = tally.borrow_mut();
+    print(args, reactor, &tally, elapsed)?;
+    match tally.first.take() {
+        Some(failure) => Err(failure),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Time between two messages of one connection.
+fn interval(client: &ClientArgs, rate: f64) -> Duration {
+    let bits = client.size as f64 * 8.0 * f64::from(client.connections);
+    Duration::try_from_secs_f64(bits / rate).unwrap_or(client.duration)
+}
+
+#[derive(Clone)]
+struct Job {
+    size: u64,
+    count: u64,
+    end: Instant,
+    interval: Option<Duration>,
+    check: bool,
+    tally: Rc<RefCell<Tally>>,
+}
+
+impl Job {
+    async fn run(self, mut link: Link) {
+        let outcome = self.drive(&mut link).await;
+        if let Err(failure) = outcome {
+            self.tally.borrow_mut().fail(failure);
+        }
+    }
+
+    async fn drive(&self, link: &mut Link) -> Result<(), Failure> {
+        let mut due = Instant::now();
+        // Small messages share a buffer, unless each has its time.
+        let together = match self.interval {
+            Some(_) => 1,
+            None => (BUFFER_BYTES as u64 / self.size).max(1),
+        };
+        let mut left = self.count;
+        while left > 0 {
+            if let Some(interval) = self.interval {
+                self.receive_until(link, due).await?;
+                due += interval;
+            }
+            if Instant::now() >= self.end {
+                break;
+            }
+            let messages = together.min(left);
+            self.send(link, messages * self.size).await?;
+            self.tally.borrow_mut().messages += messages;
+            left -= messages;
+        }
+        link.finish();
+        self.receive_rest(link).await
+    }
+
+    /// Sends so many bytes, and takes what arrives meanwhile: a server that
+    /// cannot get rid of its echoes would stop receiving.
+    async fn send(&self, link: &mut Link, bytes: u64) -> Result<(), Failure> {
+        let goal = link.sent + bytes;
+        let before = link.sent;
+        poll_fn(|context| {
+            let sent = link.poll_fill(context, goal)?;
+            self.take_arrivals(link, context)?;
+            sent.map(Ok::<(), Failure>)
+        })
+        .await?;
+        self.tally.borrow_mut().sent += link.sent - before;
+        Ok(())
+    }
+
+    /// Takes what has arrived; true at the end of the stream.
+    fn take_arrivals(
+        &self,
+        link: &mut Link,
+        context: &mut std::task::Context<'_>,
+    ) -> Result<bool, Failure> {
+        loop {
+            match link.poll_arrival(context, self.check)? {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(client::Arrival::End) => return Ok(true),
+                Poll::Ready(client::Arrival::Bytes(count)) => {
+                    self.tally.borrow_mut().returned += count as u64;
+                }
+            }
+        }
+    }
+
+    /// Takes what arrives until `due`.
+    async fn receive_until(&self, link: &mut Link, due: Instant) -> Result<(), Failure> {
+        let mut sleep = std::pin::pin!(zcn::sleep_until(due));
+        poll_fn(|context| {
+            self.take_arrivals(link, context)?;
+            sleep.as_mut().poll(context).map(Ok)
+        })
+        .await
+    }
+
+    /// After the last send: everything is taken by the kernel, and with
+    /// `check` has come back, or the server has closed.
+    async fn receive_rest(&self, link: &mut Link) -> Result<(), Failure> {
+        let rest = poll_fn(|context| {
+            let ended = self.take_arrivals(link, context)?;
+            match (self.check, ended) {
+                (true, _) if link.returned == link.sent => Poll::Ready(Ok(())),
+                (true, true) => Poll::Ready(Err(client::closed(link.returned))),
+                (false, true) => Poll::Ready(Ok(())),
+                (_, false) => Poll::Pending,
+            }
+        });
+        match zcn::timeout(PATIENCE, rest).await {
+            Ok(outcome) => outcome,
+            // A server that takes everything and says nothing is none of ours
+            // to judge.
+            Err(_) if !self.check && link.unsent() == 0 => Ok(()),
+            Err(_) => Err(client::silent(PATIENCE)),
+        }
+    }
+}
+
+fn print(args: &SendArgs, reactor: &str, tally: &Tally, elapsed: Duration) -> io::Result<()> {
+    let client = &args.client;
+    let mut out = io::stdout().lock();
+    let seconds = elapsed.as_secs_f64().max(1e-9);
+    let gigabits = |bytes: u64| bytes as f64 * 8.0 / 1e9 / seconds;
+    let rate = tally.messages as f64 / seconds;
+    if client.json {
+        let line = json!({
+            "peer": client.connect.to_string(),
+            "reactor": reactor,
+            "connections": client.connections,
+            "message_bytes": client.size,
+            "spin_us": client.spin,
+            "seconds": seconds,
+            "messages": tally.messages,
+            "messages_per_second": rate,
+            "bytes_sent": tally.sent,
+            "bytes_returned": tally.returned,
+            "gbit_per_second": gigabits(tally.sent),
+            "gbit_per_second_returned": gigabits(tally.returned),
+            "checked": args.check,
+            "errors": tally.errors,
+        });
+        writeln!(out, "{line}")?;
+        return out.flush();
+    }
+    writeln!(
+        out,
+        "{} on {reactor}: {}, messages of {}",
+        client.connect,
+        plural(u64::from(client.connections), "connection"),
+        plural(client.size as u64, "byte"),
+    )?;
+    let checked = match args.check {
+        true => ", every byte checked",
+        false => ", not checked",
+    };
+    writeln!(
+        out,
+        "sent     {} Gbit/s, {} messages/s, {} messages in {seconds:.2} s",
+        number(gigabits(tally.sent)),
+        number(rate.round()),
+        number(tally.messages as f64),
+    )?;
+    writeln!(
+        out,
+        "returned {} Gbit/s, {} bytes{checked}, {}",
+        number(gigabits(tally.returned)),
+        number(tally.returned as f64),
+        plural(tally.errors, "error"),
+    )?;
+    out.flush()
+}
