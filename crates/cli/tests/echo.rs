@@ -275,15 +275,12 @@ fn a_server_that_is_no_echo_is_found_out() {
     server.join().expect("the server ends well");
 }
 
-#[test]
-fn a_second_signal_does_not_wait() {
-    // A client that never reads keeps the server busy finishing.
-    let echo = Echo::start(&["--listen", "127.0.0.1:0"]);
+/// Sends until both ends are full and nothing moves any more.
+fn choked(echo: &Echo) -> TcpStream {
     let stream = TcpStream::connect(echo.address()).expect("it listens");
     stream.set_nonblocking(true).expect("non-blocking");
     let mut writer = &stream;
     let piece = [1_u8; 65_536];
-    // Until both ends are full and nothing moves any more.
     let mut refusals = 0;
     while refusals < 20 {
         match writer.write(&piece) {
@@ -294,10 +291,25 @@ fn a_second_signal_does_not_wait() {
             }
         }
     }
-    drop(stream);
-    let (last, code) = echo.end("INT");
-    assert_eq!(code, Some(0), "{last}");
-    assert_eq!(last["buffers_home"], last["buffers"]);
+    stream
+}
+
+#[test]
+fn a_client_that_never_reads_leaves_no_buffer_behind() {
+    for (reactor, _) in REACTORS {
+        let echo = Echo::start(&["--listen", "127.0.0.1:0", "--reactor", reactor]);
+        drop(choked(&echo));
+        let (last, code) = echo.end("INT");
+        assert_eq!(code, Some(0), "{last}");
+        assert_eq!(last["buffers_home"], last["buffers"]);
+    }
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_a_client_that_never_reads() {
+    let echo = Echo::start(&["--listen", "127.0.0.1:0"]);
+    let _client = choked(&echo);
+    assert_eq!(echo.insist("TERM"), Some(128 + 15));
 }
 
 #[test]

@@ -72,6 +72,9 @@ pub(super) struct Track {
     pub(super) gigabits: Vec<f64>,
 }
 
+/// One figure of a contender, round by round.
+pub(super) type Values = fn(&Track) -> &[f64];
+
 impl Track {
     /// Median round trip time at a step of [`LADDER`], ns.
     pub(super) fn rtt(&self, step: &str) -> f64 {
@@ -113,11 +116,7 @@ impl Contest {
     }
 
     /// `track` beside its peer, round by round.
-    pub(super) fn compare(
-        &self,
-        track: &Track,
-        values: fn(&Track) -> &[f64],
-    ) -> Option<Comparison> {
+    pub(super) fn compare(&self, track: &Track, values: Values) -> Option<Comparison> {
         let peer = self.peer(track)?;
         let (mine, theirs) = (values(track), values(peer));
         let ahead = mine.iter().zip(theirs).filter(|(a, b)| a > b).count();

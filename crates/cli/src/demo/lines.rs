@@ -6,7 +6,7 @@ use serde_json::json;
 use zcn_measure::row::Row;
 
 use super::Story;
-use super::contest::{LADDER, Track, middle};
+use super::contest::{LADDER, Track, Values, middle};
 
 /// Writes one line for the environment, one for each figure, and one for the
 /// account at the end. `kind` tells them apart.
@@ -54,7 +54,7 @@ fn rows(story: &Story, track: &Track) -> Vec<Row> {
         let metric = format!("rtt_{step}");
         rows.push(Row::new("demo", track.name, metric, middle(values), "ns"));
     }
-    let figures: [(&str, &str, fn(&Track) -> &[f64]); 4] = [
+    let figures: [(&str, &str, Values); 4] = [
         ("requests", "1/s", |track| &track.requests),
         ("throughput", "Gbit/s", |track| &track.gigabits),
         ("server_cpu_per_request", "ns", |track| &track.cpu_ns),

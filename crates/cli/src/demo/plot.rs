@@ -8,7 +8,7 @@ use std::error::Error;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::contest::{Contest, LADDER, Track, middle};
+use super::contest::{Contest, LADDER, Track, Values, middle};
 
 /// Stands for the colour of the page's text.
 const INK: RGBColor = RGBColor(1, 2, 3);
@@ -37,11 +37,7 @@ fn ink(size: u32) -> TextStyle<'static> {
 }
 
 /// A horizontal bar for each contender.
-pub(super) fn bars(
-    contest: &Contest,
-    values: fn(&Track) -> &[f64],
-    label: impl Fn(f64) -> String,
-) -> Drawn {
+pub(super) fn bars(contest: &Contest, values: Values, label: impl Fn(f64) -> String) -> Drawn {
     const ROW: i32 = 34;
     const NAMES: i32 = 190;
     let count = contest.tracks.len();

@@ -8,7 +8,7 @@ use zcn_measure::statistics::Summary;
 use zcn_measure::table::number;
 
 use super::Story;
-use super::contest::{CONNECTIONS, MESSAGE_BYTES, Track, middle};
+use super::contest::{CONNECTIONS, MESSAGE_BYTES, Track, Values, middle};
 
 /// Headings of the table; the second line holds the units.
 pub(super) const HEADINGS: [(&str, &str); 8] = [
@@ -89,7 +89,7 @@ pub(super) fn beside(story: &Story) -> Vec<String> {
         let Some(peer) = contest.peer(track) else {
             continue;
         };
-        let figures: [(&str, fn(&Track) -> &[f64]); 4] = [
+        let figures: [(&str, Values); 4] = [
             ("requests", |track| &track.requests),
             ("Gbit/s", |track| &track.gigabits),
             ("CPU", |track| &track.cpu_ns),

@@ -78,29 +78,23 @@ impl Worker {
                     .because(error)
                     .remedy("fewer --threads, or a higher limit of processes (`ulimit -u`)")
             })?;
-        loop {
-            match news.recv() {
-                Ok(News::Listening {
-                    address,
-                    reactor,
-                    handle,
-                }) => {
-                    return Ok(Self {
-                        address,
-                        reactor,
-                        handle,
-                        thread,
-                    });
-                }
-                // Asked to stop before it began.
-                Ok(News::Signal) => return Err(Failure::new("stopped by a signal")),
-                Ok(News::Ended) | Err(_) => {
-                    return match joined(thread) {
-                        Err(failure) => Err(failure),
-                        Ok(_) => Err(Failure::new("the server ended before it listened")),
-                    };
-                }
-            }
+        match news.recv() {
+            Ok(News::Listening {
+                address,
+                reactor,
+                handle,
+            }) => Ok(Self {
+                address,
+                reactor,
+                handle,
+                thread,
+            }),
+            // Asked to stop before it began.
+            Ok(News::Signal) => Err(Failure::new("stopped by a signal")),
+            Ok(News::Ended) | Err(_) => match joined(thread) {
+                Err(failure) => Err(failure),
+                Ok(_) => Err(Failure::new("the server ended before it listened")),
+            },
         }
     }
 

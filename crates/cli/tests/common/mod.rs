@@ -8,22 +8,22 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use serde_json::Value;
 
 /// The program, without settings of whoever runs the tests.
-pub fn zcn() -> Command {
+pub(crate) fn zcn() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zcn"));
     command.env_remove("ZCN_LOG").env_remove("NO_COLOR");
     command
 }
 
-pub fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     zcn().args(arguments).output().expect("the program starts")
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
 /// Every line as an object.
-pub fn objects(bytes: &[u8]) -> Vec<Value> {
+pub(crate) fn objects(bytes: &[u8]) -> Vec<Value> {
     text(bytes)
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
@@ -32,7 +32,7 @@ pub fn objects(bytes: &[u8]) -> Vec<Value> {
 
 /// Runs `work` on a thread that, with all processes it starts, is refused
 /// io_uring.
-pub fn without_uring<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn without_uring<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             zcn_sys::refusal::refuse_io_uring(1).expect("filters can be installed");
@@ -43,15 +43,15 @@ pub fn without_uring<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// `zcn echo --json` while it runs.
-pub struct Echo {
+pub(crate) struct Echo {
     child: Child,
     out: BufReader<ChildStdout>,
     /// What it said when it listened.
-    pub listening: Value,
+    pub(crate) listening: Value,
 }
 
 impl Echo {
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut child = zcn()
             .args(["echo", "--json"])
             .args(arguments)
@@ -73,20 +73,35 @@ impl Echo {
         }
     }
 
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.listening["address"]
             .as_str()
             .expect("an address")
             .to_owned()
     }
 
-    /// Sends a signal by name and returns the last line and the exit code.
-    pub fn end(mut self, signal: &str) -> (Value, Option<i32>) {
+    /// Sends a signal again and again until it ends; returns the exit code.
+    pub(crate) fn insist(mut self, signal: &str) -> Option<i32> {
+        loop {
+            self.signal(signal);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            if let Some(status) = self.child.try_wait().expect("it can be asked") {
+                return status.code();
+            }
+        }
+    }
+
+    fn signal(&self, signal: &str) {
         let sent = Command::new("kill")
             .args(["-s", signal, &self.child.id().to_string()])
             .status()
             .expect("kill runs");
         assert!(sent.success());
+    }
+
+    /// Sends a signal by name and returns the last line and the exit code.
+    pub(crate) fn end(mut self, signal: &str) -> (Value, Option<i32>) {
+        self.signal(signal);
         let mut rest = String::new();
         self.out.read_to_string(&mut rest).expect("text");
         let status = self.child.wait().expect("it ends");
