@@ -12,6 +12,11 @@ use common::{Echo, objects, run, text, without_uring, zcn};
 
 const REACTORS: [(&str, &str); 2] = [("uring", "io_uring"), ("epoll", "epoll")];
 
+#[allow(clippy::print_stderr)]
+fn skipped(reason: &str) {
+    eprintln!("skipped: {reason}");
+}
+
 /// Sends, half-closes, and takes everything that comes back.
 fn echoed(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
     stream
@@ -107,7 +112,7 @@ fn netcat_is_served() {
         .stdout(Stdio::piped())
         .spawn();
     let Ok(mut client) = client else {
-        eprintln!("skipped: there is no nc");
+        skipped("there is no nc");
         return;
     };
     client
@@ -284,8 +289,8 @@ fn choked(echo: &Echo) -> TcpStream {
     let mut refusals = 0;
     while refusals < 20 {
         match writer.write(&piece) {
-            Ok(_) => refusals = 0,
-            Err(_) => {
+            Ok(1..) => refusals = 0,
+            Ok(0) | Err(_) => {
                 refusals += 1;
                 std::thread::sleep(Duration::from_millis(10));
             }

@@ -8,7 +8,7 @@ use std::error::Error;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::contest::{Contest, LADDER, Track, Values, middle};
+use super::contest::{Contest, LADDER, Values, middle};
 
 /// Stands for the colour of the page's text.
 const INK: RGBColor = RGBColor(1, 2, 3);
@@ -165,6 +165,7 @@ fn said(error: impl Error) -> Box<dyn Error + Send + Sync> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::contest::Track;
     use super::*;
 
     #[test]

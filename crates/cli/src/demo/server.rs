@@ -11,11 +11,11 @@ use zcn::{Address, Buf, Conn, Handler, ReactorKind, Runtime, ServerOptions, Slee
 use zcn_measure::error::{Error, Result};
 use zcn_measure::server::{Seat, Server};
 
-/// Turns between two readings of the runtime's counters.
-const TURNS: u32 = 16;
+/// Time between two readings of the runtime's counters.
+const READ_EVERY: Duration = Duration::from_millis(5);
 
-/// Longest sleep of a turn; [`zcn::Handle::stop`] ends it earlier.
-const NAP: Duration = Duration::from_secs(1);
+/// Longest sleep of a turn while connections close.
+const NAP: Duration = Duration::from_millis(100);
 
 /// How long connections may take to close at the end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -106,25 +106,27 @@ fn serve(seat: &Seat, reactor: ReactorKind, ledger: &Ledger) -> Result<()> {
         Address::Ip(address) => seat.ready(*address),
         other => return Err(Error::Options(format!("bound to {other}"))),
     }
-    let count = |runtime: &Runtime| {
-        seat.meter()
-            .set_syscalls(runtime.stats().reactor.system_calls);
+    let count = |stats: zcn::RuntimeStats| {
+        seat.meter().set_syscalls(stats.reactor.system_calls);
         seat.meter().bytes(bytes.take());
     };
-    let mut turns = 0_u32;
-    while !seat.stopped() {
-        runtime.run_for(NAP).map_err(failed)?;
-        turns = turns.wrapping_add(1);
-        if turns.is_multiple_of(TURNS) {
-            count(&runtime);
+    let reading = async {
+        while !seat.stopped() {
+            zcn::sleep(READ_EVERY).await;
+            zcn::stats().map(count);
         }
+    };
+    let outcome = runtime.block_on(reading);
+    // `Handle::stop` ends it early, which is no failure here.
+    if !seat.stopped() {
+        outcome.map_err(failed)?;
     }
     server.shutdown(DRAIN);
     // Not `block_on`: the stop may still be on its way to the runtime.
     while !server.is_stopped() {
         runtime.run_for(NAP).map_err(failed)?;
     }
-    count(&runtime);
+    count(runtime.stats());
     let pool = runtime.pool();
     drop(server);
     drop(runtime);
