@@ -32,6 +32,10 @@ pub fn run(ctx: &mut Ctx) -> Result {
 
 /// Both sides spin; the floor is a bare loop of `recv`.
 fn round_trips_spinning(ctx: &mut Ctx, core: usize) -> Result {
+    let situation = "rtt, both spin:";
+    if !ctx.wants(situation) {
+        return Ok(());
+    }
     let spinning = || ServerOptions::spinning(core);
     let mut entries = vec![
         Entry::new(baseline::spin_receive(), spinning()),
@@ -43,7 +47,6 @@ fn round_trips_spinning(ctx: &mut Ctx, core: usize) -> Result {
         duration: ctx.sample,
         spin: true,
     };
-    let situation = "rtt, both spin:";
     let outcome = contest(ctx, situation, &load, &entries)?;
     let target = ("rtt_p50", Target::RatioAtMost(1.05));
     report(ctx, &outcome, situation, "spin-recv", Some(target))
@@ -51,6 +54,10 @@ fn round_trips_spinning(ctx: &mut Ctx, core: usize) -> Result {
 
 /// Both sides sleep: what a wake-up costs.
 fn round_trips_sleeping(ctx: &mut Ctx, core: usize) -> Result {
+    let situation = "rtt, both sleep:";
+    if !ctx.wants(situation) {
+        return Ok(());
+    }
     let blocking = || ServerOptions::blocking(core);
     let mut servers = vec![baseline::epoll(), baseline::blocking()];
     servers.extend(peer::all());
@@ -64,12 +71,15 @@ fn round_trips_sleeping(ctx: &mut Ctx, core: usize) -> Result {
         duration: ctx.sample,
         spin: false,
     };
-    let situation = "rtt, both sleep:";
     let outcome = contest(ctx, situation, &load, &entries)?;
     report(ctx, &outcome, situation, "epoll", None)
 }
 
 fn requests_sleeping(ctx: &mut Ctx, core: usize, connections: usize, least: f64) -> Result {
+    let situation = format!("{connections} conns, server sleeps:");
+    if !ctx.wants(&situation) {
+        return Ok(());
+    }
     let with_peers = connections == AGAINST_PEERS.0;
     let mut servers = vec![baseline::epoll(), baseline::blocking()];
     if with_peers {
@@ -80,7 +90,6 @@ fn requests_sleeping(ctx: &mut Ctx, core: usize, connections: usize, least: f64)
         .into_iter()
         .map(|server| Entry::new(server, ServerOptions::blocking(core)))
         .collect();
-    let situation = format!("{connections} conns, server sleeps:");
     let outcome = contest(ctx, &situation, &load(ctx, connections), &entries)?;
     let target = ("requests", Target::RatioAtLeast(least));
     report(ctx, &outcome, &situation, "epoll", Some(target))?;
@@ -94,10 +103,13 @@ fn requests_sleeping(ctx: &mut Ctx, core: usize, connections: usize, least: f64)
 }
 
 fn requests_spinning(ctx: &mut Ctx, core: usize, connections: usize, least: f64) -> Result {
+    let situation = format!("{connections} conns, server spins:");
+    if !ctx.wants(&situation) {
+        return Ok(());
+    }
     let mut entries = vec![Entry::new(baseline::epoll(), ServerOptions::spinning(core))];
     entries
         .extend(zcn::tcp_servers().map(|server| Entry::new(server, ServerOptions::spinning(core))));
-    let situation = format!("{connections} conns, server spins:");
     let outcome = contest(ctx, &situation, &load(ctx, connections), &entries)?;
     let target = ("requests", Target::RatioAtLeast(least));
     report(ctx, &outcome, &situation, "epoll", Some(target))

@@ -37,6 +37,8 @@ pub struct Ctx {
     pub sample: Duration,
     /// How often each contender is measured.
     pub rounds: usize,
+    /// Only situations whose heading contains this.
+    pub only: Option<String>,
     json: bool,
     progress: bool,
     rows: Vec<Row>,
@@ -49,6 +51,7 @@ impl Ctx {
             quick,
             sample,
             rounds,
+            only: None,
             json,
             progress: io::stderr().is_terminal(),
             rows: Vec::new(),
@@ -58,6 +61,11 @@ impl Ctx {
     /// `full` in a real run, `quick` in a quick one.
     pub fn pick<T>(&self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
+    }
+
+    /// Whether a situation was asked for.
+    pub fn wants(&self, situation: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| situation.contains(only))
     }
 
     /// Measures the contenders in alternating rounds, after one round to warm up

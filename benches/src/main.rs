@@ -47,6 +47,9 @@ struct Arguments {
     /// How often each contender is measured [default: 7, quick 1].
     #[arg(long)]
     rounds: Option<usize>,
+    /// Only the situations of `echo` whose heading contains this text, e.g. "64 conns".
+    #[arg(long)]
+    only: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -104,6 +107,7 @@ fn run(arguments: &Arguments) -> Result {
     }
     let sample = Duration::from_secs_f64(seconds);
     let mut ctx = Ctx::new(arguments.json, arguments.quick, sample, rounds);
+    ctx.only.clone_from(&arguments.only);
     if !arguments.json {
         writeln!(std::io::stdout(), "{}\n", Environment::detect())?;
     }
