@@ -97,10 +97,6 @@ impl Error {
         Self::new(action, "", source)
     }
 
-    pub(crate) fn errno(action: Action, target: impl fmt::Display, errno: i32) -> Self {
-        Self::new(action, target, io::Error::from_raw_os_error(errno))
-    }
-
     /// An error in the caller's own settings: names the setting and the range.
     pub(crate) fn setting(action: Action, text: impl Into<String>) -> Self {
         Self::bare(
@@ -242,7 +238,11 @@ mod tests {
 
     #[test]
     fn an_error_names_action_address_errno_and_remedy() {
-        let error = Error::errno(Action::Bind, "127.0.0.1:80", libc::EADDRINUSE);
+        let error = Error::new(
+            Action::Bind,
+            "127.0.0.1:80",
+            io::Error::from_raw_os_error(libc::EADDRINUSE),
+        );
         let text = error.to_string();
         assert!(
             text.starts_with("cannot bind 127.0.0.1:80: Address already in use"),

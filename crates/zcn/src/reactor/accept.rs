@@ -28,7 +28,8 @@ fn left_ms(at: u32, now: u32) -> u32 {
 /// A listening socket as the reactor keeps it.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(crate) fd: OwnedFd,
+    /// Open for as long as the listener is known to the driver.
+    _fd: OwnedFd,
     at: Attached,
     owner: Owner,
     accepted: VecDeque<OwnedFd>,
@@ -38,7 +39,7 @@ pub(crate) struct Listener {
     held: bool,
     /// The reactor's clock when to try again after an error.
     retry_ms: Option<u32>,
-    /// The last error that stopped the accepting, for a task.
+    /// The error that accepting rests for, so that it is logged once.
     error: Option<i32>,
     closing: bool,
 }
@@ -48,7 +49,7 @@ impl Reactor {
     pub(crate) fn add_listener(&mut self, fd: OwnedFd, owner: Owner) -> io::Result<Key> {
         let at = self.driver.attach(fd.as_fd())?;
         let key = self.listeners.insert(Listener {
-            fd,
+            _fd: fd,
             at,
             owner,
             accepted: VecDeque::new(),
@@ -130,11 +131,6 @@ impl Reactor {
                 self.arm_listener(key);
             }
         }
-    }
-
-    /// Whether accepting currently rests because something has run out.
-    pub(crate) fn listener_error(&self, key: Key) -> Option<i32> {
-        self.listeners.get(key)?.error
     }
 
     /// Stops or resumes accepting; peers wait in the kernel's backlog meanwhile.

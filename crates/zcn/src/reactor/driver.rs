@@ -150,11 +150,10 @@ impl Driver {
         each!(self, driver => driver.detach(at))
     }
 
-    /// Receives once from a stream into a buffer of `source`. With `at_once` it ends with
-    /// `EAGAIN` instead of waiting for data (io_uring only).
+    /// Receives once from a stream into a buffer of `source`.
     #[inline]
-    pub(crate) fn recv(&mut self, at: Attached, source: Source, at_once: bool, token: u64) {
-        each!(self, driver => driver.recv(at, source, at_once, token))
+    pub(crate) fn recv(&mut self, at: Attached, source: Source, token: u64) {
+        each!(self, driver => driver.recv(at, source, token))
     }
 
     /// Sends a slice; the slice comes back with the last completion.

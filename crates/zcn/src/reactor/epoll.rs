@@ -167,7 +167,7 @@ impl EpollDriver {
     }
 
     #[inline]
-    pub(crate) fn recv(&mut self, at: Attached, source: Source, _at_once: bool, token: u64) {
+    pub(crate) fn recv(&mut self, at: Attached, source: Source, token: u64) {
         self.start_read(at, Reading::Recv(source), token);
     }
 

@@ -1,11 +1,12 @@
 //! Receiving and sending while the runtime spins.
 //!
 //! A spinning loop needs no wake-up, so for the connections that were active a moment ago the
-//! kernel's machinery of poll entries and task work is pure cost. The one or two busiest are asked
-//! directly, by a receive that does not wait; the answer of a single connection is sent directly
-//! too. More of them are swept: one submit carries a receive for each that completes at once, with
-//! data or without. A connection that stays silent goes back to an ordinary receive, which waits,
-//! and before the loop sleeps all of them do.
+//! kernel's machinery of poll entries and task work is pure cost. One or two of them are asked
+//! directly, by a receive that does not wait, and a single answer is sent directly. One that stays
+//! silent goes back to an ordinary receive, which waits; before the loop sleeps all of them do.
+//!
+//! More than that does not pay: asking many connections whether they have something costs more
+//! than being told (`docs/decisions.md`, "Hot connections").
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -20,8 +21,9 @@ use crate::table::Key;
 /// Connections asked directly. Each costs a system call a look.
 const HOT_MAX: usize = 2;
 
-/// Sweeps that may find a connection silent before it gets an ordinary receive.
-pub(super) const MISSES_MAX: u8 = 2;
+/// Looks that may find a connection silent before it makes room for another: a few hundred
+/// microseconds.
+const MISSES_MAX: u16 = 2048;
 
 impl Reactor {
     /// Makes a stream one of the hot ones; `false` when there are enough of them, or the loop does
@@ -63,7 +65,12 @@ impl Reactor {
             let outcome = rustix::net::recv(&stream.fd, buf.spare_capacity(), RecvFlags::DONTWAIT);
             let (result, payload) = match outcome {
                 Err(Errno::AGAIN | Errno::INTR) => {
-                    index += 1;
+                    stream.misses += 1;
+                    if stream.misses < MISSES_MAX {
+                        index += 1;
+                    } else {
+                        self.cool_one(index);
+                    }
                     continue;
                 }
                 Ok((0, _)) => (0, Payload::None),
@@ -88,7 +95,7 @@ impl Reactor {
         if let Some(stream) = self.streams.get_mut(key) {
             if stream.receive == Receive::Hot {
                 stream.receive = Receive::Listed;
-                stream.misses = MISSES_MAX;
+                stream.misses = 0;
                 self.listed.push(key);
             }
         }

@@ -80,8 +80,8 @@ pub(crate) struct Stream {
     pub(crate) owner: Owner,
 
     pub(crate) receive: Receive,
-    /// Sweeps in a row that found nothing ([`super::hot`]).
-    pub(crate) misses: u8,
+    /// Looks in a row that found nothing ([`super::hot`]).
+    pub(crate) misses: u16,
     /// Data comes in large pieces: the next receive gets a large buffer.
     pub(crate) bulk: bool,
     /// Small receives in a row since the last large one.

@@ -13,7 +13,6 @@ use zcn_pool::{Buf, SharedBuf};
 use zcn_uring::{MAX_SLICES, Payload};
 
 use super::driver::{BULK_SOURCE, Done, STREAM_SOURCE};
-use super::hot::MISSES_MAX;
 use super::stream::{CloseReason, Closing, Owner, Receive, Shut, Stream, WaterMarks};
 use super::token::{Class, Token, Way};
 use super::{Event, Reactor};
@@ -30,8 +29,7 @@ pub(crate) enum Refused {
     Closed(SharedBuf, i32),
 }
 
-/// Errors after which a receive is simply started again: a sweep that found nothing, a signal, a
-/// full queue.
+/// Errors after which a receive is simply started again: a signal, a full queue.
 const RETRY: [i32; 3] = [libc::EAGAIN, libc::EINTR, libc::EBUSY];
 
 fn token(way: Way, key: Key) -> u64 {
@@ -111,14 +109,12 @@ impl Reactor {
         }
         stream.receive = Receive::Armed;
         stream.ops += 1;
-        let at_once = self.spinning && stream.misses < MISSES_MAX;
         let source = if stream.bulk {
             BULK_SOURCE
         } else {
             STREAM_SOURCE
         };
-        self.driver
-            .recv(stream.at, source, at_once, token(Way::In, key));
+        self.driver.recv(stream.at, source, token(Way::In, key));
     }
 
     /// A receive has ended.
@@ -179,7 +175,6 @@ impl Reactor {
                 self.starve(key);
             }
             (errno, _) if RETRY.contains(&-errno) => {
-                stream.misses = stream.misses.saturating_add(1);
                 stream.receive = Receive::Listed;
                 self.listed.push(key);
             }

@@ -68,10 +68,8 @@ impl UringDriver {
     pub(crate) fn detach(&mut self, _at: Attached) {}
 
     #[inline]
-    pub(crate) fn recv(&mut self, at: Attached, source: Source, at_once: bool, token: u64) {
-        let flags = if at_once { libc::MSG_DONTWAIT } else { 0 };
-        let op = Op::recv_from_group(Target::Fd(at.fd), self.groups[source.0]);
-        self.push(op.msg_flags(flags).token(token));
+    pub(crate) fn recv(&mut self, at: Attached, source: Source, token: u64) {
+        self.push(Op::recv_from_group(Target::Fd(at.fd), self.groups[source.0]).token(token));
     }
 
     #[inline]

@@ -58,7 +58,6 @@ pub(crate) struct Inner {
     events: RefCell<VecDeque<Event>>,
     wakers: RefCell<Vec<Waker>>,
     remotes: RefCell<VecDeque<Remote>>,
-    config: Config,
 }
 
 thread_local! {
@@ -216,7 +215,6 @@ impl RuntimeBuilder {
                 events: RefCell::default(),
                 wakers: RefCell::default(),
                 remotes: RefCell::default(),
-                config,
             }),
         })
     }
@@ -436,10 +434,6 @@ impl Wake for RootWaker {
 }
 
 impl Inner {
-    pub(crate) fn config(&self) -> &Config {
-        &self.config
-    }
-
     pub(crate) fn enter(self: &Rc<Self>) -> EnterGuard {
         let previous = CURRENT.with(|current| current.borrow_mut().replace(self.clone()));
         EnterGuard {
