@@ -8,7 +8,9 @@ use crate::constants::NOTIF_USAGE_ZC_COPIED;
 use crate::op::{CHOSEN_PLACE, ORDINARY, Op};
 use crate::payload::{self, Payload};
 use crate::ring::Ring;
-use crate::slot::{CANCELLED, HIDDEN, Kind, LOADED, ORPHANED, OpId, Tag, generation_of, slot_of};
+use crate::slot::{
+    CANCELLED, HIDDEN, Kind, LIVE, LOADED, ORPHANED, OpId, Tag, generation_of, slot_of,
+};
 
 const F_BUFFER: u32 = 1 << 0;
 const F_MORE: u32 = 1 << 1;
@@ -149,12 +151,18 @@ impl Ring {
         if (word >> 56) as u8 == Kind::Message as u8 {
             return Some(message(word, result));
         }
-        let more = flags & F_MORE != 0;
         let Some(slot) = self.slots.get_mut(slot_of(word), generation_of(word)) else {
             self.reclaim_stale(word, result, flags);
             return None;
         };
         let tag = Tag::known(slot.kind, word);
+        if slot.state == LIVE && result >= 0 && flags & (F_MORE | F_BUFFER | F_NOTIF) == 0 {
+            // It ends as it should, owns nothing and brings nothing.
+            let token = slot.token;
+            self.slots.remove(tag.slot);
+            return Some(Completion::new(tag, token, result, flags, Payload::None));
+        }
+        let more = flags & F_MORE != 0;
         let (token, state, detail) = (slot.token, slot.state, slot.detail);
         // By the flag alone: a failed receive may still carry a buffer (rule 14).
         let picked = flags & F_BUFFER != 0;

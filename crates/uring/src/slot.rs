@@ -114,6 +114,7 @@ impl Kind {
     }
 
     /// Whether the operation goes on after a completion that carries the MORE flag.
+    #[inline]
     pub fn is_multishot(self) -> bool {
         matches!(
             self,
@@ -217,8 +218,7 @@ pub(crate) fn slot_of(word: u64) -> u32 {
 pub(crate) struct Slot {
     pub(crate) token: u64,
     pub(crate) generation: u32,
-    /// While in flight, what the kind needs to know of the request (see [`Op`](crate::Op)); while
-    /// free, the next free slot.
+    /// What the kind needs to know of the request (see [`Op`](crate::Op)).
     pub(crate) detail: u32,
     pub(crate) kind: Kind,
     /// The group byte of the operation's `user_data`.
@@ -229,8 +229,8 @@ pub(crate) struct Slot {
 
 const _: () = assert!(size_of::<Slot>() == 24);
 
-/// The slot is in flight.
-const LIVE: u8 = 1 << 0;
+/// The slot is in flight; alone, there is nothing else to know about it.
+pub(crate) const LIVE: u8 = 1 << 0;
 /// The owner is gone: reclaim in silence, and count.
 pub(crate) const ORPHANED: u8 = 1 << 1;
 /// Nobody ever waits for it: reclaim in silence.
@@ -239,6 +239,9 @@ pub(crate) const HIDDEN: u8 = 1 << 2;
 pub(crate) const CANCELLED: u8 = 1 << 3;
 /// The operation owns something.
 pub(crate) const LOADED: u8 = 1 << 4;
+
+/// Its completions are counted by what they say: sends and multishots.
+const COUNTED: u8 = 1 << 5;
 
 impl Slot {
     /// Whether its completions may name buffers of this group.
@@ -253,32 +256,29 @@ impl Slot {
     }
 }
 
-/// Slots by index, with a free list. What operations own lies in a table beside them, which
+/// Slots by index, with a stack of the free ones: a list through the slots themselves would make
+/// each push wait for the memory of the one before. What operations own lies in a table beside them, which
 /// operations that own nothing never touch.
 #[derive(Default)]
 pub(crate) struct Slots {
     slots: Vec<Slot>,
     payloads: Vec<Payload>,
-    free: u32,
-    live: usize,
+    free: Vec<u32>,
 }
-
-const NO_SLOT: u32 = u32::MAX;
 
 impl Slots {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self {
             slots: Vec::with_capacity(capacity),
             payloads: Vec::with_capacity(capacity),
-            free: NO_SLOT,
-            live: 0,
+            free: Vec::with_capacity(capacity),
         }
     }
 
     /// Operations in flight.
     #[inline]
     pub(crate) fn live(&self) -> usize {
-        self.live
+        self.slots.len() - self.free.len()
     }
 
     /// Puts an operation into a free slot; the payload back when [`MAX_OPS`] are in flight.
@@ -291,21 +291,28 @@ impl Slots {
         detail: u32,
         payload: Payload,
     ) -> Result<OpId, Payload> {
-        if self.free == NO_SLOT && !self.grow() {
-            return Err(payload);
-        }
-        let index = self.free;
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => match self.grow() {
+                Some(index) => index,
+                None => return Err(payload),
+            },
+        };
         let slot = &mut self.slots[index as usize];
-        self.free = slot.detail;
         slot.kind = kind;
         slot.group = group;
         slot.token = token;
         slot.detail = detail;
-        slot.state = LIVE;
+        slot.state = match kind.is_send() || kind.is_multishot() {
+            true => LIVE | COUNTED,
+            false => LIVE,
+        };
         let generation = slot.generation;
-        self.live += 1;
-        if !payload.is_none() {
-            slot.state = LIVE | LOADED;
+        if payload.is_none() {
+            // Nothing to drop; saying so spares a call.
+            std::mem::forget(payload);
+        } else {
+            slot.state |= LOADED;
             self.payloads[index as usize] = payload;
         }
         Ok(OpId {
@@ -314,23 +321,25 @@ impl Slots {
         })
     }
 
-    /// Makes one more free slot, unless there are as many as there can be.
+    /// Makes one more slot, unless there are as many as there can be.
     #[cold]
-    fn grow(&mut self) -> bool {
-        if self.slots.len() >= MAX_OPS {
-            return false;
+    fn grow(&mut self) -> Option<u32> {
+        let index = self.slots.len();
+        if index >= MAX_OPS {
+            return None;
         }
-        self.free = self.slots.len() as u32;
         self.slots.push(Slot {
             token: 0,
             generation: 1,
-            detail: NO_SLOT,
+            detail: 0,
             kind: Kind::Nop,
             group: 0,
             state: 0,
         });
         self.payloads.push(Payload::None);
-        true
+        // Room for every slot to be free, so that freeing one never allocates.
+        self.free.reserve(self.slots.len());
+        Some(index as u32)
     }
 
     /// The live operation with this identity.
@@ -353,9 +362,7 @@ impl Slots {
         if slot.generation == 0 {
             slot.generation = 1;
         }
-        slot.detail = self.free;
-        self.free = index;
-        self.live -= 1;
+        self.free.push(index);
     }
 
     /// What the operation in this slot owns.
