@@ -8,9 +8,7 @@ use crate::constants::NOTIF_USAGE_ZC_COPIED;
 use crate::op::{CHOSEN_PLACE, ORDINARY, Op};
 use crate::payload::{self, Payload};
 use crate::ring::Ring;
-use crate::slot::{
-    CANCELLED, HIDDEN, Kind, LIVE, LOADED, ORPHANED, OpId, Tag, generation_of, slot_of,
-};
+use crate::slot::{CANCELLED, HIDDEN, Kind, LIVE, LOADED, ORPHANED, OpId, Tag};
 
 const F_BUFFER: u32 = 1 << 0;
 const F_MORE: u32 = 1 << 1;
@@ -148,22 +146,18 @@ impl Ring {
     /// Finds the operation, moves its resources, and hides what nobody waits for.
     #[inline]
     fn translate(&mut self, word: u64, result: i32, flags: u32) -> Option<Completion> {
-        if (word >> 56) as u8 == Kind::Message as u8 {
-            return Some(message(word, result));
-        }
-        let Some(slot) = self.slots.get_mut(slot_of(word), generation_of(word)) else {
-            self.reclaim_stale(word, result, flags);
-            return None;
+        let Some(slot) = self.slots.find(word) else {
+            return self.foreign(word, result, flags);
         };
         let tag = Tag::known(slot.kind, word);
-        if slot.state == LIVE && result >= 0 && flags & (F_MORE | F_BUFFER | F_NOTIF) == 0 {
+        let (token, state) = (slot.token, slot.state);
+        if state == LIVE && result >= 0 && flags & (F_MORE | F_BUFFER | F_NOTIF) == 0 {
             // It ends as it should, owns nothing and brings nothing.
-            let token = slot.token;
             self.slots.remove(tag.slot);
             return Some(Completion::new(tag, token, result, flags, Payload::None));
         }
+        let detail = self.slots.detail(tag.slot);
         let more = flags & F_MORE != 0;
-        let (token, state, detail) = (slot.token, slot.state, slot.detail);
         // By the flag alone: a failed receive may still carry a buffer (rule 14).
         let picked = flags & F_BUFFER != 0;
         if !more {
@@ -279,6 +273,16 @@ impl Ring {
             };
             self.counters.multishot_ended += u64::from(worth_it);
         }
+    }
+
+    /// A completion of no operation in flight here: a message, or a stale one.
+    #[cold]
+    fn foreign(&mut self, word: u64, result: i32, flags: u32) -> Option<Completion> {
+        if (word >> 56) as u8 == Kind::Message as u8 {
+            return Some(message(word, result));
+        }
+        self.reclaim_stale(word, result, flags);
+        None
     }
 
     /// A completion of an operation that is long over: give back what it brings.

@@ -23,7 +23,7 @@ use crate::features::Features;
 use crate::msg::Msg;
 use crate::op::{Op, PushError, PushReason, cancel_tag};
 use crate::queues::Queues;
-use crate::slot::{CANCELLED, HIDDEN, ORPHANED, OpId, Slots, Tag};
+use crate::slot::{CANCELLED, HIDDEN, ORPHANED, OpId, Slots};
 use crate::sqe::{self, Sqe};
 
 /// Operations abandoned by rings that could not be drained when dropped; process-wide.
@@ -199,7 +199,10 @@ impl Ring {
             payload,
         } = op;
         let id = match self.slots.insert(kind, group, token, detail, payload) {
-            Ok(id) => id,
+            Ok((id, word)) => {
+                sqe.user_data = word;
+                id
+            }
             Err(payload) => {
                 let op = Op {
                     sqe,
@@ -215,13 +218,6 @@ impl Ring {
                 });
             }
         };
-        sqe.user_data = Tag {
-            kind,
-            generation: id.generation,
-            group,
-            slot: id.slot,
-        }
-        .encode();
         self.counters.submitted += 1;
         if !self.backlog.is_empty() || !self.queue(&sqe) {
             self.push_full(sqe);
@@ -449,7 +445,7 @@ impl Ring {
     }
 
     fn mark_cancelled(&mut self, id: OpId) -> Option<u64> {
-        let slot = self.slots.get_mut(id.slot, id.generation)?;
+        let slot = self.slots.get_mut(id)?;
         slot.state |= CANCELLED;
         Some(cancel_tag(slot.kind, slot.group, id))
     }
@@ -461,7 +457,7 @@ impl Ring {
         let Some(user_data) = self.mark_cancelled(id) else {
             return;
         };
-        if let Some(slot) = self.slots.get_mut(id.slot, id.generation) {
+        if let Some(slot) = self.slots.get_mut(id) {
             if slot.state & ORPHANED != 0 {
                 return;
             }
@@ -497,14 +493,14 @@ impl Ring {
 
     /// Completions of this operation are not shown; for cancels nobody waits for.
     pub fn hide(&mut self, id: OpId) {
-        if let Some(slot) = self.slots.get_mut(id.slot, id.generation) {
+        if let Some(slot) = self.slots.get_mut(id) {
             slot.state |= HIDDEN;
         }
     }
 
     /// Whether the operation has not had its final completion.
     pub fn is_in_flight(&mut self, id: OpId) -> bool {
-        self.slots.get_mut(id.slot, id.generation).is_some()
+        self.slots.get_mut(id).is_some()
     }
 
     /// A message from the ring's stock of boxes.
@@ -599,7 +595,7 @@ impl Ring {
     /// on it is in flight, because its completion may still name one of the buffers.
     pub fn unregister_group(&mut self, group: GroupId) -> bool {
         let index = usize::from(group.0);
-        if self.slots.iter_live().any(|slot| slot.picks_from(group.0)) {
+        if self.slots.picks_from(group.0) {
             return false;
         }
         if !matches!(self.groups.get(index), Some(Some(_))) {

@@ -194,17 +194,17 @@ impl Tag {
     pub(crate) fn known(kind: Kind, word: u64) -> Self {
         Self {
             kind,
-            generation: generation_of(word),
+            generation: identity_of(word) & GENERATION_MASK,
             group: (word >> 24) as u8,
             slot: slot_of(word),
         }
     }
 }
 
-/// The generation in a `user_data`.
+/// Kind and generation in a `user_data`.
 #[inline]
-pub(crate) fn generation_of(word: u64) -> u32 {
-    (word >> 32) as u32 & GENERATION_MASK
+fn identity_of(word: u64) -> u32 {
+    (word >> 32) as u32
 }
 
 /// The slot in a `user_data`.
@@ -213,21 +213,28 @@ pub(crate) fn slot_of(word: u64) -> u32 {
     word as u32 & SLOT_MASK
 }
 
-/// One operation in flight, but for what it owns: 24 bytes, so that a batch of slots stays in the
+/// One operation in flight, but for what it owns: 16 bytes, so that a batch of slots stays in the
 /// first-level cache beside the queues.
 pub(crate) struct Slot {
     pub(crate) token: u64,
-    pub(crate) generation: u32,
-    /// What the kind needs to know of the request (see [`Op`](crate::Op)).
-    pub(crate) detail: u32,
+    /// Kind and generation as in the upper half of `user_data`, so that one comparison tells
+    /// whether a completion is of this operation.
+    identity: u32,
     pub(crate) kind: Kind,
     /// The group byte of the operation's `user_data`.
     pub(crate) group: u8,
-    /// [`LIVE`], whether there is a payload, and what became of the owner.
+    /// [`LIVE`], whether there is more to it, and what became of the owner.
     pub(crate) state: u8,
 }
 
-const _: () = assert!(size_of::<Slot>() == 24);
+const _: () = assert!(size_of::<Slot>() == 16);
+
+/// The rest of an operation, for those that have more to them.
+#[derive(Default)]
+struct Load {
+    payload: Payload,
+    detail: u32,
+}
 
 /// The slot is in flight; alone, there is nothing else to know about it.
 pub(crate) const LIVE: u8 = 1 << 0;
@@ -237,32 +244,19 @@ pub(crate) const ORPHANED: u8 = 1 << 1;
 pub(crate) const HIDDEN: u8 = 1 << 2;
 /// Somebody asked for its cancellation, so its end is no surprise.
 pub(crate) const CANCELLED: u8 = 1 << 3;
-/// The operation owns something.
+/// The operation owns something, or its kind needs to know something of the request.
 pub(crate) const LOADED: u8 = 1 << 4;
 
 /// Its completions are counted by what they say: sends and multishots.
 const COUNTED: u8 = 1 << 5;
 
-impl Slot {
-    /// Whether its completions may name buffers of this group.
-    pub(crate) fn picks_from(&self, group: u8) -> bool {
-        self.group == group
-            && match self.kind {
-                Kind::RecvMulti | Kind::RecvMsgMulti | Kind::Raw => true,
-                // Otherwise it has a buffer of its own.
-                Kind::Recv => self.state & LOADED == 0,
-                _ => false,
-            }
-    }
-}
-
 /// Slots by index, with a stack of the free ones: a list through the slots themselves would make
-/// each push wait for the memory of the one before. What operations own lies in a table beside them, which
-/// operations that own nothing never touch.
+/// each push wait for the memory of the one before. What operations own lies in a table beside
+/// them, which operations that own nothing never touch.
 #[derive(Default)]
 pub(crate) struct Slots {
     slots: Vec<Slot>,
-    payloads: Vec<Payload>,
+    loads: Vec<Load>,
     free: Vec<u32>,
 }
 
@@ -270,7 +264,7 @@ impl Slots {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self {
             slots: Vec::with_capacity(capacity),
-            payloads: Vec::with_capacity(capacity),
+            loads: Vec::with_capacity(capacity),
             free: Vec::with_capacity(capacity),
         }
     }
@@ -281,7 +275,8 @@ impl Slots {
         self.slots.len() - self.free.len()
     }
 
-    /// Puts an operation into a free slot; the payload back when [`MAX_OPS`] are in flight.
+    /// Puts an operation into a free slot; gives its identity and its `user_data`, or the payload
+    /// back when [`MAX_OPS`] are in flight.
     #[inline]
     pub(crate) fn insert(
         &mut self,
@@ -290,7 +285,7 @@ impl Slots {
         token: u64,
         detail: u32,
         payload: Payload,
-    ) -> Result<OpId, Payload> {
+    ) -> Result<(OpId, u64), Payload> {
         let index = match self.free.pop() {
             Some(index) => index,
             None => match self.grow() {
@@ -299,26 +294,30 @@ impl Slots {
             },
         };
         let slot = &mut self.slots[index as usize];
+        let generation = slot.identity & GENERATION_MASK;
+        let identity = (kind as u32) << 24 | generation;
+        slot.token = token;
+        slot.identity = identity;
         slot.kind = kind;
         slot.group = group;
-        slot.token = token;
-        slot.detail = detail;
         slot.state = match kind.is_send() || kind.is_multishot() {
             true => LIVE | COUNTED,
             false => LIVE,
         };
-        let generation = slot.generation;
-        if payload.is_none() {
+        if payload.is_none() && detail == 0 {
             // Nothing to drop; saying so spares a call.
             std::mem::forget(payload);
         } else {
             slot.state |= LOADED;
-            self.payloads[index as usize] = payload;
+            self.loads[index as usize] = Load { payload, detail };
         }
-        Ok(OpId {
+        let id = OpId {
             slot: index,
             generation,
-        })
+        };
+        // The index is below `MAX_OPS`, so it needs no mask.
+        let word = u64::from(identity) << 32 | u64::from(group) << 24 | u64::from(index);
+        Ok((id, word))
     }
 
     /// Makes one more slot, unless there are as many as there can be.
@@ -330,13 +329,12 @@ impl Slots {
         }
         self.slots.push(Slot {
             token: 0,
-            generation: 1,
-            detail: 0,
+            identity: 1,
             kind: Kind::Nop,
             group: 0,
             state: 0,
         });
-        self.payloads.push(Payload::None);
+        self.loads.push(Load::default());
         // Room for every slot to be free, so that freeing one never allocates.
         self.free.reserve(self.slots.len());
         Some(index as u32)
@@ -344,10 +342,18 @@ impl Slots {
 
     /// The live operation with this identity.
     #[inline]
-    pub(crate) fn get_mut(&mut self, slot: u32, generation: u32) -> Option<&mut Slot> {
+    pub(crate) fn get_mut(&mut self, id: OpId) -> Option<&mut Slot> {
         self.slots
-            .get_mut(slot as usize)
-            .filter(|slot| slot.state != 0 && slot.generation == generation)
+            .get_mut(id.slot as usize)
+            .filter(|slot| slot.state != 0 && slot.identity & GENERATION_MASK == id.generation)
+    }
+
+    /// The live operation that a completion is of.
+    #[inline]
+    pub(crate) fn find(&self, word: u64) -> Option<&Slot> {
+        self.slots
+            .get(slot_of(word) as usize)
+            .filter(|slot| slot.identity == identity_of(word) && slot.state != 0)
     }
 
     /// Frees a live slot and makes every identity given out for it stale. What it owned must be
@@ -358,17 +364,39 @@ impl Slots {
         debug_assert!(slot.state != 0);
         slot.state = 0;
         // Generation 0 is never live, so `OpId::NONE` and a zeroed word match nothing.
-        slot.generation = (slot.generation + 1) & GENERATION_MASK;
-        if slot.generation == 0 {
-            slot.generation = 1;
-        }
+        slot.identity = ((slot.identity + 1) & GENERATION_MASK).max(1);
         self.free.push(index);
     }
 
     /// What the operation in this slot owns.
     #[inline]
     pub(crate) fn take_payload(&mut self, index: u32) -> Payload {
-        std::mem::take(&mut self.payloads[index as usize])
+        std::mem::take(&mut self.loads[index as usize].payload)
+    }
+
+    /// What the kind of the operation in this slot needs to know of the request (see
+    /// [`Op`](crate::Op)).
+    #[inline]
+    pub(crate) fn detail(&self, index: u32) -> u32 {
+        let index = index as usize;
+        match self.slots[index].state & LOADED {
+            0 => 0,
+            _ => self.loads[index].detail,
+        }
+    }
+
+    /// Whether completions of some operation may name buffers of this group.
+    pub(crate) fn picks_from(&self, group: u8) -> bool {
+        self.slots.iter().zip(&self.loads).any(|(slot, load)| {
+            slot.state != 0
+                && slot.group == group
+                && match slot.kind {
+                    Kind::RecvMulti | Kind::RecvMsgMulti | Kind::Raw => true,
+                    // Otherwise it has a buffer of its own.
+                    Kind::Recv => load.payload.is_none(),
+                    _ => false,
+                }
+        })
     }
 
     /// Every slot still in flight, for the drop of the ring.
@@ -378,7 +406,7 @@ impl Slots {
 
     /// Forgets everything that operations own: the kernel may still write there.
     pub(crate) fn leak(&mut self) {
-        std::mem::forget(std::mem::take(&mut self.payloads));
+        std::mem::forget(std::mem::take(&mut self.loads));
     }
 }
 
@@ -401,37 +429,64 @@ mod tests {
         assert_eq!(Tag::decode(u64::MAX), None);
     }
 
+    fn nop(slots: &mut Slots) -> (OpId, u64) {
+        slots.insert(Kind::Nop, 0, 0, 0, Payload::None).unwrap()
+    }
+
     #[test]
     fn a_reused_slot_has_another_generation() {
         let mut slots = Slots::with_capacity(1);
-        let first = slots
-            .insert(Kind::Nop, 0, 0, 0, Payload::None)
-            .ok()
-            .unwrap();
+        let (first, old) = nop(&mut slots);
         slots.remove(first.slot);
-        let second = slots
-            .insert(Kind::Nop, 0, 0, 0, Payload::None)
-            .ok()
-            .unwrap();
+        assert!(slots.get_mut(first).is_none() && slots.find(old).is_none());
+        let (second, new) = nop(&mut slots);
         assert_eq!(first.slot, second.slot);
         assert_ne!(first.generation, second.generation);
-        assert!(slots.get_mut(first.slot, first.generation).is_none());
-        assert!(slots.get_mut(second.slot, second.generation).is_some());
+        assert!(slots.get_mut(first).is_none() && slots.find(old).is_none());
+        assert!(slots.get_mut(second).is_some() && slots.find(new).is_some());
     }
 
     #[test]
     fn a_generation_never_becomes_zero() {
         let mut slots = Slots::with_capacity(1);
-        let id = slots
-            .insert(Kind::Nop, 0, 0, 0, Payload::None)
-            .ok()
-            .unwrap();
-        slots.slots[0].generation = GENERATION_MASK;
+        let (id, _) = nop(&mut slots);
+        slots.slots[0].identity |= GENERATION_MASK;
         slots.remove(id.slot);
-        let id = slots
-            .insert(Kind::Nop, 0, 0, 0, Payload::None)
-            .ok()
+        assert_eq!(nop(&mut slots).0.generation, 1);
+    }
+
+    #[test]
+    fn a_word_is_the_tag_of_its_operation() {
+        let mut slots = Slots::with_capacity(4);
+        nop(&mut slots);
+        let (id, word) = slots
+            .insert(Kind::RecvMulti, 9, 1, 0, Payload::None)
             .unwrap();
-        assert_eq!(id.generation, 1);
+        let tag = Tag {
+            kind: Kind::RecvMulti,
+            generation: id.generation,
+            group: 9,
+            slot: 1,
+        };
+        assert_eq!(Tag::decode(word), Some(tag));
+        // The same slot and generation, but of another kind.
+        let other = Tag {
+            kind: Kind::Recv,
+            ..tag
+        };
+        assert!(slots.find(other.encode()).is_none());
+    }
+
+    #[test]
+    fn a_slot_used_again_remembers_nothing() {
+        let mut slots = Slots::with_capacity(1);
+        let (id, _) = slots
+            .insert(Kind::Send, 0, 0, 77, Payload::Timespec(Box::default()))
+            .unwrap();
+        assert_eq!(slots.detail(id.slot), 77);
+        assert!(matches!(slots.take_payload(id.slot), Payload::Timespec(_)));
+        slots.remove(id.slot);
+        let (id, _) = nop(&mut slots);
+        assert_eq!(slots.detail(id.slot), 0);
     }
 }
