@@ -240,8 +240,9 @@ impl Stream {
         self.inner.reactor.borrow_mut().shutdown_write(self.key);
     }
 
-    /// Resets the connection: what is queued is dropped, the peer sees `ECONNRESET`.
-    pub fn abort(self) {
+    /// Resets the connection: what is queued is dropped, the peer sees `ECONNRESET`. Whoever waits
+    /// on the stream, or uses it afterwards, gets `NotConnected`.
+    pub fn abort(&self) {
         self.inner
             .reactor
             .borrow_mut()

@@ -152,6 +152,8 @@ impl Reactor {
                     }
                 }
             }
+            // The error was reported to the send, and once it is, a receive finds a mere end.
+            (0, _) if stream.error.is_some() => {}
             (0, _) => {
                 stream.eof = true;
                 match stream.owner {
@@ -466,6 +468,8 @@ impl Reactor {
             return;
         }
         stream.closing = Closing::Ending(reason);
+        Self::wake_later(&mut self.wakers, &mut stream.read_waker);
+        self.wakers.append(&mut stream.write_wakers);
         stream.queue.clear();
         stream.arrived.clear();
         stream.unsent = 0;
@@ -544,6 +548,9 @@ impl Reactor {
         if let Some(errno) = stream.error {
             return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
         }
+        if stream.closing != Closing::No {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        }
         stream.read_waker = Some(context.waker().clone());
         if stream.receive == Receive::Idle {
             stream.receive = Receive::Listed;
@@ -583,6 +590,9 @@ impl Reactor {
         };
         if let Some(errno) = stream.error {
             return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
+        }
+        if stream.closing != Closing::No {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         }
         if ready(stream) {
             return Poll::Ready(Ok(()));
