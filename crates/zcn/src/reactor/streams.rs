@@ -154,6 +154,13 @@ impl Reactor {
             }
             // The error was reported to the send, and once it is, a receive finds a mere end.
             (0, _) if stream.error.is_some() => {}
+            // Or the reset ended a send that had made some progress: it reported that, and nobody
+            // the error. A connection that only one side has finished still has a peer.
+            (0, _)
+                if stream.unsent > 0 && socket2::SockRef::from(&stream.fd).peer_addr().is_err() =>
+            {
+                self.fail(key, libc::ECONNRESET);
+            }
             (0, _) => {
                 stream.eof = true;
                 match stream.owner {
