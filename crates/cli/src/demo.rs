@@ -4,6 +4,7 @@ mod contender;
 mod contest;
 mod html;
 mod lines;
+mod neighbours;
 mod plot;
 mod server;
 mod table;
@@ -20,6 +21,7 @@ use zcn_measure::environment::Environment;
 use crate::failure::Failure;
 use contender::Field;
 use contest::{Contest, Plan};
+use neighbours::Ticks;
 use server::Account;
 
 /// Arguments of `zcn demo`.
@@ -50,6 +52,8 @@ struct Story {
     contest: Contest,
     /// Buffers of zcn's servers.
     account: Account,
+    /// Share of the machine's CPU time that other programs took meanwhile.
+    others: Option<f64>,
     /// Wall time of everything.
     took: Duration,
 }
@@ -70,13 +74,16 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
         introduce(&field)?;
     }
     let plan = Plan::for_seconds(args.seconds, field.contenders.len());
+    let before = Ticks::now();
     let contest = contest::run(&field, &plan)?;
+    let others = before.and_then(|before| before.others_until(&Ticks::now()?));
     let story = Story {
         environment: Environment::detect(),
         refused: field.refused.clone(),
         account: field.account.read(),
         plan,
         contest,
+        others,
         took: begun.elapsed(),
     };
     let mut out = io::stdout().lock();

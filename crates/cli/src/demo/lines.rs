@@ -23,6 +23,7 @@ pub(super) fn write(story: &Story, out: &mut impl Write) -> io::Result<()> {
         "io_uring_refused": story.refused,
         "rounds": story.plan.rounds,
         "sample_seconds": story.plan.sample.as_secs_f64(),
+        "other_programs_cpu": story.others,
     });
     writeln!(out, "{line}")?;
     for track in &story.contest.tracks {

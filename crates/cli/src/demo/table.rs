@@ -159,6 +159,16 @@ pub(super) fn notes(story: &Story) -> Vec<String> {
          and only those not marked as noise."
             .to_owned(),
     ];
+    if let Some(others) = story.others.filter(|others| *others > 0.03) {
+        notes.insert(
+            0,
+            format!(
+                "Other programs took {:.0}% of this machine's CPU time meanwhile, at the cost of \
+                 every figure here.",
+                others * 100.0
+            ),
+        );
+    }
     if let Some(reason) = &story.refused {
         notes.insert(
             0,
