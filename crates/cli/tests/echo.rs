@@ -78,7 +78,7 @@ fn several_threads_share_the_port() {
     let (last, code) = echo.end("INT");
     assert_eq!(code, Some(0), "{last}");
     assert_eq!(last["connections"], 30);
-    assert_eq!(last["buffers"], 3 * 1024);
+    assert!(last["buffers"].as_u64().expect("a count") >= 3 * 1024);
     assert_eq!(last["buffers_home"], last["buffers"]);
 }
 

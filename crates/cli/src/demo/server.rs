@@ -25,7 +25,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub(super) struct Account {
     /// Servers that have run and ended.
     pub(super) runs: u64,
-    /// Buffers in the pool of each.
+    /// Buffers in the pools of each.
     pub(super) each: usize,
     /// Buffers in all pools together.
     pub(super) total: u64,
@@ -50,13 +50,16 @@ impl Ledger {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, pool: zcn::PoolStats) {
+    /// Enters both pools of a server that has ended.
+    fn enter(&self, pools: [zcn::PoolStats; 2]) {
         let mut account = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         account.runs += 1;
-        account.each = pool.total;
-        account.total += pool.total as u64;
-        account.home += (pool.total - pool.in_use) as u64;
-        account.loans += pool.acquired;
+        account.each = pools.iter().map(|pool| pool.total).sum();
+        for pool in pools {
+            account.total += pool.total as u64;
+            account.home += (pool.total - pool.in_use) as u64;
+            account.loans += pool.acquired;
+        }
     }
 }
 
@@ -127,10 +130,10 @@ fn serve(seat: &Seat, reactor: ReactorKind, ledger: &Ledger) -> Result<()> {
         runtime.run_for(NAP).map_err(failed)?;
     }
     count(runtime.stats());
-    let pool = runtime.pool();
+    let pools = [runtime.pool(), runtime.bulk_pool()];
     drop(server);
     drop(runtime);
-    ledger.enter(pool.stats());
+    ledger.enter(pools.map(|pool| pool.stats()));
     Ok(())
 }
 

@@ -79,10 +79,11 @@ pub(super) fn serve(
     server.shutdown(DRAIN);
     runtime.block_on(server.stopped())?;
 
-    let (served, stats, pool) = (server.stats(), runtime.stats(), runtime.pool());
+    let (served, stats) = (server.stats(), runtime.stats());
+    let pools = [runtime.pool(), runtime.bulk_pool()];
     drop(server);
     drop(runtime);
-    let pool = pool.stats();
+    let pools = pools.map(|pool| pool.stats());
     let Counts { receives, bytes } = counts.get();
     Ok(Report {
         connections: served.accepted,
@@ -90,7 +91,7 @@ pub(super) fn serve(
         receives,
         bytes,
         system_calls: stats.reactor.system_calls,
-        buffers: pool.total,
-        buffers_home: pool.total - pool.in_use,
+        buffers: pools.iter().map(|pool| pool.total).sum(),
+        buffers_home: pools.iter().map(|pool| pool.total - pool.in_use).sum(),
     })
 }

@@ -316,6 +316,11 @@ impl Runtime {
         self.inner.reactor.borrow().pool.clone()
     }
 
+    /// The pool of large buffers, filled by receives on streams with much data.
+    pub fn bulk_pool(&self) -> BufferPool {
+        self.inner.reactor.borrow().bulk.pool().clone()
+    }
+
     /// An empty buffer, `None` when the pool has none left.
     pub fn buffer(&self) -> Option<Buf> {
         self.inner.buffer()
