@@ -22,6 +22,15 @@ pub mod reactor;
 pub mod send;
 mod signal;
 
+/// The examples of the documents, so that they keep compiling.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/using.md")]
+    mod using {}
+}
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 
