@@ -40,36 +40,36 @@ impl Reactor {
     /// Asks the hot streams for data; whether anything has come of it.
     pub(super) fn poll_hot(&mut self) -> bool {
         let mut news = false;
-        let mut index = 0;
-        while let Some(&key) = self.hot.get(index) {
+        // A stream that is given data is listed again at once, but asked again only when its
+        // handler has run: it may have had enough.
+        let mut asked = [None; HOT_MAX];
+        for (place, key) in asked.iter_mut().zip(self.hot.drain(..)) {
+            *place = Some(key);
+        }
+        for key in asked.into_iter().flatten() {
             let Some(stream) = self
                 .streams
                 .get_mut(key)
                 .filter(|s| s.receive == Receive::Hot)
             else {
-                self.hot.swap_remove(index);
                 continue;
             };
             if !stream.wants_data() {
                 stream.receive = Receive::Idle;
-                self.hot.swap_remove(index);
                 continue;
             }
             let source = if stream.bulk { &self.bulk } else { &self.local };
             let Some(mut buf) = source.acquire() else {
                 // The ordinary way knows how to wait for buffers.
-                self.cool_one(index);
+                self.cool_one(key);
                 continue;
             };
             self.other_calls += 1;
             let outcome = rustix::net::recv(&stream.fd, buf.spare_capacity(), RecvFlags::DONTWAIT);
             let (result, payload) = match outcome {
                 Err(Errno::AGAIN | Errno::INTR) => {
-                    stream.misses += 1;
-                    if stream.misses < MISSES_MAX {
-                        index += 1;
-                    } else {
-                        self.cool_one(index);
+                    if !self.heat(key) {
+                        self.cool_one(key);
                     }
                     continue;
                 }
@@ -80,7 +80,6 @@ impl Reactor {
                 }
                 Err(errno) => (-errno.raw_os_error(), Payload::None),
             };
-            self.hot.swap_remove(index);
             // From here on as if the driver had done it.
             stream.ops += 1;
             stream.receive = Receive::Armed;
@@ -90,8 +89,7 @@ impl Reactor {
         news
     }
 
-    fn cool_one(&mut self, index: usize) {
-        let key = self.hot.swap_remove(index);
+    fn cool_one(&mut self, key: Key) {
         if let Some(stream) = self.streams.get_mut(key) {
             if stream.receive == Receive::Hot {
                 stream.receive = Receive::Listed;
@@ -103,8 +101,8 @@ impl Reactor {
 
     /// Gives every hot stream an ordinary receive, before the loop sleeps.
     pub(super) fn cool(&mut self) {
-        while !self.hot.is_empty() {
-            self.cool_one(0);
+        while let Some(key) = self.hot.pop() {
+            self.cool_one(key);
         }
     }
 

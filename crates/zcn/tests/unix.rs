@@ -1,0 +1,130 @@
+//! Unix stream sockets by path.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::{Echo, all_home, at_rest, for_each_reactor, pattern, run_until, runtime, serve};
+use zcn::{ReactorKind, ServerOptions, TcpServer, UnixListener, UnixStream};
+
+fn path(name: &str, kind: ReactorKind) -> PathBuf {
+    std::env::temp_dir().join(format!("zcn-{name}-{kind:?}-{}", std::process::id()))
+}
+
+#[test]
+fn a_server_on_a_path_echoes_and_removes_its_file() {
+    for_each_reactor(|kind| {
+        let path = path("server", kind);
+        let mut runtime = runtime(kind);
+        let rest = at_rest(&mut runtime);
+        let server =
+            TcpServer::bind(&runtime, path.clone(), ServerOptions::default(), Echo).unwrap();
+        assert_eq!(server.local_addr(), &path.clone().into());
+        let there = path.clone();
+        serve(&mut runtime, move || {
+            let mut stream = StdStream::connect(there).unwrap();
+            let sent = pattern(1 << 20, 1);
+            let mut writer = stream.try_clone().unwrap();
+            let copy = sent.clone();
+            let writing = std::thread::spawn(move || {
+                writer.write_all(&copy).unwrap();
+                writer.shutdown(std::net::Shutdown::Write).unwrap();
+            });
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received).unwrap();
+            writing.join().unwrap();
+            assert!(received == sent);
+        });
+        server.shutdown(Duration::from_secs(1));
+        run_until(&mut runtime, "stopped", |_| server.is_stopped());
+        all_home(&mut runtime, rest);
+        assert!(!path.exists());
+    });
+}
+
+#[test]
+fn a_listener_replaces_a_file_that_nobody_listens_on() {
+    for_each_reactor(|kind| {
+        let path = path("stale", kind);
+        drop(StdListener::bind(&path).unwrap());
+        assert!(path.exists(), "left behind, as by a dead program");
+        runtime(kind)
+            .block_on(async {
+                let listener = UnixListener::bind(&path).unwrap();
+                let dialled = UnixStream::connect(&path).await.unwrap();
+                let accepted = listener.accept().await.unwrap();
+                dialled.send_copy(b"hello").await.unwrap();
+                assert_eq!(&accepted.recv().await.unwrap().unwrap()[..], b"hello");
+            })
+            .unwrap();
+        assert!(!path.exists());
+    });
+}
+
+#[test]
+fn a_path_in_use_is_refused_with_the_remedy() {
+    for_each_reactor(|kind| {
+        let path = path("used", kind);
+        let _other = StdListener::bind(&path).unwrap();
+        let runtime = runtime(kind);
+        let _current = runtime.enter();
+        let error = UnixListener::bind(&path).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EADDRINUSE));
+        assert!(
+            error.to_string().contains(path.to_str().unwrap()),
+            "{error}"
+        );
+        assert!(path.exists(), "the other's file stays");
+        std::fs::remove_file(path).unwrap();
+    });
+}
+
+#[test]
+fn an_ordinary_file_is_never_removed() {
+    // connect(2) refuses an ordinary file as it refuses a dead socket, so it was removed as one.
+    for_each_reactor(|kind| {
+        let path = path("file", kind);
+        std::fs::write(&path, "precious").unwrap();
+        let runtime = runtime(kind);
+        let _current = runtime.enter();
+        let error = UnixListener::bind(&path).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EADDRINUSE));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+        std::fs::remove_file(path).unwrap();
+    });
+}
+
+#[test]
+fn a_path_too_long_says_so() {
+    for_each_reactor(|kind| {
+        let long = PathBuf::from(format!("/tmp/{}", "x".repeat(200)));
+        let mut runtime = runtime(kind);
+        let error = runtime
+            .block_on(UnixStream::connect(&long))
+            .unwrap()
+            .unwrap_err();
+        assert!(error.to_string().contains("107 bytes"), "{error}");
+        let _current = runtime.enter();
+        let error = UnixListener::bind(&long).unwrap_err();
+        assert!(error.to_string().contains("107 bytes"), "{error}");
+    });
+}
+
+#[test]
+fn a_connect_to_nowhere_names_the_path() {
+    for_each_reactor(|kind| {
+        let path = path("nowhere", kind);
+        let error = runtime(kind)
+            .block_on(UnixStream::connect(&path))
+            .unwrap()
+            .unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
+        assert!(
+            error.to_string().contains(path.to_str().unwrap()),
+            "{error}"
+        );
+    });
+}
