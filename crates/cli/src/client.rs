@@ -67,6 +67,9 @@ impl ClientArgs {
     /// # Errors
     /// When io_uring was asked for and is refused, or something is short.
     pub(crate) fn runtime(&self) -> Result<Runtime, Failure> {
+        if self.udp {
+            return Err(Failure::no_udp());
+        }
         Ok(reactor::builder(self.reactor, self.spin).build()?)
     }
 }

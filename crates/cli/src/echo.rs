@@ -65,6 +65,9 @@ pub fn run(args: &EchoArgs) -> Result<ExitCode, Failure> {
         );
         return Err(Failure::new(what).remedy("an IP address, or neither of the two"));
     }
+    if args.udp {
+        return Err(Failure::no_udp());
+    }
     let (tell, news) = mpsc::channel();
     let asked = tell.clone();
     signal::on_first(move || {

@@ -80,7 +80,10 @@ fn a_refused_ring_is_said_and_the_rest_runs() {
     );
     let plain = text(&plain.stdout);
     assert!(plain.contains("io_uring is not used here"), "{plain}");
-    assert!(plain.contains("buffers home after each of zcn's"), "{plain}");
+    assert!(
+        plain.contains("buffers home after each of zcn's"),
+        "{plain}"
+    );
 }
 
 #[test]
