@@ -29,6 +29,8 @@ pub(crate) struct Done {
     pub(crate) notification: bool,
     /// The notification tells that the kernel copied.
     pub(crate) copied: bool,
+    /// The socket held more when the receive ended (io_uring only).
+    pub(crate) nonempty: bool,
     /// What arrived, or what was sent.
     pub(crate) payload: Payload,
 }
@@ -42,6 +44,7 @@ impl Done {
             more: false,
             notification: false,
             copied: false,
+            nonempty: false,
             payload,
         }
     }
@@ -53,6 +56,7 @@ impl Done {
             more: false,
             notification: false,
             copied: false,
+            nonempty: false,
             payload,
         }
     }
@@ -150,10 +154,11 @@ impl Driver {
         each!(self, driver => driver.detach(at))
     }
 
-    /// Receives once from a stream into a buffer of `source`.
+    /// Receives once from a stream into a buffer of `source`. `likely` says that data is probably
+    /// there already, so that looking is better than waiting first.
     #[inline]
-    pub(crate) fn recv(&mut self, at: Attached, source: Source, token: u64) {
-        each!(self, driver => driver.recv(at, source, token))
+    pub(crate) fn recv(&mut self, at: Attached, source: Source, likely: bool, token: u64) {
+        each!(self, driver => driver.recv(at, source, likely, token))
     }
 
     /// Sends a slice; the slice comes back with the last completion.

@@ -167,7 +167,7 @@ impl EpollDriver {
     }
 
     #[inline]
-    pub(crate) fn recv(&mut self, at: Attached, source: Source, token: u64) {
+    pub(crate) fn recv(&mut self, at: Attached, source: Source, _likely: bool, token: u64) {
         self.start_read(at, Reading::Recv(source), token);
     }
 
@@ -541,14 +541,7 @@ impl Writing {
 }
 
 fn end(result: i32, payload: Payload) -> Done {
-    Done {
-        token: 0,
-        result,
-        more: false,
-        notification: false,
-        copied: false,
-        payload,
-    }
+    Done::new(0, result, payload)
 }
 
 fn would_block(errno: i32) -> bool {

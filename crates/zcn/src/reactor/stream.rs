@@ -84,6 +84,8 @@ pub(crate) struct Stream {
     pub(crate) misses: u16,
     /// Data comes in large pieces: the next receive gets a large buffer.
     pub(crate) bulk: bool,
+    /// The next receive probably finds data at once.
+    pub(crate) likely: bool,
     /// Small receives in a row since the last large one.
     pub(crate) small: u8,
     /// The application wants no data for now.
@@ -155,6 +157,7 @@ impl Stream {
             receive: Receive::Idle,
             misses: 0,
             bulk: false,
+            likely: true,
             small: 0,
             paused: false,
             eof: false,

@@ -114,7 +114,8 @@ impl Reactor {
         } else {
             STREAM_SOURCE
         };
-        self.driver.recv(stream.at, source, token(Way::In, key));
+        self.driver
+            .recv(stream.at, source, stream.likely, token(Way::In, key));
     }
 
     /// A receive has ended.
@@ -134,6 +135,7 @@ impl Reactor {
                 stream.last_read_ms = now_ms;
                 stream.misses = 0;
                 stream.weigh(buf.len(), self.pool.buffer_size());
+                stream.likely = done.nonempty || stream.bulk;
                 match stream.owner {
                     Owner::Server(server) => {
                         if stream.closing == Closing::No {

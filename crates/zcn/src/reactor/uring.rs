@@ -68,8 +68,9 @@ impl UringDriver {
     pub(crate) fn detach(&mut self, _at: Attached) {}
 
     #[inline]
-    pub(crate) fn recv(&mut self, at: Attached, source: Source, token: u64) {
-        self.push(Op::recv_from_group(Target::Fd(at.fd), self.groups[source.0]).token(token));
+    pub(crate) fn recv(&mut self, at: Attached, source: Source, likely: bool, token: u64) {
+        let op = Op::recv_from_group(Target::Fd(at.fd), self.groups[source.0]).token(token);
+        self.push(if likely { op } else { op.poll_first() });
     }
 
     #[inline]
@@ -154,6 +155,7 @@ impl UringDriver {
                 more: completion.more,
                 notification: completion.notification,
                 copied: completion.copied,
+                nonempty: completion.nonempty,
                 payload: completion.payload,
             });
         }
