@@ -9,6 +9,8 @@ use std::io;
 pub enum Action {
     /// Starting a runtime.
     Start,
+    /// Running on a core of a cluster.
+    Run,
     /// Creating a socket.
     Socket,
     /// Binding a local address.
@@ -37,6 +39,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Start => "start the runtime",
+            Self::Run => "go on with",
             Self::Socket => "create a socket",
             Self::Bind => "bind",
             Self::Listen => "listen",

@@ -35,21 +35,30 @@
 //! # Ok::<(), zcn::Error>(())
 //! ```
 
+pub mod cluster;
 mod config;
 mod error;
+pub mod handoff;
 mod net;
+mod pool;
 mod reactor;
 mod runtime;
 mod server;
 mod table;
 
+pub use cluster::{Cluster, ClusterBuilder, ClusterStats, ListenGroup, Stopper};
 pub use config::{Config, ReactorKind, Sleep, ZERO_COPY_MIN, ZeroCopy};
 pub use error::{Action, Error, Fault, Result};
 pub use net::listener::{TcpListener, UnixListener};
+pub use net::resolve::Resolver;
 pub use net::socket::{Address, ConnectOptions, ListenOptions};
 pub use net::stream::{Stream, TcpStream, UnixStream};
+pub use pool::{
+    ConnectionPool, ConnectionPoolOptions, ConnectionPoolStats, Destination, HealthCheck, Pooled,
+};
 pub use reactor::driver::DriverStats;
 pub use reactor::stream::{CloseReason, WaterMarks};
+pub use runtime::drain::{DrainSignal, drain_signal};
 pub use runtime::join::JoinHandle;
 pub use runtime::time::{Elapsed, SleepUntil, sleep, sleep_until, timeout};
 pub use runtime::{

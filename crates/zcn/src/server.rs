@@ -369,7 +369,10 @@ impl TcpServer {
             .reactor
             .borrow_mut()
             .add_listener(fd, Owner::Server(server))
-            .map_err(|error| Error::new(Action::Listen, &address, error))?;
+            .map_err(|error| {
+                inner.remove_service(server);
+                Error::new(Action::Listen, &address, error)
+            })?;
         let shared = Rc::new(Shared::default());
         let service = Serving {
             server,
@@ -446,6 +449,9 @@ impl TcpServer {
 }
 
 const FOR_EVER: Duration = Duration::from_secs(86_400 * 365);
+
+/// How often a draining server looks whether its time is up.
+const DRAIN_SWEEP: Duration = Duration::from_millis(10);
 
 struct Serving<H: Handler> {
     server: u32,
@@ -636,9 +642,15 @@ impl<H: Handler> Serving<H> {
     }
 
     fn drain(&mut self, inner: &Rc<Inner>) {
-        if let Some(listener) = self.listener.take() {
-            inner.reactor.borrow_mut().close_listener(listener);
+        // Asked twice, e.g. for this server and then for the whole runtime.
+        let Some(listener) = self.listener.take() else {
+            return;
+        };
+        inner.reactor.borrow_mut().close_listener(listener);
+        if self.shared.drain_by.get().is_none() {
+            self.shared.drain_by.set(inner.drain_by());
         }
+        inner.sweep_within(self.server, DRAIN_SWEEP);
         self.waiting.clear();
         for key in self.keys() {
             self.call(inner, key, |handler, conn, state| {
@@ -700,11 +712,7 @@ impl<H: Handler> Service for Serving<H> {
     }
 
     fn sweep_every(&self) -> Option<Duration> {
-        let draining = self
-            .shared
-            .drain_by
-            .get()
-            .map(|_| Duration::from_millis(10));
+        let draining = self.shared.drain_by.get().map(|_| DRAIN_SWEEP);
         [self.options.idle_timeout, self.options.write_timeout]
             .into_iter()
             .flatten()

@@ -1,5 +1,7 @@
 //! Sockets for tasks.
 
 pub(crate) mod listener;
+mod race;
+pub(crate) mod resolve;
 pub(crate) mod socket;
 pub(crate) mod stream;

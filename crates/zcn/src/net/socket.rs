@@ -181,7 +181,8 @@ pub(crate) fn set_congestion(socket: &Socket, name: &str) -> Result<()> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectOptions {
-    /// Give up after this long; the kernel's own limit (about two minutes) when absent.
+    /// Give up after this long, the lookup of a name included; the kernel's own limit (about two
+    /// minutes) when absent.
     pub timeout: Option<Duration>,
     /// `TCP_NODELAY`: small messages leave at once.
     pub nodelay: bool,
@@ -193,6 +194,8 @@ pub struct ConnectOptions {
     pub marks: crate::WaterMarks,
     /// Congestion control by the kernel's name, e.g. `cubic`.
     pub congestion: Option<String>,
+    /// Who looks names up.
+    pub resolver: crate::Resolver,
 }
 
 impl Default for ConnectOptions {
@@ -204,6 +207,7 @@ impl Default for ConnectOptions {
             keepalive: None,
             marks: crate::WaterMarks::default(),
             congestion: None,
+            resolver: crate::Resolver::system(),
         }
     }
 }

@@ -14,7 +14,7 @@ use zcn_pool::{Buf, SharedBuf};
 
 use super::socket::{self, Address, ConnectOptions};
 use crate::error::{Action, Error, Result};
-use crate::reactor::stream::{CloseReason, Owner, WaterMarks};
+use crate::reactor::stream::{CloseReason, Closing, Owner, Shut, WaterMarks};
 use crate::reactor::streams::Refused;
 use crate::runtime::time::timeout;
 use crate::runtime::{Inner, current};
@@ -259,14 +259,15 @@ impl Stream {
             .map_or(0, |stream| stream.unsent)
     }
 
-    /// Whether the peer has finished, an error came up, or bytes have arrived that nobody asked
+    /// Whether either side has finished, an error came up, or bytes have arrived that nobody asked
     /// for: an idle connection in that state is not worth keeping.
     pub fn is_stale(&self) -> bool {
         let reactor = self.inner.reactor.borrow();
         let Some(stream) = reactor.streams.get(self.key) else {
             return true;
         };
-        if stream.eof || stream.error.is_some() || !stream.arrived.is_empty() {
+        let shut = stream.shut != Shut::Open || stream.closing != Closing::No;
+        if shut || stream.eof || stream.error.is_some() || !stream.arrived.is_empty() {
             return true;
         }
         let mut byte = [std::mem::MaybeUninit::uninit()];
@@ -351,6 +352,26 @@ impl TcpStream {
     /// As [`connect`](Self::connect), and `TimedOut` when the limit has passed.
     pub async fn connect_with(address: SocketAddr, options: &ConnectOptions) -> Result<Self> {
         connect(&Address::Ip(address), options).await.map(Self)
+    }
+
+    /// Connects to `host:port`: looks the name up and tries its addresses in order, the next one
+    /// after 250 ms or as soon as one has failed; the first to connect wins.
+    ///
+    /// # Errors
+    /// As [`Resolver::resolve`](crate::Resolver::resolve) and [`connect`](Self::connect); when no
+    /// address answers, the first one's error, with the others beside it. `TimedOut` when the
+    /// limit of the options has passed for all of it.
+    pub async fn connect_host(target: &str, options: &ConnectOptions) -> Result<Self> {
+        let connected = async {
+            let addresses = options.resolver.resolve(target).await?;
+            super::race::connect_any(target, addresses, options).await
+        };
+        match options.timeout {
+            None => connected.await,
+            Some(limit) => timeout(limit, connected)
+                .await
+                .unwrap_or_else(|elapsed| Err(Error::new(Action::Connect, target, elapsed.into()))),
+        }
     }
 
     /// Takes over a connected socket of the standard library.

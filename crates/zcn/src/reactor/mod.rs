@@ -270,6 +270,13 @@ impl Reactor {
         self.streams.len() == 0 && self.listeners.len() == 0 && self.connecting.len() == 0
     }
 
+    /// Whether a connection is being closed that still has something to send.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.streams
+            .iter()
+            .any(|(_, stream)| matches!(stream.closing, stream::Closing::Flushing(_)))
+    }
+
     /// One round: start sends, start receives, wait, turn completions into events.
     pub(crate) fn turn(&mut self, wait: Wait) -> io::Result<()> {
         if wait != Wait::No {

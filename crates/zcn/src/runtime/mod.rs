@@ -1,5 +1,6 @@
 //! One event loop of one core.
 
+pub(crate) mod drain;
 pub(crate) mod executor;
 pub(crate) mod join;
 pub(crate) mod remote;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use zcn_pool::{Buf, BufferPool, HugePages, PoolStats};
 
+use self::drain::Draining;
 use self::executor::Executor;
 use self::join::JoinHandle;
 use self::remote::{Inbox, Remote};
@@ -54,6 +56,7 @@ pub(crate) struct Inner {
     stopped: Cell<bool>,
     /// While spinning on epoll: since when turns have found nothing.
     idle_since: Cell<Option<Instant>>,
+    draining: Draining,
     /// Reused between turns.
     events: RefCell<VecDeque<Event>>,
     wakers: RefCell<Vec<Waker>>,
@@ -212,6 +215,7 @@ impl RuntimeBuilder {
                 spin,
                 stopped: Cell::new(false),
                 idle_since: Cell::new(None),
+                draining: Draining::default(),
                 events: RefCell::default(),
                 wakers: RefCell::default(),
                 remotes: RefCell::default(),
@@ -723,6 +727,24 @@ impl Inner {
         }
         drop(services);
         drop(service);
+    }
+
+    /// Servers that have not been taken out.
+    pub(crate) fn live_services(&self) -> Vec<u32> {
+        let services = self.services.borrow();
+        (0..)
+            .zip(services.iter())
+            .filter(|(_, slot)| !slot.removed)
+            .map(|(server, _)| server)
+            .collect()
+    }
+
+    /// Brings a server's next sweep forward.
+    pub(crate) fn sweep_within(&self, server: u32, time: Duration) {
+        if let Some(slot) = self.services.borrow_mut().get_mut(server as usize) {
+            let at = Instant::now() + time;
+            slot.next_sweep = Some(slot.next_sweep.map_or(at, |next| next.min(at)));
+        }
     }
 
     /// Takes a server out of the loop for good.
