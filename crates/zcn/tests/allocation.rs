@@ -1,0 +1,141 @@
+//! The steady state allocates nothing: counted over 100,000 echoes on either face.
+#![allow(unsafe_code)]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+
+use common::{any, client, echo, for_each_reactor, runtime};
+use zcn::{Runtime, TcpListener};
+
+thread_local! {
+    /// Counts on this thread, unless it is negative.
+    static COUNT: Cell<i64> = const { Cell::new(-1) };
+}
+
+struct Counting;
+
+fn count() {
+    // A thread that ends has nothing to count.
+    let _ = COUNT.try_with(|count| {
+        if count.get() >= 0 {
+            count.set(count.get() + 1);
+        }
+    });
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const CONNECTIONS: usize = 20;
+const ECHOES: usize = 100_000;
+
+/// Runs the loop while clients have `ECHOES` messages echoed; how often the loop's thread allocated
+/// meanwhile.
+fn allocations(runtime: &mut Runtime, address: SocketAddr, echoes: usize) -> i64 {
+    let handle = runtime.handle();
+    let start = runtime.handle();
+    let stop = runtime.handle();
+    let thread = std::thread::spawn(move || {
+        let mut streams: Vec<_> = (0..CONNECTIONS).map(|_| client(address)).collect();
+        let mut round = |number: usize| {
+            let message = [number as u8; 64];
+            for stream in &mut streams {
+                stream.write_all(&message).unwrap();
+            }
+            for stream in &mut streams {
+                let mut answer = [0; 64];
+                stream.read_exact(&mut answer).unwrap();
+                assert_eq!(answer, message);
+            }
+        };
+        // Until every queue and list has its size.
+        (0..200).for_each(&mut round);
+        start.spawn(|| {
+            COUNT.set(0);
+            async {}
+        });
+        (0..echoes / CONNECTIONS).for_each(&mut round);
+        stop.spawn(|| {
+            let counted = COUNT.replace(-1);
+            RESULT.set(counted);
+            async {}
+        });
+        handle.stop();
+    });
+    runtime.run().unwrap();
+    thread.join().unwrap();
+    RESULT.get()
+}
+
+thread_local! {
+    static RESULT: Cell<i64> = const { Cell::new(-1) };
+}
+
+/// The start's own task and the end's closures are allocated while counting.
+const OF_THE_TEST: i64 = 12;
+
+#[test]
+fn a_hundred_thousand_echoes_through_callbacks_allocate_nothing() {
+    for_each_reactor(|kind| {
+        let mut runtime = runtime(kind);
+        let (_server, address) = echo(&runtime);
+        let counted = allocations(&mut runtime, address, ECHOES);
+        assert!(
+            (0..=OF_THE_TEST).contains(&counted),
+            "{kind:?}: {counted} allocations"
+        );
+    });
+}
+
+#[test]
+fn a_hundred_thousand_echoes_through_tasks_allocate_nothing() {
+    for_each_reactor(|kind| {
+        let mut runtime = runtime(kind);
+        let listener = {
+            let _current = runtime.enter();
+            TcpListener::bind(any()).unwrap()
+        };
+        let address = listener.local_addr();
+        runtime.spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                zcn::spawn(async move {
+                    while let Ok(Some(buf)) = stream.recv().await {
+                        if stream.send(buf).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        let counted = allocations(&mut runtime, address, ECHOES);
+        assert!(
+            (0..=OF_THE_TEST).contains(&counted),
+            "{kind:?}: {counted} allocations"
+        );
+    });
+}

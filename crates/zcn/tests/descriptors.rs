@@ -1,0 +1,244 @@
+//! Descriptors and memory limits: what happens when they run out, and that none is lost. Each test
+//! runs in a process of its own, because limits and descriptors are the process's.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream as StdStream;
+use std::process::Command;
+use std::time::Duration;
+
+use common::{all_home, any, at_rest, client, echo, for_each_reactor, run_for, run_until, runtime};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use zcn::{TcpListener, TcpStream};
+
+/// Runs one of the ignored tests below in a process of its own.
+fn alone(name: &str) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            name,
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .filter_map(|line| line.strip_prefix("SKIPPED: "))
+        .for_each(common::skipped);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn descriptors() -> usize {
+    // One of them is the directory's.
+    std::fs::read_dir("/proc/self/fd").unwrap().count() - 1
+}
+
+fn limit_descriptors(more: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some((descriptors() + more) as u64),
+            ..limit
+        },
+    )
+    .unwrap();
+}
+
+#[test]
+fn rule_11_peers_wait_while_descriptors_are_short() {
+    alone("child_rule_11");
+}
+
+#[test]
+#[ignore = "run in a process of its own by rule_11_peers_wait_while_descriptors_are_short"]
+fn child_rule_11() {
+    for_each_reactor(|kind| {
+        let before = getrlimit(Resource::Nofile);
+        let mut runtime = runtime(kind);
+        // Not run yet: the kernel takes the limit as it is when the accept starts.
+        let (server, address) = echo(&runtime);
+        // Connected by the kernel, whether or not the server can take them; a child of its own
+        // would hold no descriptor of ours, but these are made before the limit falls.
+        let mut clients: Vec<StdStream> = (0..20).map(|_| client(address)).collect();
+        limit_descriptors(5);
+        run_for(&mut runtime, Duration::from_millis(100));
+        let taken = server.stats().accepted as usize;
+        assert!((1..=8).contains(&taken), "{kind:?}: {taken} accepted");
+        let turns = runtime.stats().reactor.system_calls;
+        run_for(&mut runtime, Duration::from_millis(200));
+        let turns = runtime.stats().reactor.system_calls - turns;
+        assert!(turns < 3000, "{kind:?}: {turns} calls: it does not rest");
+        // Each that ends, on both sides, makes room for others; all are served in the end.
+        let mut served = 0;
+        while let Some(mut stream) = (!clients.is_empty()).then(|| clients.remove(0)) {
+            stream.write_all(b"me").unwrap();
+            stream.set_nonblocking(true).unwrap();
+            let mut answer = [0; 2];
+            run_until(&mut runtime, "an answer", |_| {
+                matches!(stream.read(&mut answer), Ok(2))
+            });
+            assert_eq!(&answer, b"me");
+            served += 1;
+        }
+        assert_eq!(served, 20);
+        run_until(&mut runtime, "all closed", |_| server.stats().closed == 20);
+        drop((server, runtime));
+        setrlimit(Resource::Nofile, before).unwrap();
+    });
+}
+
+#[test]
+fn a_task_that_finds_no_descriptor_is_told_what_to_raise() {
+    alone("child_no_descriptor");
+}
+
+#[test]
+#[ignore = "run in a process of its own by a_task_that_finds_no_descriptor_is_told_what_to_raise"]
+fn child_no_descriptor() {
+    for_each_reactor(|kind| {
+        let before = getrlimit(Resource::Nofile);
+        let mut runtime = runtime(kind);
+        let listener = std::net::TcpListener::bind(any()).unwrap();
+        limit_descriptors(0);
+        // Numbers below the limit may be free all the same.
+        let mut filler = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            filler.push(file);
+        }
+        let error = runtime
+            .block_on(TcpStream::connect(listener.local_addr().unwrap()))
+            .unwrap()
+            .unwrap_err();
+        let refused = zcn::Runtime::builder().reactor(kind).build().unwrap_err();
+        setrlimit(Resource::Nofile, before).unwrap();
+        for error in [error, refused] {
+            let text = error.to_string();
+            assert!(text.contains("RLIMIT_NOFILE"), "{text}");
+        }
+    });
+}
+
+#[test]
+fn ten_thousand_connections_leave_nothing_behind() {
+    alone("child_ten_thousand");
+}
+
+#[test]
+#[ignore = "run in a process of its own by ten_thousand_connections_leave_nothing_behind"]
+fn child_ten_thousand() {
+    for_each_reactor(|kind| {
+        let outside = descriptors();
+        {
+            let mut runtime = runtime(kind);
+            let rest = at_rest(&mut runtime);
+            let (server, address) = echo(&runtime);
+            let before = descriptors();
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    std::thread::spawn(move || {
+                        for number in 0..5000u32 {
+                            let mut stream = client(address);
+                            if number % 3 == 0 {
+                                socket2::SockRef::from(&stream)
+                                    .set_linger(Some(Duration::ZERO))
+                                    .unwrap();
+                            }
+                            if number % 5 != 0 {
+                                stream.write_all(&number.to_le_bytes()).unwrap();
+                                let mut answer = [0; 4];
+                                stream.read_exact(&mut answer).unwrap();
+                                assert_eq!(answer, number.to_le_bytes());
+                            }
+                        }
+                    })
+                })
+                .collect();
+            run_until(&mut runtime, "clients", |_| {
+                threads.iter().all(std::thread::JoinHandle::is_finished)
+            });
+            threads
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap());
+            run_until(&mut runtime, "closed", |_| {
+                let stats = server.stats();
+                stats.accepted == 10_000 && stats.closed == 10_000
+            });
+            all_home(&mut runtime, rest);
+            assert_eq!(descriptors(), before, "{kind:?}");
+            assert_eq!(runtime.stats().reactor.stale_completions, 0, "{kind:?}");
+        }
+        assert_eq!(descriptors(), outside, "{kind:?}: the runtime's own");
+    });
+}
+
+#[test]
+fn runtimes_and_their_streams_leave_no_descriptor() {
+    alone("child_runtimes");
+}
+
+#[test]
+#[ignore = "run in a process of its own by runtimes_and_their_streams_leave_no_descriptor"]
+fn child_runtimes() {
+    for_each_reactor(|kind| {
+        let before = descriptors();
+        for round in 0..20 {
+            let mut runtime = runtime(kind);
+            let (_server, address) = echo(&runtime);
+            let kept = runtime
+                .block_on(async move {
+                    let listener = TcpListener::bind(any()).unwrap();
+                    let stream = TcpStream::connect(address).await.unwrap();
+                    stream.send_copy(&[1; 100_000]).await.unwrap();
+                    let waiting = zcn::spawn(async move { listener.accept().await });
+                    zcn::sleep(Duration::from_micros(100)).await;
+                    (stream, waiting)
+                })
+                .unwrap();
+            if round % 2 == 0 {
+                drop(kept);
+                drop(runtime);
+            } else {
+                // The stream outlives its runtime.
+                drop(runtime);
+                drop(kept);
+            }
+        }
+        assert_eq!(descriptors(), before, "{kind:?}");
+    });
+}
+
+#[test]
+fn locked_memory_is_not_needed_to_run() {
+    alone("child_memlock");
+}
+
+#[test]
+#[ignore = "run in a process of its own by locked_memory_is_not_needed_to_run"]
+fn child_memlock() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Memlock, none).unwrap();
+    let mut sets = rustix::thread::capabilities(None).unwrap();
+    sets.effective -= rustix::thread::CapabilitySet::IPC_LOCK;
+    if let Err(error) = rustix::thread::set_capabilities(None, sets) {
+        return common::skipped(format_args!("CAP_IPC_LOCK cannot be dropped: {error}"));
+    }
+    for_each_reactor(|kind| match common::builder(kind).build() {
+        Ok(mut runtime) => {
+            let (_server, address) = echo(&runtime);
+            common::serve(&mut runtime, move || common::talk(address, 100_000, 1));
+        }
+        // Before 5.12 the rings themselves were charged to it.
+        Err(error) => assert!(error.to_string().contains("RLIMIT_MEMLOCK"), "{error}"),
+    });
+}
