@@ -52,7 +52,7 @@ pub struct Config {
     pub sleep: Sleep,
     /// Submission entries of the ring: how many operations one system call can carry.
     pub ring_entries: u32,
-    /// Buffers in the runtime's pool.
+    /// Buffers to receive into, and as many again for what the application writes itself.
     pub buffers: usize,
     /// Size of each, bytes; whole pages.
     pub buffer_size: usize,

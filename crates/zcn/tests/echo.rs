@@ -117,3 +117,37 @@ fn async_streams_echo_every_byte() {
             .unwrap();
     }
 }
+
+/// A task that sends without limit once took every buffer of the pool; then the echoes could not
+/// be received, the server stopped reading, and both ends waited for ever.
+#[test]
+fn a_sender_without_limit_does_not_starve_the_receives() {
+    for kind in kinds() {
+        let mut runtime = Runtime::builder()
+            .reactor(kind)
+            .buffers(16)
+            .receive_buffers(8)
+            .build()
+            .unwrap();
+        let server = TcpServer::bind(&runtime, any(), ServerOptions::default(), Echo).unwrap();
+        let address = server.local_addr().ip().unwrap();
+        runtime
+            .block_on(async move {
+                let stream = std::rc::Rc::new(TcpStream::connect(address).await.unwrap());
+                let writer = stream.clone();
+                let sending = zcn::spawn(async move {
+                    for _ in 0..20_000 {
+                        writer.send_copy(&[7; 64]).await.unwrap();
+                    }
+                    writer.shutdown();
+                });
+                let mut received = 0;
+                while let Some(buf) = stream.recv().await.unwrap() {
+                    received += buf.len();
+                }
+                assert_eq!(received, 20_000 * 64, "{kind:?}");
+                sending.await.unwrap();
+            })
+            .unwrap();
+    }
+}

@@ -125,6 +125,10 @@ pub(crate) struct Reactor {
     wake_at: Attached,
     pub(crate) pool: BufferPool,
     pub(crate) local: LocalPool,
+    /// Buffers for what the application writes itself. Not those of the receives: a sender without
+    /// limit would take the last one, and a connection whose peer waits for us to read would then
+    /// wait for ever.
+    pub(crate) outgoing: LocalPool,
     /// Large buffers for the connections with much data.
     pub(crate) bulk: LocalPool,
     zero_copy: ZeroCopy,
@@ -135,21 +139,21 @@ pub(crate) struct Reactor {
     pub(crate) other_calls: u64,
 }
 
+fn build_pool(config: &Config, buffer_size: usize, count: usize) -> crate::Result<BufferPool> {
+    BufferPool::builder()
+        .buffer_size(buffer_size)
+        .count(count)
+        .huge_pages(config.huge_pages)
+        .build()
+        .map_err(|error| Error::setting(Action::Start, error.to_string()))
+}
+
 impl Reactor {
     pub(crate) fn new(config: &Config) -> crate::Result<Self> {
-        let pool = BufferPool::builder()
-            .buffer_size(config.buffer_size)
-            .count(config.buffers)
-            .huge_pages(config.huge_pages)
-            .build()
-            .map_err(|error| Error::setting(Action::Start, error.to_string()))?;
+        let pool = build_pool(config, config.buffer_size, config.buffers)?;
+        let outgoing = build_pool(config, config.buffer_size, config.buffers)?;
         let mut driver = Self::driver(config, &pool)?;
-        let bulk = BufferPool::builder()
-            .buffer_size(config.buffer_size.max(BULK_BYTES))
-            .count(BULK_BUFFERS)
-            .huge_pages(config.huge_pages)
-            .build()
-            .map_err(|error| Error::setting(Action::Start, error.to_string()))?;
+        let bulk = build_pool(config, config.buffer_size.max(BULK_BYTES), BULK_BUFFERS)?;
         let source = driver.add_source(&bulk, BULK_LENT)?;
         debug_assert_eq!(source, driver::BULK_SOURCE);
         let wake = EventFd::new().map_err(|error| Error::bare(Action::Start, error))?;
@@ -176,6 +180,7 @@ impl Reactor {
             wake,
             wake_at,
             local: pool.local(),
+            outgoing: outgoing.local(),
             bulk: bulk.local(),
             pool,
             zero_copy: config.zero_copy,

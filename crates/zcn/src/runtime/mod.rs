@@ -110,7 +110,8 @@ impl RuntimeBuilder {
         ring_entries: u32
     );
     setter!(
-        /// Buffers in the pool \[1024\].
+        /// Buffers to receive into, and as many again for what the application writes itself
+        /// \[1024\].
         buffers: usize
     );
     setter!(
@@ -256,8 +257,10 @@ impl std::fmt::Debug for Runtime {
 pub struct RuntimeStats {
     /// Of the reactor and its system calls.
     pub reactor: DriverStats,
-    /// Of the buffer pool.
+    /// Of the pool that receives fill.
     pub pool: PoolStats,
+    /// Of the pool that [`Runtime::buffer`] takes from.
+    pub outgoing: PoolStats,
     /// Open connections.
     pub connections: usize,
     /// Tasks that have not ended.
@@ -315,7 +318,7 @@ impl Runtime {
         self.inner.stats()
     }
 
-    /// The pool its receives fill and from which [`Runtime::buffer`] takes.
+    /// The pool that its receives fill.
     pub fn pool(&self) -> BufferPool {
         self.inner.reactor.borrow().pool.clone()
     }
@@ -461,7 +464,7 @@ impl Inner {
     }
 
     pub(crate) fn buffer(&self) -> Option<Buf> {
-        self.reactor.borrow().local.acquire()
+        self.reactor.borrow().outgoing.acquire()
     }
 
     pub(crate) fn stop(&self) {
@@ -473,6 +476,7 @@ impl Inner {
         RuntimeStats {
             reactor: reactor.stats(),
             pool: reactor.pool.stats(),
+            outgoing: reactor.outgoing.pool().stats(),
             connections: reactor.streams.len(),
             tasks: self.executor.len(),
         }
