@@ -711,6 +711,10 @@ impl<H: Handler> Service for Serving<H> {
         }
     }
 
+    fn drains(&self) -> bool {
+        true
+    }
+
     fn sweep_every(&self) -> Option<Duration> {
         let draining = self.shared.drain_by.get().map(|_| DRAIN_SWEEP);
         [self.options.idle_timeout, self.options.write_timeout]

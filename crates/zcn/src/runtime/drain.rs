@@ -38,7 +38,7 @@ impl Inner {
                 .by
                 .set(Some(now.checked_add(limit).unwrap_or(now)));
             let mut reactor = self.reactor.borrow_mut();
-            for server in self.live_services() {
+            for server in self.draining_services() {
                 reactor.events.push_back(Event::Drain { server });
             }
             drop(reactor);
@@ -60,7 +60,7 @@ impl Inner {
     }
 
     fn is_drained(&self) -> bool {
-        self.live_services().is_empty()
+        self.draining_services().is_empty()
             && self.draining.signals.get() == 0
             && !self.reactor.borrow().is_flushing()
     }

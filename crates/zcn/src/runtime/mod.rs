@@ -36,12 +36,18 @@ pub(crate) trait Service {
     /// Called about `sweep_every` apart, for timeouts.
     fn sweep(&mut self, inner: &Rc<Inner>);
     fn sweep_every(&self) -> Option<Duration>;
+    /// Whether it has connections to finish when the runtime drains: then it is told by
+    /// [`Event::Drain`] and waited for.
+    fn drains(&self) -> bool {
+        false
+    }
 }
 
 struct ServiceSlot {
     /// Taken out while it is called.
     service: Option<Box<dyn Service>>,
     next_sweep: Option<Instant>,
+    drains: bool,
     removed: bool,
 }
 
@@ -698,6 +704,7 @@ impl Inner {
         services.push(ServiceSlot {
             service: None,
             next_sweep: None,
+            drains: false,
             removed: false,
         });
         services.len() as u32 - 1
@@ -706,6 +713,7 @@ impl Inner {
     pub(crate) fn install_service(&self, server: u32, service: Box<dyn Service>) {
         let mut services = self.services.borrow_mut();
         let slot = &mut services[server as usize];
+        slot.drains = service.drains();
         slot.next_sweep = service.sweep_every().map(|every| Instant::now() + every);
         slot.service = Some(service);
     }
@@ -733,12 +741,12 @@ impl Inner {
         drop(service);
     }
 
-    /// Servers that have not been taken out.
-    pub(crate) fn live_services(&self) -> Vec<u32> {
+    /// Servers that a drain has to tell and to wait for.
+    pub(crate) fn draining_services(&self) -> Vec<u32> {
         let services = self.services.borrow();
         (0..)
             .zip(services.iter())
-            .filter(|(_, slot)| !slot.removed)
+            .filter(|(_, slot)| slot.drains && !slot.removed)
             .map(|(server, _)| server)
             .collect()
     }
