@@ -1,1 +1,1 @@
-//! (skeleton)
+//! Nothing but the home of `tests/`: tests across crates and with real programs.
