@@ -89,7 +89,8 @@ pub trait Handler: 'static {
         conn.close();
     }
 
-    /// The connection is gone; its state comes back.
+    /// The connection is gone; its state comes back. The last call for it, after which no other
+    /// comes; not made when the runtime itself is dropped, which drops the states with the handler.
     fn on_close(&mut self, conn: ConnId, state: Self::State, reason: CloseReason) {
         let _ = (conn, state, reason);
     }

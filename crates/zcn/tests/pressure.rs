@@ -301,3 +301,51 @@ fn large_messages_pass_through_the_callbacks() {
         all_home(&mut runtime, rest);
     });
 }
+
+#[test]
+fn a_starved_reactor_rests_while_other_threads_keep_free_buffers() {
+    // Buffers in another thread's magazines are free, and not to be had: epoll asked for them in a
+    // busy loop.
+    for_each_reactor(|kind| {
+        let mut runtime = builder(kind)
+            .buffers(256)
+            .buffer_size(4096)
+            .receive_buffers(8)
+            .build()
+            .unwrap();
+        let (_server, address) = echo(&runtime);
+        let pool = runtime.pool();
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let hoarder = std::thread::spawn(move || {
+            let local = pool.local();
+            let some: Vec<_> = (0..20).filter_map(|_| local.acquire()).collect();
+            drop(some);
+            ready.send(()).unwrap();
+            let _ = wait.recv();
+        });
+        is_ready.recv().unwrap();
+        let kept: Vec<_> = std::iter::from_fn(|| runtime.buffer()).collect();
+        let mut clients: Vec<_> = (0..20).map(|_| client(address)).collect();
+        for client in &mut clients {
+            client.write_all(b"hello").unwrap();
+        }
+        run_for(&mut runtime, Duration::from_millis(20));
+        let before = runtime.stats().reactor.system_calls;
+        for _ in 0..100 {
+            runtime.run_for(Duration::from_millis(2)).unwrap();
+        }
+        let calls = runtime.stats().reactor.system_calls - before;
+        assert!(calls < 2000, "{kind:?}: {calls} system calls in 100 turns");
+        drop(kept);
+        serve(&mut runtime, move || {
+            for mut client in clients {
+                let mut answer = [0; 5];
+                client.read_exact(&mut answer).unwrap();
+                assert_eq!(&answer, b"hello");
+            }
+        });
+        drop(done);
+        hoarder.join().unwrap();
+    });
+}

@@ -234,8 +234,12 @@ impl EpollDriver {
     }
 
     pub(crate) fn available(&mut self, source: Source) -> usize {
-        let stats = self.sources[source.0].pool().stats();
-        stats.total as usize - stats.in_use as usize
+        let local = &self.sources[source.0];
+        // What lies in other threads' magazines is free, but not to be had from here.
+        if local.acquire().is_none() {
+            return 0;
+        }
+        local.pool().stats().free
     }
 
     pub(crate) fn turn(&mut self, wait: Wait, done: &mut Vec<Done>) -> io::Result<()> {

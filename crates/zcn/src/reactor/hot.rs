@@ -68,7 +68,8 @@ impl Reactor {
             let outcome = rustix::net::recv(&stream.fd, buf.spare_capacity(), RecvFlags::DONTWAIT);
             let (result, payload) = match outcome {
                 Err(Errno::AGAIN | Errno::INTR) => {
-                    if !self.heat(key) {
+                    stream.misses += 1;
+                    if stream.misses >= MISSES_MAX || !self.heat(key) {
                         self.cool_one(key);
                     }
                     continue;

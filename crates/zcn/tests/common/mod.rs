@@ -1,5 +1,6 @@
 //! What the tests of this crate share: both reactors, hang guards, bytes to compare.
-#![allow(dead_code)]
+// Each test file is a crate of its own and uses a part of this.
+#![allow(dead_code, unreachable_pub)]
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream as StdStream};
