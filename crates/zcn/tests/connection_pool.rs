@@ -217,7 +217,7 @@ fn a_full_pool_makes_room_by_closing_an_idle_connection_elsewhere() {
         // A connection given back to one destination serves a caller of the other.
         let waiting = zcn::spawn({
             let (pool, address) = (pool.clone(), other.address);
-            async move { pool.get(address).await.map(|connection| drop(connection)) }
+            async move { pool.get(address).await.map(drop) }
         });
         until(|| pool.stats().waiting == 1).await;
         drop(held);
