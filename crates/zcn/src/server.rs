@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -15,6 +15,7 @@ use zcn_pool::{Buf, SharedBuf};
 use crate::error::{Action, Error, Result};
 use crate::net::socket::{self, Address, ListenOptions};
 use crate::reactor::Event;
+use crate::reactor::progress::acknowledged;
 use crate::reactor::stream::{CloseReason, Closing, Owner, Shut, WaterMarks};
 use crate::reactor::streams::Refused;
 use crate::runtime::{Inner, Runtime, Service};
@@ -735,6 +736,7 @@ impl<H: Handler> Service for Serving<H> {
         let idle = self.options.idle_timeout.map(millis);
         let write = self.options.write_timeout.map(millis);
         let mut overdue = Vec::new();
+        let mut progressed = Vec::new();
         {
             let reactor = inner.reactor.borrow();
             let now = reactor.now_ms();
@@ -743,8 +745,16 @@ impl<H: Handler> Service for Serving<H> {
                     continue;
                 }
                 let since = |then: u32| now.wrapping_sub(then);
+                // A send reports its end, and a long one to a slow peer ends late.
+                let slow = |limit| stream.unsent > 0 && since(stream.last_write_ms) >= limit / 4;
                 if drained {
                     overdue.push((key, CloseReason::Shutdown));
+                } else if let Some(acknowledged) = write
+                    .filter(|&limit| slow(limit))
+                    .and_then(|_| acknowledged(stream.fd.as_fd()))
+                    .filter(|&acknowledged| acknowledged != stream.acknowledged)
+                {
+                    progressed.push((key, acknowledged));
                 } else if write
                     .is_some_and(|limit| stream.unsent > 0 && since(stream.last_write_ms) >= limit)
                 {
@@ -754,6 +764,14 @@ impl<H: Handler> Service for Serving<H> {
                 }) {
                     overdue.push((key, CloseReason::IdleTimeout));
                 }
+            }
+        }
+        for (key, acknowledged) in progressed {
+            let mut reactor = inner.reactor.borrow_mut();
+            let now = reactor.now_ms();
+            if let Some(stream) = reactor.streams.get_mut(key) {
+                stream.acknowledged = acknowledged;
+                stream.last_write_ms = now;
             }
         }
         for (key, reason) in overdue {

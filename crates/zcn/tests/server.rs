@@ -240,3 +240,41 @@ fn two_servers_of_one_runtime_do_not_mix() {
         });
     });
 }
+
+#[test]
+fn a_slow_but_steady_reader_is_not_cut_off() {
+    // A send reports its end only; while a long one went on, its peer seemed to take nothing.
+    for_each_reactor(|kind| {
+        let mut runtime = runtime(kind);
+        let mut options = ServerOptions::default();
+        options.write_timeout = Some(Duration::from_millis(300));
+        let script = Script {
+            accept: Box::new(|conn| {
+                conn.with_socket(|socket| socket.set_send_buffer_size(4096))
+                    .unwrap();
+                conn.send(bytes::Bytes::from(vec![7; 400_000])).unwrap();
+                conn.close();
+            }),
+            ..Script::default()
+        };
+        let server = TcpServer::bind(&runtime, any(), options, script).unwrap();
+        let address = server.local_addr().ip().unwrap();
+        let received = serve(&mut runtime, move || {
+            let socket =
+                socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            socket.set_recv_buffer_size(4096).unwrap();
+            socket.connect(&address.into()).unwrap();
+            let mut stream = std::net::TcpStream::from(socket);
+            stream.set_read_timeout(Some(common::HANG)).unwrap();
+            let mut received = 0;
+            let mut piece = [0; 8000];
+            while let Ok(count @ 1..) = stream.read(&mut piece) {
+                received += count;
+                std::thread::sleep(Duration::from_millis(15));
+            }
+            received
+        });
+        assert_eq!(received, 400_000, "{kind:?}");
+        assert_eq!(server.stats().timed_out, 0);
+    });
+}

@@ -13,6 +13,7 @@ pub(crate) mod connect;
 pub(crate) mod driver;
 mod epoll;
 mod hot;
+pub(crate) mod progress;
 pub(crate) mod stream;
 pub(crate) mod streams;
 pub(crate) mod token;
