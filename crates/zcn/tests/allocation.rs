@@ -7,9 +7,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use common::{any, client, echo, for_each_reactor, runtime};
-use zcn::{Runtime, TcpListener};
+use common::{any, builder, client, echo, for_each_reactor};
+use zcn::{Runtime, Sleep, TcpListener};
 
 thread_local! {
     /// Counts on this thread, unless it is negative.
@@ -95,13 +96,22 @@ thread_local! {
     static RESULT: Cell<i64> = const { Cell::new(-1) };
 }
 
+/// Blocking and spinning, on either reactor.
+fn for_each_loop(test: impl Fn(Runtime)) {
+    for_each_reactor(|kind| {
+        for sleep in [Sleep::Block, Sleep::Spin(Duration::from_micros(100))] {
+            test(builder(kind).sleep(sleep).build().unwrap());
+        }
+    });
+}
+
 /// The start's own task and the end's closures are allocated while counting.
 const OF_THE_TEST: i64 = 12;
 
 #[test]
 fn a_hundred_thousand_echoes_through_callbacks_allocate_nothing() {
-    for_each_reactor(|kind| {
-        let mut runtime = runtime(kind);
+    for_each_loop(|mut runtime| {
+        let kind = runtime.reactor_kind();
         let (_server, address) = echo(&runtime);
         let counted = allocations(&mut runtime, address, ECHOES);
         assert!(
@@ -113,8 +123,8 @@ fn a_hundred_thousand_echoes_through_callbacks_allocate_nothing() {
 
 #[test]
 fn a_hundred_thousand_echoes_through_tasks_allocate_nothing() {
-    for_each_reactor(|kind| {
-        let mut runtime = runtime(kind);
+    for_each_loop(|mut runtime| {
+        let kind = runtime.reactor_kind();
         let listener = {
             let _current = runtime.enter();
             TcpListener::bind(any()).unwrap()

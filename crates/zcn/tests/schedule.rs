@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use common::{HANG, all_home, any, at_rest, builder, for_each_reactor, run_until};
 use zcn::{
-    Address, Buf, Conn, Handler, SendError, ServerOptions, SharedBuf, TcpServer, WaterMarks,
+    Address, Buf, Conn, Handler, SendError, ServerOptions, SharedBuf, Sleep, TcpServer, WaterMarks,
+    ZeroCopy,
 };
 
 /// Numbers that look random (SplitMix64, Steele, Lea and Flood 2014).
@@ -174,8 +175,17 @@ fn random_schedules_lose_nothing_and_all_comes_home() {
     let _ = writeln!(io::stdout(), "ZCN_SEED={seed}");
     for_each_reactor(|kind| {
         let mut random = Random(seed);
-        for (buffers, lent, size, entries) in [(1024, 512, 16384, 1024), (24, 8, 4096, 8)] {
+        let spin = Sleep::Spin(Duration::from_micros(100));
+        for (buffers, lent, size, entries, sleep, zero_copy) in [
+            (1024, 512, 16384, 1024, Sleep::Block, ZeroCopy::Auto),
+            (24, 8, 4096, 8, Sleep::Block, ZeroCopy::Auto),
+            (256, 64, 32768, 64, Sleep::Block, ZeroCopy::Always),
+            (256, 64, 16384, 64, spin, ZeroCopy::Auto),
+            (24, 8, 4096, 8, spin, ZeroCopy::Always),
+        ] {
             let mut runtime = builder(kind)
+                .sleep(sleep)
+                .zero_copy(zero_copy)
                 .buffers(buffers)
                 .receive_buffers(lent)
                 .buffer_size(size)
