@@ -151,3 +151,77 @@ fn a_sender_without_limit_does_not_starve_the_receives() {
             .unwrap();
     }
 }
+
+/// Answers the first bytes with a megabyte and closes, while the peer is still sending.
+struct AnswerAndClose;
+
+impl Handler for AnswerAndClose {
+    type State = ();
+
+    fn on_accept(&mut self, _: &mut Conn<'_>, _: &Address) -> Option<()> {
+        Some(())
+    }
+
+    fn on_data(&mut self, conn: &mut Conn<'_>, (): &mut (), _: Buf) {
+        conn.send_copy(&pattern(1 << 20)).unwrap();
+        conn.close();
+    }
+}
+
+/// A close with unread input made the kernel reset the connection, and the reset discarded what
+/// the peer had not read yet.
+#[test]
+fn a_close_while_the_peer_sends_loses_no_answer() {
+    for kind in kinds() {
+        let mut runtime = Runtime::builder().reactor(kind).build().unwrap();
+        let server =
+            TcpServer::bind(&runtime, any(), ServerOptions::default(), AnswerAndClose).unwrap();
+        let address = server.local_addr().ip().unwrap();
+        let handle = runtime.handle();
+        let client = std::thread::spawn(move || {
+            let mut stream = StdStream::connect(address).unwrap();
+            stream.write_all(&[1; 200_000]).unwrap();
+            std::thread::sleep(Duration::from_millis(200));
+            let mut received = Vec::new();
+            let outcome = stream.read_to_end(&mut received);
+            handle.stop();
+            (received, outcome)
+        });
+        runtime.run().unwrap();
+        let (received, outcome) = client.join().unwrap();
+        outcome.unwrap();
+        assert!(
+            received == pattern(1 << 20),
+            "{kind:?}: {} bytes",
+            received.len()
+        );
+    }
+}
+
+/// What was sent just before the end of `block_on` once never left.
+#[test]
+fn the_last_bytes_leave_before_the_runtime_goes() {
+    for kind in kinds() {
+        let listener = std::net::TcpListener::bind(any()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut runtime = Runtime::builder().reactor(kind).build().unwrap();
+        runtime
+            .block_on(async move {
+                let stream = TcpStream::connect(address).await.unwrap();
+                stream.send_copy(&pattern(100_000)).await.unwrap();
+            })
+            .unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut received = Vec::new();
+            listener
+                .accept()
+                .unwrap()
+                .0
+                .read_to_end(&mut received)
+                .unwrap();
+            received
+        });
+        drop(runtime);
+        assert!(reader.join().unwrap() == pattern(100_000), "{kind:?}");
+    }
+}

@@ -80,6 +80,9 @@ const BULK_BUFFERS: usize = 32;
 /// How many of them are lent to the kernel.
 const BULK_LENT: u16 = 8;
 
+/// How long a runtime that is dropped goes on sending for streams that were closed before.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
 /// What a look while spinning finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
@@ -117,6 +120,9 @@ pub(crate) struct Reactor {
     receive_buffers: usize,
     /// The last turn brought something.
     pub(crate) was_busy: bool,
+    /// Closed streams that wait for their peer's end, with when to stop waiting; the first due
+    /// first, as all wait equally long.
+    lingering: VecDeque<(u32, Key)>,
     /// For the servers.
     pub(crate) events: VecDeque<Event>,
     /// For the tasks.
@@ -175,6 +181,7 @@ impl Reactor {
             starved_since_ms: 0,
             receive_buffers: config.receive_buffers.into(),
             was_busy: false,
+            lingering: VecDeque::new(),
             events: VecDeque::new(),
             wakers: Vec::new(),
             done: Vec::new(),
@@ -299,6 +306,9 @@ impl Reactor {
         }
         self.done = done;
         self.retry_listeners();
+        if !self.lingering.is_empty() {
+            self.end_lingering();
+        }
         if !self.hot.is_empty() && !self.has_events() {
             self.poll_hot();
         }
@@ -318,6 +328,11 @@ impl Reactor {
         };
         if !self.starved.is_empty() {
             shorten(STARVED_POLL);
+        }
+        if let Some(&(at, _)) = self.lingering.front() {
+            shorten(Duration::from_millis(
+                at.saturating_sub(self.now_ms).max(1).into(),
+            ));
         }
         if let Some(pause) = self.listener_pause() {
             shorten(pause);
@@ -415,6 +430,15 @@ impl Reactor {
         }
         for key in self.connecting.keys() {
             self.abandon_connect(key);
+        }
+        // What tasks have sent before they dropped their streams still leaves.
+        let deadline = Instant::now() + FLUSH_LIMIT;
+        while self.is_flushing() && Instant::now() < deadline {
+            if self.turn(Wait::AtMost(Duration::from_millis(20))).is_err() {
+                break;
+            }
+            self.events.clear();
+            self.wakers.clear();
         }
         for key in self.streams.keys() {
             // An orderly end would make what was cut off look complete.

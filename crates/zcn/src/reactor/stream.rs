@@ -59,6 +59,10 @@ pub(crate) enum Closing {
     No,
     /// Sending what is queued first.
     Flushing(CloseReason),
+    /// Everything has been sent and the write side shut down; what the peer still sends is dropped
+    /// until it ends too. Closing earlier would make the kernel answer it with a reset, and a reset
+    /// discards what the peer has not read yet.
+    Lingering(CloseReason),
     /// Shut down; waiting for the final completions before the descriptor is closed.
     Ending(CloseReason),
 }
@@ -201,12 +205,14 @@ impl Stream {
 
     /// Whether a receive may be started now.
     pub(crate) fn wants_data(&self) -> bool {
-        !self.paused
+        let open = match self.closing {
             // A server that answers what it reads must not read on while its answers pile up. A
             // task decides for itself when it reads.
-            && !(self.full && matches!(self.owner, Owner::Server(_)))
-            && !self.eof
-            && self.error.is_none()
-            && self.closing == Closing::No
+            Closing::No => !self.paused && !(self.full && matches!(self.owner, Owner::Server(_))),
+            // What comes now is dropped.
+            Closing::Flushing(_) | Closing::Lingering(_) => true,
+            Closing::Ending(_) => false,
+        };
+        open && !self.eof && self.error.is_none()
     }
 }

@@ -137,16 +137,15 @@ impl Reactor {
                 stream.weigh(buf.len(), self.pool.buffer_size());
                 stream.likely = done.nonempty || stream.bulk;
                 match stream.owner {
+                    _ if stream.closing != Closing::No => self.list_receive(key),
                     Owner::Server(server) => {
-                        if stream.closing == Closing::No {
-                            self.events.push_back(Event::Data {
-                                server,
-                                stream: key,
-                                buf,
-                            });
-                            // Started after the sends that the handler is about to make.
-                            self.list_receive(key);
-                        }
+                        self.events.push_back(Event::Data {
+                            server,
+                            stream: key,
+                            buf,
+                        });
+                        // Started after the sends that the handler is about to make.
+                        self.list_receive(key);
                     }
                     Owner::Task => {
                         stream.arrived.push_back(buf);
@@ -165,6 +164,9 @@ impl Reactor {
             }
             (0, _) => {
                 stream.eof = true;
+                if let Closing::Lingering(reason) = stream.closing {
+                    return self.end_stream(key, reason);
+                }
                 match stream.owner {
                     Owner::Server(server) if stream.closing == Closing::No => {
                         self.events.push_back(Event::End {
@@ -206,7 +208,7 @@ impl Reactor {
         Self::wake_later(&mut self.wakers, &mut stream.read_waker);
         self.wakers.append(&mut stream.write_wakers);
         let reason = match stream.closing {
-            Closing::Flushing(reason) => Some(reason),
+            Closing::Flushing(reason) | Closing::Lingering(reason) => Some(reason),
             _ => matches!(stream.owner, Owner::Server(_)).then_some(CloseReason::Error(errno)),
         };
         if let Some(reason) = reason {
@@ -414,8 +416,47 @@ impl Reactor {
                 let _ = rustix::net::shutdown(&stream.fd, Shutdown::Write);
             }
             if let Closing::Flushing(reason) = stream.closing {
-                self.end_stream(key, reason);
+                self.linger(key, reason);
             }
+        }
+    }
+
+    /// Ends the write side and waits for the peer's end for a while.
+    fn linger(&mut self, key: Key, reason: CloseReason) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        if stream.eof || stream.error.is_some() {
+            return self.end_stream(key, reason);
+        }
+        stream.closing = Closing::Lingering(reason);
+        if stream.shut != Shut::Done {
+            stream.shut = Shut::Done;
+            self.other_calls += 1;
+            if rustix::net::shutdown(&stream.fd, Shutdown::Write).is_err() {
+                // Not connected any more.
+                return self.end_stream(key, reason);
+            }
+        }
+        self.lingering
+            .push_back((self.now_ms.wrapping_add(LINGER_MS), key));
+        self.list_receive(key);
+    }
+
+    /// Ends the streams whose peers have not ended in time.
+    pub(super) fn end_lingering(&mut self) {
+        while let Some(&(at, key)) = self.lingering.front() {
+            let Some(Closing::Lingering(reason)) =
+                self.streams.get(key).map(|stream| stream.closing)
+            else {
+                self.lingering.pop_front();
+                continue;
+            };
+            if at > self.now_ms {
+                return;
+            }
+            self.lingering.pop_front();
+            self.end_stream(key, reason);
         }
     }
 
@@ -430,7 +471,8 @@ impl Reactor {
         }
     }
 
-    /// Sends what is queued, then ends the connection.
+    /// Sends what is queued, then ends the connection: at once when the peer has ended already, else
+    /// when it does, but after [`LINGER_MS`] at the latest.
     pub(crate) fn close_stream(&mut self, key: Key, reason: CloseReason) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
@@ -446,9 +488,11 @@ impl Reactor {
         stream.arrived.clear();
         if stream.unsent > 0 && stream.error.is_none() {
             stream.closing = Closing::Flushing(reason);
+            // A peer that wants to finish writing before it reads must not be kept from it.
+            self.list_receive(key);
             return;
         }
-        self.end_stream(key, reason);
+        self.linger(key, reason);
     }
 
     /// Ends the connection with a reset: the peer sees `ECONNRESET`, queued data is dropped.
@@ -617,6 +661,9 @@ impl Reactor {
         Poll::Pending
     }
 }
+
+/// How long a closed connection waits for the peer's end.
+const LINGER_MS: u32 = 2000;
 
 /// Wakers kept for one stream's queue before they are all woken to make room.
 const WRITERS_MAX: usize = 32;
