@@ -612,11 +612,9 @@ impl<H: Handler> Serving<H> {
     }
 
     fn closed(&mut self, inner: &Rc<Inner>, key: Key, reason: CloseReason) {
-        let timed_out = matches!(reason, CloseReason::IdleTimeout | CloseReason::WriteTimeout);
         self.shared.count(|stats| {
             stats.connections -= 1;
             stats.closed += 1;
-            stats.timed_out += u64::from(timed_out);
         });
         if let Some(state) = self.take_state(key) {
             let handler = &mut self.handler;
@@ -737,11 +735,19 @@ impl<H: Handler> Service for Serving<H> {
         let write = self.options.write_timeout.map(millis);
         let mut overdue = Vec::new();
         let mut progressed = Vec::new();
+        let mut lingering = Vec::new();
         {
             let reactor = inner.reactor.borrow();
             let now = reactor.now_ms();
             for (key, stream) in reactor.streams.iter() {
                 if stream.owner != Owner::Server(self.server) {
+                    continue;
+                }
+                if let Closing::Lingering(reason) | Closing::Ending(reason) = stream.closing {
+                    // All is sent; only the wait for the peer's end can be cut short.
+                    if drained {
+                        lingering.push((key, reason));
+                    }
                     continue;
                 }
                 let since = |then: u32| now.wrapping_sub(then);
@@ -760,7 +766,9 @@ impl<H: Handler> Service for Serving<H> {
                 {
                     overdue.push((key, CloseReason::WriteTimeout));
                 } else if idle.is_some_and(|limit| {
-                    since(stream.last_read_ms) >= limit && since(stream.last_write_ms) >= limit
+                    stream.closing == Closing::No
+                        && since(stream.last_read_ms) >= limit
+                        && since(stream.last_write_ms) >= limit
                 }) {
                     overdue.push((key, CloseReason::IdleTimeout));
                 }
@@ -774,7 +782,13 @@ impl<H: Handler> Service for Serving<H> {
                 stream.last_write_ms = now;
             }
         }
+        for (key, reason) in lingering {
+            inner.reactor.borrow_mut().end_stream(key, reason);
+        }
         for (key, reason) in overdue {
+            let timed_out = reason != CloseReason::Shutdown;
+            self.shared
+                .count(|stats| stats.timed_out += u64::from(timed_out));
             let mut reactor = inner.reactor.borrow_mut();
             match reason {
                 // Nothing is queued, so an orderly end loses nothing.
