@@ -65,7 +65,9 @@ impl Ctx {
 
     /// Whether a situation was asked for.
     pub fn wants(&self, situation: &str) -> bool {
-        self.only.as_deref().is_none_or(|only| situation.contains(only))
+        self.only
+            .as_deref()
+            .is_none_or(|only| situation.contains(only))
     }
 
     /// Measures the contenders in alternating rounds, after one round to warm up

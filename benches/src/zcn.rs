@@ -56,7 +56,8 @@ fn serve(seat: &Seat, reactor: ReactorKind) -> Result<()> {
     if !seat.stopped() {
         stopped.map_err(failed)?;
     }
-    seat.meter().set_syscalls(runtime.stats().reactor.system_calls);
+    seat.meter()
+        .set_syscalls(runtime.stats().reactor.system_calls);
     Ok(())
 }
 

@@ -1,4 +1,5 @@
 //! Accepting: once, many, under stress, and again on the same address.
+#![allow(unsafe_code)]
 
 mod common;
 
@@ -11,7 +12,6 @@ use common::{errno, for_each_rung, perform, push, reap, reap_until, run_until, t
 use zcn_uring::{Completion, NewFd, Op};
 
 /// The connection that an accept brought.
-#[allow(unsafe_code)]
 fn connection(done: &Completion) -> TcpStream {
     let fd = done.result().expect("a descriptor") as i32;
     // SAFETY: the descriptor was opened for this completion, and each is turned into a stream once.

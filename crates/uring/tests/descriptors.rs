@@ -1,4 +1,5 @@
 //! Running out of descriptors. The limit is the process's, so this test has a process of its own.
+#![allow(unsafe_code)]
 
 mod common;
 
@@ -10,7 +11,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use zcn_uring::{NewFd, Op, Ring, SetupError};
 
 #[test]
-#[allow(unsafe_code)]
 fn want_of_descriptors_ends_the_accept_and_drops_no_peer() {
     let mut ring = ring();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");

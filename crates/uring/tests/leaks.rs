@@ -1,4 +1,5 @@
 //! Nothing is left behind. Counts the process's descriptors, so this test has a process of its own.
+#![allow(unsafe_code)]
 
 mod common;
 
@@ -116,7 +117,6 @@ fn one_round(round: usize, rung: usize) {
 }
 
 /// Whoever takes a completion takes its descriptor.
-#[allow(unsafe_code)]
 fn close_what_was_accepted(ring: &mut Ring) {
     use std::os::fd::FromRawFd;
     ring.wait(0, Some(Duration::from_millis(1)))

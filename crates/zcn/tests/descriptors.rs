@@ -12,16 +12,17 @@ use common::{all_home, any, at_rest, client, echo, for_each_reactor, run_for, ru
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use zcn::{TcpListener, TcpStream};
 
-/// Runs one of the ignored tests below in a process of its own.
-fn alone(name: &str) {
+/// Set in the process that runs one test alone.
+const ALONE: &str = "ZCN_TEST_ALONE";
+
+/// Runs `body` in a process of its own: this program again, with nothing but the test `name`.
+fn alone(name: &str, body: fn()) {
+    if std::env::var_os(ALONE).is_some() {
+        return body();
+    }
     let output = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            name,
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ])
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(ALONE, "1")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -54,11 +55,12 @@ fn limit_descriptors(more: usize) {
 
 #[test]
 fn rule_11_peers_wait_while_descriptors_are_short() {
-    alone("child_rule_11");
+    alone(
+        "rule_11_peers_wait_while_descriptors_are_short",
+        child_rule_11,
+    );
 }
 
-#[test]
-#[ignore = "run in a process of its own by rule_11_peers_wait_while_descriptors_are_short"]
 fn child_rule_11() {
     for_each_reactor(|kind| {
         let before = getrlimit(Resource::Nofile);
@@ -97,11 +99,12 @@ fn child_rule_11() {
 
 #[test]
 fn a_task_that_finds_no_descriptor_is_told_what_to_raise() {
-    alone("child_no_descriptor");
+    alone(
+        "a_task_that_finds_no_descriptor_is_told_what_to_raise",
+        child_no_descriptor,
+    );
 }
 
-#[test]
-#[ignore = "run in a process of its own by a_task_that_finds_no_descriptor_is_told_what_to_raise"]
 fn child_no_descriptor() {
     for_each_reactor(|kind| {
         let before = getrlimit(Resource::Nofile);
@@ -128,11 +131,12 @@ fn child_no_descriptor() {
 
 #[test]
 fn ten_thousand_connections_leave_nothing_behind() {
-    alone("child_ten_thousand");
+    alone(
+        "ten_thousand_connections_leave_nothing_behind",
+        child_ten_thousand,
+    );
 }
 
-#[test]
-#[ignore = "run in a process of its own by ten_thousand_connections_leave_nothing_behind"]
 fn child_ten_thousand() {
     for_each_reactor(|kind| {
         let outside = descriptors();
@@ -181,11 +185,12 @@ fn child_ten_thousand() {
 
 #[test]
 fn runtimes_and_their_streams_leave_no_descriptor() {
-    alone("child_runtimes");
+    alone(
+        "runtimes_and_their_streams_leave_no_descriptor",
+        child_runtimes,
+    );
 }
 
-#[test]
-#[ignore = "run in a process of its own by runtimes_and_their_streams_leave_no_descriptor"]
 fn child_runtimes() {
     for_each_reactor(|kind| {
         let before = descriptors();
@@ -217,11 +222,9 @@ fn child_runtimes() {
 
 #[test]
 fn locked_memory_is_not_needed_to_run() {
-    alone("child_memlock");
+    alone("locked_memory_is_not_needed_to_run", child_memlock);
 }
 
-#[test]
-#[ignore = "run in a process of its own by locked_memory_is_not_needed_to_run"]
 fn child_memlock() {
     let none = Rlimit {
         current: Some(0),

@@ -65,6 +65,8 @@ pub(crate) struct EpollDriver {
     /// Ends that need no readiness: cancelled operations.
     ended: Vec<Done>,
     sources: Vec<LocalPool>,
+    // Boxed because a message's header points into its own box.
+    #[allow(clippy::vec_box)]
     spare_msgs: Vec<Box<Msg>>,
     events: Vec<epoll::Event>,
     stats: DriverStats,

@@ -91,12 +91,12 @@ impl Reactor {
     }
 
     fn cool_one(&mut self, key: Key) {
-        if let Some(stream) = self.streams.get_mut(key) {
-            if stream.receive == Receive::Hot {
-                stream.receive = Receive::Listed;
-                stream.misses = 0;
-                self.listed.push(key);
-            }
+        if let Some(stream) = self.streams.get_mut(key)
+            && stream.receive == Receive::Hot
+        {
+            stream.receive = Receive::Listed;
+            stream.misses = 0;
+            self.listed.push(key);
         }
     }
 

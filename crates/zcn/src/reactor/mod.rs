@@ -120,6 +120,9 @@ pub(crate) struct Reactor {
     receive_buffers: usize,
     /// The last turn brought something.
     pub(crate) was_busy: bool,
+    /// Dropped streams of tasks that still have something to send, with when to look whether they
+    /// get on; the first due first.
+    flushing: VecDeque<(u32, Key)>,
     /// Closed streams that wait for their peer's end, with when to stop waiting; the first due
     /// first, as all wait equally long.
     lingering: VecDeque<(u32, Key)>,
@@ -181,6 +184,7 @@ impl Reactor {
             starved_since_ms: 0,
             receive_buffers: config.receive_buffers.into(),
             was_busy: false,
+            flushing: VecDeque::new(),
             lingering: VecDeque::new(),
             events: VecDeque::new(),
             wakers: Vec::new(),
@@ -309,6 +313,9 @@ impl Reactor {
         if !self.lingering.is_empty() {
             self.end_lingering();
         }
+        if !self.flushing.is_empty() {
+            self.end_stalled();
+        }
         if !self.hot.is_empty() && !self.has_events() {
             self.poll_hot();
         }
@@ -329,7 +336,12 @@ impl Reactor {
         if !self.starved.is_empty() {
             shorten(STARVED_POLL);
         }
-        if let Some(&(at, _)) = self.lingering.front() {
+        for &(at, _) in self
+            .lingering
+            .front()
+            .into_iter()
+            .chain(self.flushing.front())
+        {
             shorten(Duration::from_millis(
                 at.saturating_sub(self.now_ms).max(1).into(),
             ));
@@ -399,11 +411,11 @@ impl Reactor {
             let Some(key) = self.starved.pop_front() else {
                 return;
             };
-            if let Some(stream) = self.streams.get_mut(key) {
-                if stream.receive == stream::Receive::Starved {
-                    stream.receive = stream::Receive::Listed;
-                    self.start_receive(key);
-                }
+            if let Some(stream) = self.streams.get_mut(key)
+                && stream.receive == stream::Receive::Starved
+            {
+                stream.receive = stream::Receive::Listed;
+                self.start_receive(key);
             }
         }
     }

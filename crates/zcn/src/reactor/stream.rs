@@ -208,7 +208,7 @@ impl Stream {
         let open = match self.closing {
             // A server that answers what it reads must not read on while its answers pile up. A
             // task decides for itself when it reads.
-            Closing::No => !self.paused && !(self.full && matches!(self.owner, Owner::Server(_))),
+            Closing::No => !self.paused && (!self.full || self.owner == Owner::Task),
             // What comes now is dropped.
             Closing::Flushing(_) | Closing::Lingering(_) => true,
             Closing::Ending(_) => false,

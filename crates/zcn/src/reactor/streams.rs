@@ -256,11 +256,11 @@ impl Reactor {
     /// Accepts a slice even when the queue has just become full: the rest of a message whose
     /// beginning was accepted.
     pub(crate) fn send_beyond(&mut self, key: Key, data: SharedBuf) {
-        if let Err(Refused::Full(data)) = self.send(key, data) {
-            if let Some(stream) = self.streams.get_mut(key) {
-                stream.unsent += data.len();
-                stream.queue.push_back(data);
-            }
+        if let Err(Refused::Full(data)) = self.send(key, data)
+            && let Some(stream) = self.streams.get_mut(key)
+        {
+            stream.unsent += data.len();
+            stream.queue.push_back(data);
         }
     }
 
@@ -358,11 +358,12 @@ impl Reactor {
                 }
             }
             _ => {
-                if let Some(mut slice) = zero_copy_slice {
-                    if goes_on && count < slice.len() {
-                        slice.advance(count);
-                        stream.queue.push_front(slice);
-                    }
+                if let Some(mut slice) = zero_copy_slice
+                    && goes_on
+                    && count < slice.len()
+                {
+                    slice.advance(count);
+                    stream.queue.push_front(slice);
                 }
             }
         }
@@ -443,6 +444,31 @@ impl Reactor {
         self.list_receive(key);
     }
 
+    /// Resets the dropped streams whose peers have taken nothing for too long.
+    pub(super) fn end_stalled(&mut self) {
+        while let Some(&(at, key)) = self.flushing.front() {
+            let Some((Closing::Flushing(_), last_write_ms)) = self
+                .streams
+                .get(key)
+                .map(|stream| (stream.closing, stream.last_write_ms))
+            else {
+                self.flushing.pop_front();
+                continue;
+            };
+            if at > self.now_ms {
+                return;
+            }
+            self.flushing.pop_front();
+            if self.now_ms.wrapping_sub(last_write_ms) >= STALL_MS {
+                self.abort_stream(key, CloseReason::WriteTimeout);
+            } else {
+                // It goes on, if slowly.
+                let at = self.now_ms.wrapping_add(STALL_MS);
+                self.flushing.push_back((at, key));
+            }
+        }
+    }
+
     /// Ends the streams whose peers have not ended in time.
     pub(super) fn end_lingering(&mut self) {
         while let Some(&(at, key)) = self.lingering.front() {
@@ -488,6 +514,11 @@ impl Reactor {
         stream.arrived.clear();
         if stream.unsent > 0 && stream.error.is_none() {
             stream.closing = Closing::Flushing(reason);
+            if stream.owner == Owner::Task {
+                // Nobody is left who could give up on a peer that takes nothing.
+                let at = self.now_ms.wrapping_add(STALL_MS);
+                self.flushing.push_back((at, key));
+            }
             // A peer that wants to finish writing before it reads must not be kept from it.
             self.list_receive(key);
             return;
@@ -661,6 +692,9 @@ impl Reactor {
         Poll::Pending
     }
 }
+
+/// How long a dropped stream's peer may take nothing before the stream is reset.
+const STALL_MS: u32 = 60_000;
 
 /// How long a closed connection waits for the peer's end.
 const LINGER_MS: u32 = 2000;

@@ -49,11 +49,11 @@ impl TaskWaker {
             return;
         }
         let local = LOCAL.try_with(|local| {
-            if let Some((inbox, queue)) = &*local.borrow() {
-                if Arc::ptr_eq(inbox, &self.inbox) {
-                    queue.ready.borrow_mut().push_back(self.id);
-                    return true;
-                }
+            if let Some((inbox, queue)) = &*local.borrow()
+                && Arc::ptr_eq(inbox, &self.inbox)
+            {
+                queue.ready.borrow_mut().push_back(self.id);
+                return true;
             }
             false
         });

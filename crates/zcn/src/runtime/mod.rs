@@ -372,10 +372,10 @@ impl Runtime {
         let mut future = pin!(future);
         self.inner.stopped.set(false);
         loop {
-            if flag.woken.swap(false, Ordering::AcqRel) {
-                if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-                    return Ok(value);
-                }
+            if flag.woken.swap(false, Ordering::AcqRel)
+                && let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker))
+            {
+                return Ok(value);
             }
             if self.inner.stopped.get() {
                 let error = std::io::Error::other("the runtime was stopped before it was done");
@@ -689,11 +689,9 @@ impl Inner {
                 }
                 due
             };
-            if due {
-                if let Some(mut service) = self.take_service(server) {
-                    service.sweep(self);
-                    self.give_service(server, service);
-                }
+            if due && let Some(mut service) = self.take_service(server) {
+                service.sweep(self);
+                self.give_service(server, service);
             }
         }
     }
@@ -728,14 +726,14 @@ impl Inner {
 
     fn give_service(&self, server: u32, service: Box<dyn Service>) {
         let mut services = self.services.borrow_mut();
-        if let Some(slot) = services.get_mut(server as usize) {
-            if !slot.removed {
-                if slot.next_sweep.is_none() {
-                    slot.next_sweep = service.sweep_every().map(|every| Instant::now() + every);
-                }
-                slot.service = Some(service);
-                return;
+        if let Some(slot) = services.get_mut(server as usize)
+            && !slot.removed
+        {
+            if slot.next_sweep.is_none() {
+                slot.next_sweep = service.sweep_every().map(|every| Instant::now() + every);
             }
+            slot.service = Some(service);
+            return;
         }
         drop(services);
         drop(service);
