@@ -21,7 +21,7 @@ const REFUSE: &str = "allocator_may_return_null=1";
 
 /// The loom models, with a bound on preemptions that keeps them in minutes.
 pub(crate) fn loom() -> Outcome {
-    let mut arguments = vec!["test", "--release", "--tests", "--lib"];
+    let mut arguments = vec!["test", "--release", "--lib"];
     for package in MODELLED {
         arguments.extend(["-p", package]);
     }

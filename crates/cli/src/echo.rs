@@ -24,7 +24,7 @@ use worker::{News, Report, Worker};
 The first SIGINT (Ctrl-C) or SIGTERM stops listening and lets the connections finish what is on \
 its way; the second ends the program at once. At the end every buffer is accounted for.")]
 pub struct EchoArgs {
-    /// Address to listen on: 127.0.0.1:7777, [::1]:0, unix:/tmp/echo; port 0
+    /// Address to listen on: 127.0.0.1:7777, `[::1]:0`, unix:/tmp/echo; port 0
     /// takes a free one and prints it.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7777", value_parser = endpoint::listen)]
     pub listen: Address,
