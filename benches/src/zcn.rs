@@ -3,7 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use zcn::{Address, Buf, Conn, Handler, ReactorKind, Runtime, ServerOptions, Sleep, TcpServer};
+use zcn::{
+    Address, Buf, Conn, Datagram, DatagramHandler, Handler, ReactorKind, Runtime, ServerOptions,
+    Sleep, TcpServer, UdpConn, UdpOptions, UdpServer,
+};
 use zcn_measure::error::{Error, Result};
 use zcn_measure::server::{Seat, Server};
 
@@ -19,30 +22,83 @@ pub fn tcp_servers() -> impl Iterator<Item = Server> {
         .map(|(name, reactor)| Server::new(name, move |seat| serve(seat, reactor)))
 }
 
-/// UDP echo on zcn.
+/// UDP echo on zcn, on every reactor, and on the ring with what it can add to a load of single
+/// datagrams: sending those that belong together as segments of one message.
 pub fn udp_servers() -> impl Iterator<Item = Server> {
-    // Plug in here once `zcn::UdpSocket` exists.
-    std::iter::empty()
+    [
+        (URING, ReactorKind::Uring, false),
+        (EPOLL, ReactorKind::Epoll, false),
+        ("zcn-uring-coalesce", ReactorKind::Uring, true),
+    ]
+    .into_iter()
+    .map(|(name, reactor, coalesce)| {
+        Server::new(name, move |seat| serve_udp(seat, reactor, coalesce))
+    })
 }
 
 /// Time between two readings of the runtime's statistics.
 const READ_EVERY: Duration = Duration::from_millis(20);
 
 fn serve(seat: &Seat, reactor: ReactorKind) -> Result<()> {
-    let mut runtime = Runtime::builder()
-        .reactor(reactor)
-        .sleep(seat.options().spin.map_or(Sleep::Block, Sleep::Spin))
-        .build()
-        .map_err(failed)?;
+    let runtime = runtime(seat, reactor)?;
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let server =
         TcpServer::bind(&runtime, any_port, ServerOptions::default(), Echo).map_err(failed)?;
-    let handle = runtime.handle();
-    seat.on_stop(move || handle.stop());
     seat.ready(match server.local_addr() {
         Address::Ip(address) => *address,
         other => return Err(Error::Options(format!("bound to {other:?}"))),
     });
+    run(seat, runtime)
+}
+
+/// Room for one Ethernet frame, as the peer has it.
+const DATAGRAM_BYTES: usize = 1500;
+/// Buffers for datagrams of one frame, and for super-packets.
+const DATAGRAMS: usize = 256;
+const SUPER_PACKETS: usize = 32;
+/// Socket buffers, so that a whole window of the load fits.
+const SOCKET_BYTES: usize = 4 * 1024 * 1024;
+
+fn serve_udp(seat: &Seat, reactor: ReactorKind, coalesce: bool) -> Result<()> {
+    let runtime = runtime(seat, reactor)?;
+    let mut options = UdpOptions::default();
+    options.receive_buffer = Some(SOCKET_BYTES);
+    options.send_buffer = Some(SOCKET_BYTES);
+    options.gro = seat.options().udp_segment.is_some();
+    options.coalesce = coalesce;
+    options.max_datagram = DATAGRAM_BYTES;
+    options.buffers = match options.gro {
+        true => SUPER_PACKETS,
+        false => DATAGRAMS,
+    };
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let server = UdpServer::bind(&runtime, any_port, &options, EchoDatagrams).map_err(failed)?;
+    seat.ready(server.local_addr());
+    run(seat, runtime)
+}
+
+struct EchoDatagrams;
+
+impl DatagramHandler for EchoDatagrams {
+    fn on_datagram(&mut self, socket: &mut UdpConn<'_>, datagram: Datagram) {
+        let peer = datagram.peer;
+        // The queue has room for all buffers there are.
+        let _ = socket.forward(datagram, peer);
+    }
+}
+
+fn runtime(seat: &Seat, reactor: ReactorKind) -> Result<Runtime> {
+    Runtime::builder()
+        .reactor(reactor)
+        .sleep(seat.options().spin.map_or(Sleep::Block, Sleep::Spin))
+        .build()
+        .map_err(failed)
+}
+
+/// Runs until the seat says stop, and keeps its meter.
+fn run(seat: &Seat, mut runtime: Runtime) -> Result<()> {
+    let handle = runtime.handle();
+    seat.on_stop(move || handle.stop());
     let reading = async {
         while !seat.stopped() {
             zcn::sleep(READ_EVERY).await;

@@ -171,6 +171,16 @@ impl Msg {
         }
     }
 
+    /// What [`Self::set_udp_segment`] set.
+    pub fn udp_segment(&self) -> Option<u16> {
+        const AT: usize = size_of::<libc::cmsghdr>();
+        if self.control_len == 0 {
+            return None;
+        }
+        let size = self.control.0[AT..].first_chunk()?;
+        Some(u16::from_ne_bytes(*size))
+    }
+
     /// Control data received.
     pub fn control(&self) -> &[u8] {
         &self.control.0[..self.control_len.min(CONTROL_BYTES)]

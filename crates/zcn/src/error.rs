@@ -100,6 +100,10 @@ impl Error {
         Self::new(action, "", source)
     }
 
+    pub(crate) fn errno(action: Action, target: impl fmt::Display, errno: i32) -> Self {
+        Self::new(action, target, io::Error::from_raw_os_error(errno))
+    }
+
     /// An error in the caller's own settings: names the setting and the range.
     pub(crate) fn setting(action: Action, text: impl Into<String>) -> Self {
         Self::bare(

@@ -3,9 +3,9 @@
 //! A [`Runtime`] is the loop of one core, on io_uring or, where that is refused, on epoll. Two
 //! faces stand on it:
 //!
-//! * [`TcpServer`] with a [`Handler`]: callbacks, the least between the kernel and your code;
-//! * [`TcpListener`], [`TcpStream`], [`UnixListener`], [`UnixStream`] for tasks ([`spawn`],
-//!   [`Runtime::block_on`]).
+//! * [`TcpServer`] with a [`Handler`], [`UdpServer`] with a [`DatagramHandler`]: callbacks, the least between the kernel and your code;
+//! * [`TcpListener`], [`TcpStream`], [`UnixListener`], [`UnixStream`], [`UdpSocket`] for tasks
+//!   ([`spawn`], [`Runtime::block_on`]).
 //!
 //! Every byte lives in a pool buffer ([`Buf`], [`SharedBuf`]): a receive hands one out on loan, a
 //! send takes one and gives it back when the kernel is done with it. "Zero-copy" means that no copy
@@ -45,6 +45,7 @@ mod reactor;
 mod runtime;
 mod server;
 mod table;
+mod udp_server;
 
 pub use cluster::{Cluster, ClusterBuilder, ClusterStats, ListenGroup, Stopper};
 pub use config::{Config, ReactorKind, Sleep, ZERO_COPY_MIN, ZeroCopy};
@@ -53,9 +54,12 @@ pub use net::listener::{TcpListener, UnixListener};
 pub use net::resolve::Resolver;
 pub use net::socket::{Address, ConnectOptions, ListenOptions};
 pub use net::stream::{Stream, TcpStream, UnixStream};
+pub use net::udp::UdpSocket;
+pub use net::udp_options::UdpOptions;
 pub use pool::{
     ConnectionPool, ConnectionPoolOptions, ConnectionPoolStats, Destination, HealthCheck, Pooled,
 };
+pub use reactor::datagram::{Datagram, UdpStats};
 pub use reactor::driver::DriverStats;
 pub use reactor::stream::{CloseReason, WaterMarks};
 pub use runtime::drain::{DrainSignal, drain_signal};
@@ -65,5 +69,6 @@ pub use runtime::{
     EnterGuard, Handle, Runtime, RuntimeBuilder, RuntimeStats, buffer, spawn, stats, stop,
 };
 pub use server::{Conn, ConnId, Handler, SendError, ServerOptions, ServerStats, TcpServer};
+pub use udp_server::{DatagramHandler, UdpConn, UdpSendError, UdpServer};
 
 pub use zcn_pool::{Arena, Buf, BufferPool, FixedPool, HugePages, LocalPool, PoolStats, SharedBuf};

@@ -708,6 +708,8 @@ impl<H: Handler> Service for Serving<H> {
             Event::Accepted { fd, .. } => self.accepted(inner, fd),
             Event::Closed { stream, reason, .. } => self.closed(inner, stream, reason),
             Event::Drain { .. } => self.drain(inner),
+            // A UDP server's.
+            Event::Datagrams { .. } => {}
         }
     }
 

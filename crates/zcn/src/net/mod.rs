@@ -5,3 +5,6 @@ mod race;
 pub(crate) mod resolve;
 pub(crate) mod socket;
 pub(crate) mod stream;
+pub(crate) mod udp;
+pub(crate) mod udp_options;
+mod udp_sockopt;

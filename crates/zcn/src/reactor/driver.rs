@@ -4,13 +4,14 @@
 //! the background (the ring) or we did them when the descriptor was ready (epoll) makes no
 //! difference to it. That is what keeps the two reactors' results the same.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
 use socket2::SockAddr;
 use zcn_pool::{BufferPool, SharedBuf};
-use zcn_uring::{Msg, Payload};
+use zcn_uring::{Msg, OpId, Payload, RegisterError};
 
 use super::epoll::EpollDriver;
 pub(crate) use super::epoll::accepted;
@@ -172,6 +173,18 @@ impl Driver {
         each!(self, driver => driver.sendmsg(at, msg, zero_copy, token))
     }
 
+    /// Sends datagrams, in order, with as few system calls as it takes; each comes back with its
+    /// own completion. Only for sockets that are not connected: of a batch, the kernel does not
+    /// tell which datagram an error of the network is reported for, or that there was one.
+    pub(crate) fn send_datagrams(
+        &mut self,
+        at: Attached,
+        msgs: &mut VecDeque<Box<Msg>>,
+        token: u64,
+    ) {
+        each!(self, driver => driver.send_datagrams(at, msgs, token))
+    }
+
     /// Accepts until cancelled; each completion is a descriptor.
     pub(crate) fn accept(&mut self, at: Attached, token: u64) {
         each!(self, driver => driver.accept(at, token))
@@ -183,9 +196,14 @@ impl Driver {
     }
 
     /// Receives datagrams until cancelled; each completion is a buffer of `source` in the layout
-    /// of [`zcn_uring::recv_msg`].
-    pub(crate) fn recvmsg(&mut self, at: Attached, source: Source, token: u64) {
+    /// of [`zcn_uring::recv_msg`]. The answer names it for [`Self::cancel_recvmsg`].
+    pub(crate) fn recvmsg(&mut self, at: Attached, source: Source, token: u64) -> OpId {
         each!(self, driver => driver.recvmsg(at, source, token))
+    }
+
+    /// Ends the receiving of datagrams alone; its final completion still comes.
+    pub(crate) fn cancel_recvmsg(&mut self, at: Attached, op: OpId) {
+        each!(self, driver => driver.cancel_recvmsg(at, op))
     }
 
     /// Reports readability until cancelled.
@@ -199,8 +217,17 @@ impl Driver {
     }
 
     /// Adds a pool to receive datagrams into.
-    pub(crate) fn add_source(&mut self, pool: &BufferPool, entries: u16) -> crate::Result<Source> {
+    pub(crate) fn add_source(
+        &mut self,
+        pool: &BufferPool,
+        entries: u16,
+    ) -> Result<Source, RegisterError> {
         each!(self, driver => driver.add_source(pool, entries))
+    }
+
+    /// Takes a pool away when no receive uses it any more; the buffers lent from it go home.
+    pub(crate) fn remove_source(&mut self, source: Source) {
+        each!(self, driver => driver.remove_source(source))
     }
 
     /// Buffers that receives of this source could take now.

@@ -9,8 +9,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::event::epoll;
 use socket2::SockAddr;
 use zcn_pool::{Buf, BufferPool, LocalPool, SharedBuf};
-use zcn_uring::{Msg, Payload, recv_msg};
+use zcn_uring::{Msg, OpId, Payload, RegisterError};
 
+use super::batch::Batch;
 use super::driver::{Attached, Done, DriverStats, Source, Wait};
 
 /// Most completions that one multishot operation produces in one turn, so that a flooded
@@ -64,11 +65,13 @@ pub(crate) struct EpollDriver {
     ready: VecDeque<u32>,
     /// Ends that need no readiness: cancelled operations.
     ended: Vec<Done>,
-    sources: Vec<LocalPool>,
+    /// Pool of each source; `None` after the source was removed.
+    sources: Vec<Option<LocalPool>>,
     // Boxed because a message's header points into its own box.
     #[allow(clippy::vec_box)]
     spare_msgs: Vec<Box<Msg>>,
     events: Vec<epoll::Event>,
+    batch: Batch,
     stats: DriverStats,
 }
 
@@ -91,9 +94,10 @@ impl EpollDriver {
             free: Vec::new(),
             ready: VecDeque::new(),
             ended: Vec::new(),
-            sources: vec![pool.local()],
+            sources: vec![Some(pool.local())],
             spare_msgs: Vec::new(),
             events: Vec::with_capacity(EVENTS),
+            batch: Batch::default(),
             stats: DriverStats::default(),
         })
     }
@@ -182,6 +186,25 @@ impl EpollDriver {
         self.start_write(at, Writing::SendMsg(msg), token);
     }
 
+    pub(crate) fn send_datagrams(
+        &mut self,
+        at: Attached,
+        msgs: &mut VecDeque<Box<Msg>>,
+        token: u64,
+    ) {
+        let Some(Some(entry)) = self.entries.get_mut(at.place as usize) else {
+            return;
+        };
+        if entry.writable && entry.writing.is_empty() {
+            self.stats.operations += msgs.len() as u64;
+            self.stats.system_calls += self.batch.send(at.fd, msgs, token, &mut self.ended);
+            self.stats.operations -= msgs.len() as u64;
+        }
+        for msg in msgs.drain(..) {
+            self.sendmsg(at, msg, false, token);
+        }
+    }
+
     /// accept(2) and connect(2) take no flag for a single call, unlike the receives and sends.
     fn set_nonblocking(&mut self, at: Attached) {
         self.stats.system_calls += 2;
@@ -202,8 +225,18 @@ impl EpollDriver {
         self.start_write(at, Writing::Connect(Some(Box::new(address))), token);
     }
 
-    pub(crate) fn recvmsg(&mut self, at: Attached, source: Source, token: u64) {
+    pub(crate) fn recvmsg(&mut self, at: Attached, source: Source, token: u64) -> OpId {
         self.start_read(at, Reading::RecvMsg(source), token);
+        // One receive at a time: the descriptor names it.
+        OpId::NONE
+    }
+
+    pub(crate) fn cancel_recvmsg(&mut self, at: Attached, _op: OpId) {
+        let reading = self.entry(at).and_then(|entry| entry.reading.take());
+        if let Some((_, token)) = reading {
+            self.ended
+                .push(Done::failed(token, libc::ECANCELED, Payload::None));
+        }
     }
 
     pub(crate) fn poll_in(&mut self, at: Attached, token: u64) {
@@ -230,18 +263,39 @@ impl EpollDriver {
 
     // As fallible as the ring driver's.
     #[allow(clippy::unnecessary_wraps)]
-    pub(crate) fn add_source(&mut self, pool: &BufferPool, _entries: u16) -> crate::Result<Source> {
-        self.sources.push(pool.local());
-        Ok(Source(self.sources.len() - 1))
+    pub(crate) fn add_source(
+        &mut self,
+        pool: &BufferPool,
+        _entries: u16,
+    ) -> Result<Source, RegisterError> {
+        let index = match self.sources.iter().position(Option::is_none) {
+            Some(index) => index,
+            None => {
+                self.sources.push(None);
+                self.sources.len() - 1
+            }
+        };
+        self.sources[index] = Some(pool.local());
+        Ok(Source(index))
+    }
+
+    pub(crate) fn remove_source(&mut self, source: Source) {
+        self.sources[source.0] = None;
     }
 
     pub(crate) fn available(&mut self, source: Source) -> usize {
-        let local = &self.sources[source.0];
+        let Some(local) = &self.sources[source.0] else {
+            return 0;
+        };
         // What lies in other threads' magazines is free, but not to be had from here.
         if local.acquire().is_none() {
             return 0;
         }
         local.pool().stats().free
+    }
+
+    fn acquire(&self, source: Source) -> Option<Buf> {
+        self.sources[source.0].as_ref()?.acquire()
     }
 
     pub(crate) fn turn(&mut self, wait: Wait, done: &mut Vec<Done>) -> io::Result<()> {
@@ -421,6 +475,10 @@ impl EpollDriver {
             let Some((reading, token)) = entry.reading.take() else {
                 return;
             };
+            if let Reading::RecvMsg(source) = reading {
+                self.receive_datagrams(entry, source, token, done);
+                return;
+            }
             match self.read(entry.fd, &reading) {
                 Ok(Some(end)) => {
                     // A short read has emptied the socket (epoll(7)); the next bytes are a new
@@ -456,7 +514,7 @@ impl EpollDriver {
         match reading {
             Reading::Poll => Ok(None),
             Reading::Recv(source) => {
-                let Some(mut buf) = self.sources[source.0].acquire() else {
+                let Some(mut buf) = self.acquire(*source) else {
                     self.stats.no_buffers += 1;
                     return Ok(Some(end(-libc::ENOBUFS, Payload::None)));
                 };
@@ -501,23 +559,38 @@ impl EpollDriver {
                     Err(errno) => Ok(Some(end(-errno, Payload::None))),
                 }
             }
-            Reading::RecvMsg(source) => {
-                let Some(buf) = self.sources[source.0].acquire() else {
-                    self.stats.no_buffers += 1;
-                    return Ok(Some(end(-libc::ENOBUFS, Payload::None)));
-                };
-                self.stats.system_calls += 1;
-                match recv_datagram(fd, buf) {
-                    Ok((count, buf)) => Ok(Some(Done {
-                        more: true,
-                        ..end(count, Payload::Buf(buf))
-                    })),
-                    Err(errno) if would_block(errno) => Err(()),
-                    // An ICMP error reported by the socket does not end the receiving.
-                    Err(errno) => Ok(Some(end(-errno, Payload::None))),
-                }
+            // Served in batches.
+            Reading::RecvMsg(_) => Err(()),
+        }
+    }
+
+    /// One batch of datagrams; the rest of a flood waits for the next turn.
+    fn receive_datagrams(
+        &mut self,
+        entry: &mut Entry,
+        source: Source,
+        token: u64,
+        done: &mut Vec<Done>,
+    ) {
+        self.stats.system_calls += 1;
+        let Some(Some(local)) = self.sources.get(source.0) else {
+            return;
+        };
+        let received = self
+            .batch
+            .receive(entry.fd, || local.acquire(), token, done);
+        match received {
+            // A batch that is not full has emptied the socket; the next datagram is a new edge.
+            Ok(more) => entry.readable = more,
+            Err(errno) if would_block(errno) => entry.readable = false,
+            Err(errno) => {
+                // Also for an error that the network reports: the receive is started again.
+                self.stats.no_buffers += u64::from(errno == libc::ENOBUFS);
+                done.push(Done::failed(token, errno, Payload::None));
+                return;
             }
         }
+        entry.reading = Some((Reading::RecvMsg(source), token));
     }
 
     pub(crate) fn take_msg(&mut self) -> Box<Msg> {
@@ -562,39 +635,6 @@ fn check(result: isize) -> Result<i32, i32> {
             .unwrap_or(libc::EIO));
     }
     Ok(i32::try_from(result).unwrap_or(i32::MAX))
-}
-
-/// Receives one datagram into a buffer laid out as the ring's multishot `recvmsg` does it, so that
-/// one parser serves both.
-fn recv_datagram(fd: RawFd, mut buf: Buf) -> Result<(i32, Buf), i32> {
-    const HEADER: usize = 16;
-    let space = buf.spare_capacity();
-    let (prefix, payload) = space.split_at_mut(recv_msg::PREFIX_BYTES);
-    prefix.fill(0);
-    let (lengths, rest) = prefix.split_at_mut(HEADER);
-    let (name, control) = rest.split_at_mut(recv_msg::NAME_BYTES);
-    let mut iov = libc::iovec {
-        iov_base: payload.as_mut_ptr().cast(),
-        iov_len: payload.len(),
-    };
-    // SAFETY: a `msghdr` of zeroes is the empty one.
-    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    header.msg_name = name.as_mut_ptr().cast();
-    header.msg_namelen = name.len() as libc::socklen_t;
-    header.msg_control = control.as_mut_ptr().cast();
-    header.msg_controllen = control.len();
-    header.msg_iov = &raw mut iov;
-    header.msg_iovlen = 1;
-    // SAFETY: name, control and payload are disjoint parts of one writable buffer, each as long as
-    // the header says.
-    let count = check(unsafe { libc::recvmsg(fd, &raw mut header, libc::MSG_DONTWAIT) })?;
-    lengths[0..4].copy_from_slice(&header.msg_namelen.to_ne_bytes());
-    lengths[4..8].copy_from_slice(&(header.msg_controllen as u32).to_ne_bytes());
-    lengths[8..12].copy_from_slice(&(count as u32).to_ne_bytes());
-    lengths[12..16].copy_from_slice(&header.msg_flags.to_ne_bytes());
-    let total = recv_msg::PREFIX_BYTES + count as usize;
-    buf.set_len(total);
-    Ok((total as i32, buf))
 }
 
 /// Takes a descriptor that an accept reported.

@@ -9,7 +9,9 @@
 //! buffer; the kernel picks one when data is there.
 
 pub(crate) mod accept;
+mod batch;
 pub(crate) mod connect;
+pub(crate) mod datagram;
 pub(crate) mod driver;
 mod epoll;
 mod hot;
@@ -54,6 +56,8 @@ pub(crate) enum Event {
         stream: Key,
         reason: CloseReason,
     },
+    /// Something happened on a UDP socket: arrivals, an error, room for sends, or its end.
+    Datagrams { server: u32, socket: Key },
     /// The server was asked to shut down.
     Drain { server: u32 },
 }
@@ -66,6 +70,7 @@ impl Event {
             | Self::End { server, .. }
             | Self::Writable { server, .. }
             | Self::Closed { server, .. }
+            | Self::Datagrams { server, .. }
             | Self::Drain { server } => *server,
         }
     }
@@ -104,6 +109,7 @@ pub(crate) struct Reactor {
     pub(crate) streams: Table<Stream>,
     pub(crate) listeners: Table<Listener>,
     pub(crate) connecting: Table<Connecting>,
+    pub(crate) udp: datagram::Sockets,
     /// Streams with something to send.
     dirty: Vec<Key>,
     /// Streams that want to receive.
@@ -164,7 +170,9 @@ impl Reactor {
         let outgoing = build_pool(config, config.buffer_size, config.buffers)?;
         let mut driver = Self::driver(config, &pool)?;
         let bulk = build_pool(config, config.buffer_size.max(BULK_BYTES), BULK_BUFFERS)?;
-        let source = driver.add_source(&bulk, BULK_LENT)?;
+        let source = driver
+            .add_source(&bulk, BULK_LENT)
+            .map_err(|error| Error::setting(Action::Start, error.to_string()))?;
         debug_assert_eq!(source, driver::BULK_SOURCE);
         let wake = EventFd::new().map_err(|error| Error::bare(Action::Start, error))?;
         let wake_at = driver
@@ -176,6 +184,7 @@ impl Reactor {
             streams: Table::new(),
             listeners: Table::new(),
             connecting: Table::new(),
+            udp: datagram::Sockets::new(config.huge_pages),
             dirty: Vec::new(),
             listed: Vec::new(),
             hot: Vec::new(),
@@ -275,6 +284,7 @@ impl Reactor {
         if !self.events.is_empty()
             || !self.dirty.is_empty()
             || !self.listed.is_empty()
+            || self.udp.has_work()
             || self.driver.has_news()
         {
             return Look::News;
@@ -284,7 +294,10 @@ impl Reactor {
 
     /// Whether there is anything left that could ever happen here.
     pub(crate) fn is_idle(&self) -> bool {
-        self.streams.len() == 0 && self.listeners.len() == 0 && self.connecting.len() == 0
+        self.streams.len() == 0
+            && self.listeners.len() == 0
+            && self.connecting.len() == 0
+            && self.udp.table.len() == 0
     }
 
     /// Whether a connection is being closed that still has something to send.
@@ -333,7 +346,7 @@ impl Reactor {
         let mut shorten = |to: Duration| {
             limit = Some(limit.map_or(to, |limit| limit.min(to)));
         };
-        if !self.starved.is_empty() {
+        if !self.starved.is_empty() || self.udp.has_starved() {
             shorten(STARVED_POLL);
         }
         for &(at, _) in self
@@ -365,7 +378,8 @@ impl Reactor {
             (Class::Stream, Way::Out) => self.sent(token.key, done),
             (Class::Listener, _) => self.accepted(token.key, done),
             (Class::Connect, _) => self.connected(token.key, done),
-            (Class::Datagram, _) => {}
+            (Class::Datagram, Way::In) => self.datagram_received(token.key, done),
+            (Class::Datagram, Way::Out) => self.datagram_sent(token.key, done),
             (Class::Wake, _) => {
                 if !done.more {
                     self.watch_wake();
@@ -391,6 +405,7 @@ impl Reactor {
             self.start_receive(key);
         }
         self.listed = listed;
+        self.flush_datagrams();
         if !self.starved.is_empty() {
             self.feed_starved();
         }
@@ -458,6 +473,9 @@ impl Reactor {
                 Some(stream) if stream.unsent > 0 => self.abort_stream(key, CloseReason::Shutdown),
                 _ => self.end_stream(key, CloseReason::Shutdown),
             }
+        }
+        for key in self.udp.table.keys() {
+            self.end_datagram_socket(key);
         }
         let deadline = Instant::now() + Duration::from_secs(2);
         while !self.is_idle() && Instant::now() < deadline {

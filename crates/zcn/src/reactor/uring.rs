@@ -1,12 +1,14 @@
 //! The driver on io_uring.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use socket2::SockAddr;
 use zcn_pool::{BufferPool, SharedBuf};
-use zcn_uring::{Consumption, GroupId, Kind, Msg, NewFd, Op, Ring, Target};
+use zcn_uring::{Consumption, GroupId, Kind, Msg, NewFd, Op, OpId, RegisterError, Ring, Target};
 
+use super::batch::Batch;
 use super::driver::{Attached, Done, DriverStats, Source, Wait};
 use crate::config::Config;
 use crate::error::{Action, Error};
@@ -17,8 +19,14 @@ pub(crate) struct UringDriver {
     ring: Ring,
     /// Buffer group of each source.
     groups: Vec<GroupId>,
-    /// Operations that could not even be pushed, reported in the next turn.
-    refused: Vec<Done>,
+    /// Sources that were removed; their groups are stale.
+    vacant: Vec<Source>,
+    /// Operations that ended without the ring, reported in the next turn: they could not even be
+    /// pushed, or were done on the spot.
+    ended: Vec<Done>,
+    batch: Batch,
+    /// System calls beside the ring's own.
+    other_calls: u64,
     rearmed: u64,
 }
 
@@ -32,12 +40,17 @@ impl UringDriver {
         let mut driver = Self {
             ring,
             groups: Vec::new(),
-            refused: Vec::new(),
+            vacant: Vec::new(),
+            ended: Vec::new(),
+            batch: Batch::default(),
+            other_calls: 0,
             rearmed: 0,
         };
         driver
             .add_source(pool, config.receive_buffers)
-            .map_err(SetupFailure::Pool)?;
+            .map_err(|error| {
+                SetupFailure::Pool(Error::setting(Action::Start, error.to_string()))
+            })?;
         Ok(driver)
     }
 
@@ -51,7 +64,7 @@ impl UringDriver {
     #[cold]
     fn refuse(&mut self, error: zcn_uring::PushError) {
         let token = error.op.user_token();
-        self.refused
+        self.ended
             .push(Done::failed(token, libc::EBUSY, error.op.into_payload()));
     }
 
@@ -94,6 +107,18 @@ impl UringDriver {
         self.push(op.token(token));
     }
 
+    pub(crate) fn send_datagrams(
+        &mut self,
+        at: Attached,
+        msgs: &mut VecDeque<Box<Msg>>,
+        token: u64,
+    ) {
+        self.other_calls += self.batch.send(at.fd, msgs, token, &mut self.ended);
+        for msg in msgs.drain(..) {
+            self.sendmsg(at, msg, false, token);
+        }
+    }
+
     pub(crate) fn accept(&mut self, at: Attached, token: u64) {
         self.push(Op::accept_multi(Target::Fd(at.fd), NewFd::Ordinary).token(token));
     }
@@ -102,11 +127,21 @@ impl UringDriver {
         self.push(Op::connect(Target::Fd(at.fd), address).token(token));
     }
 
-    pub(crate) fn recvmsg(&mut self, at: Attached, source: Source, token: u64) {
+    pub(crate) fn recvmsg(&mut self, at: Attached, source: Source, token: u64) -> OpId {
         let template = self.ring.take_msg();
-        self.push(
-            Op::recvmsg_multi(Target::Fd(at.fd), self.groups[source.0], template).token(token),
-        );
+        let group = self.groups[source.0];
+        let op = Op::recvmsg_multi(Target::Fd(at.fd), group, template).token(token);
+        self.ring.push(op).unwrap_or_else(|error| {
+            self.refuse(error);
+            OpId::NONE
+        })
+    }
+
+    pub(crate) fn cancel_recvmsg(&mut self, _at: Attached, op: OpId) {
+        // Without a slot for the cancel the receive goes on until its buffers are used up.
+        if let Ok(Some(cancel)) = self.ring.cancel(op, 0) {
+            self.ring.hide(cancel);
+        }
     }
 
     pub(crate) fn poll_in(&mut self, at: Attached, token: u64) {
@@ -119,13 +154,25 @@ impl UringDriver {
         }
     }
 
-    pub(crate) fn add_source(&mut self, pool: &BufferPool, entries: u16) -> crate::Result<Source> {
+    pub(crate) fn add_source(
+        &mut self,
+        pool: &BufferPool,
+        entries: u16,
+    ) -> Result<Source, RegisterError> {
         let group = self
             .ring
-            .register_group(entries, pool.local(), Consumption::Whole)
-            .map_err(|error| Error::setting(Action::Start, error.to_string()))?;
-        self.groups.push(group);
-        Ok(Source(self.groups.len() - 1))
+            .register_group(entries, pool.local(), Consumption::Whole)?;
+        let source = self.vacant.pop().unwrap_or_else(|| {
+            self.groups.push(group);
+            Source(self.groups.len() - 1)
+        });
+        self.groups[source.0] = group;
+        Ok(source)
+    }
+
+    pub(crate) fn remove_source(&mut self, source: Source) {
+        self.ring.unregister_group(self.groups[source.0]);
+        self.vacant.push(source);
     }
 
     pub(crate) fn available(&mut self, source: Source) -> usize {
@@ -136,7 +183,7 @@ impl UringDriver {
     }
 
     pub(crate) fn turn(&mut self, wait: Wait, done: &mut Vec<Done>) -> io::Result<()> {
-        done.append(&mut self.refused);
+        done.append(&mut self.ended);
         match wait {
             _ if !done.is_empty() => self.ring.submit()?,
             Wait::No => self.ring.submit()?,
@@ -165,7 +212,7 @@ impl UringDriver {
 
     #[inline]
     pub(crate) fn has_news(&mut self) -> bool {
-        !self.refused.is_empty() || self.ring.queued() > 0 || self.ring.has_news()
+        !self.ended.is_empty() || self.ring.queued() > 0 || self.ring.has_news()
     }
 
     pub(crate) fn take_msg(&mut self) -> Box<Msg> {
@@ -179,7 +226,7 @@ impl UringDriver {
     pub(crate) fn stats(&self) -> DriverStats {
         let counters = self.ring.counters();
         DriverStats {
-            system_calls: counters.enters,
+            system_calls: counters.enters + self.other_calls,
             operations: counters.submitted,
             stale_completions: counters.stale,
             orphaned: counters.orphaned,

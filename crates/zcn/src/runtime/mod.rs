@@ -269,6 +269,8 @@ pub struct RuntimeStats {
     pub outgoing: PoolStats,
     /// Open connections.
     pub connections: usize,
+    /// Open UDP sockets.
+    pub udp_sockets: usize,
     /// Tasks that have not ended.
     pub tasks: usize,
 }
@@ -484,6 +486,7 @@ impl Inner {
             pool: reactor.pool.stats(),
             outgoing: reactor.outgoing.pool().stats(),
             connections: reactor.streams.len(),
+            udp_sockets: reactor.udp.table.len(),
             tasks: self.executor.len(),
         }
     }

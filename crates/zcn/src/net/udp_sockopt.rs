@@ -1,0 +1,47 @@
+//! Socket options of UDP that no library wraps.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// `UDP_GRO`: datagrams of one sender and size arrive glued together.
+pub(super) fn set_gro(socket: &impl AsFd, yes: bool) -> io::Result<()> {
+    let value = libc::c_int::from(yes);
+    // SAFETY: `value` is a live int and the length given is its size; the descriptor is open while
+    // it is borrowed.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_GRO,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Datagrams that the kernel dropped because the socket's buffer was full (`SO_MEMINFO`).
+pub(super) fn kernel_drops(socket: &impl AsFd) -> io::Result<u32> {
+    /// Words that `SO_MEMINFO` has; the drops are the last one (`SK_MEMINFO_DROPS`).
+    const WORDS: usize = 9;
+    let mut words = [0_u32; WORDS];
+    let mut len = size_of_val(&words) as libc::socklen_t;
+    // SAFETY: `words` is writable for `len` bytes, which is its size.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            words.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    match result {
+        0 => Ok(words[WORDS - 1]),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
