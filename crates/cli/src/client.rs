@@ -1,6 +1,7 @@
 //! What `zcn ping-pong` (round trips) and `zcn send` (load) have in common:
 //! arguments, connections, and watching over tasks.
 
+mod datagrams;
 mod link;
 mod tally;
 mod watch;
@@ -16,6 +17,7 @@ use crate::failure::Failure;
 use crate::quantity;
 use crate::reactor::{self, ReactorChoice};
 
+pub(crate) use datagrams::Datagrams;
 pub(crate) use link::{Arrival, BUFFER_BYTES, Link, closed, send_pool, silent};
 pub(crate) use tally::Tally;
 pub(crate) use watch::{PATIENCE, watch};
@@ -67,9 +69,6 @@ impl ClientArgs {
     /// # Errors
     /// When io_uring was asked for and is refused, or something is short.
     pub(crate) fn runtime(&self) -> Result<Runtime, Failure> {
-        if self.udp {
-            return Err(Failure::no_udp());
-        }
         Ok(reactor::builder(self.reactor, self.spin).build()?)
     }
 }

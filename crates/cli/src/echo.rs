@@ -1,6 +1,7 @@
 //! `zcn echo`: a server that sends back what it receives.
 
 mod tcp;
+mod udp;
 mod worker;
 
 use std::io::{self, Write};
@@ -64,9 +65,6 @@ pub fn run(args: &EchoArgs) -> Result<ExitCode, Failure> {
             args.listen
         );
         return Err(Failure::new(what).remedy("an IP address, or neither of the two"));
-    }
-    if args.udp {
-        return Err(Failure::no_udp());
     }
     let (tell, news) = mpsc::channel();
     let asked = tell.clone();

@@ -24,11 +24,6 @@ impl Failure {
         }
     }
 
-    /// What `--udp` answers until the library has UDP sockets.
-    pub(crate) fn no_udp() -> Self {
-        Self::new("UDP is not there yet").remedy("TCP, by leaving out --udp")
-    }
-
     /// Names why; the whole chain of sources is shown.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {

@@ -11,7 +11,7 @@ use serde_json::json;
 use zcn_measure::latency::Latency;
 use zcn_measure::table::number;
 
-use crate::client::{ClientArgs, Link, Tally, send_pool, watch};
+use crate::client::{ClientArgs, Datagrams, Link, Tally, send_pool, watch};
 use crate::echo::plural;
 use crate::failure::Failure;
 use crate::reactor;
@@ -51,8 +51,14 @@ pub fn run(args: &PingPongArgs) -> Result<ExitCode, Failure> {
         let pool = send_pool()?;
         let mut links = Vec::new();
         for number in 0..args.connections {
-            let link = Link::connect(&address, number as usize, args.connections, &pool).await?;
-            links.push(link);
+            let place = number as usize;
+            let line = match args.udp {
+                true => Line::Datagrams(Datagrams::connect(&address, place, args.size)?),
+                false => {
+                    Line::Stream(Link::connect(&address, place, args.connections, &pool).await?)
+                }
+            };
+            links.push(line);
         }
         let begun = Instant::now();
         let job = Job {
@@ -77,6 +83,22 @@ pub fn run(args: &PingPongArgs) -> Result<ExitCode, Failure> {
     }
 }
 
+/// What a message travels on.
+enum Line {
+    Stream(Link),
+    Datagrams(Datagrams),
+}
+
+impl Line {
+    /// Sends a message and takes its echo; false when it was lost.
+    async fn exchange(&mut self, bytes: usize) -> Result<bool, Failure> {
+        match self {
+            Self::Stream(link) => link.exchange(bytes).await.map(|()| true),
+            Self::Datagrams(datagrams) => datagrams.exchange().await,
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Job {
     size: usize,
@@ -87,19 +109,22 @@ struct Job {
 }
 
 impl Job {
-    async fn run(self, mut link: Link) {
+    async fn run(self, mut line: Line) {
         let mut now = Instant::now();
         for _ in 0..self.count {
-            if let Err(failure) = link.exchange(self.size).await {
-                self.tally.borrow_mut().fail(failure);
-                return;
-            }
-            let then = std::mem::replace(&mut now, Instant::now());
-            self.latency.borrow_mut().record(now - then);
+            let exchanged = line.exchange(self.size).await;
             let mut tally = self.tally.borrow_mut();
-            tally.messages += 1;
+            let then = std::mem::replace(&mut now, Instant::now());
             tally.sent += self.size as u64;
-            tally.returned += self.size as u64;
+            match exchanged {
+                Ok(true) => {
+                    self.latency.borrow_mut().record(now - then);
+                    tally.messages += 1;
+                    tally.returned += self.size as u64;
+                }
+                Ok(false) => tally.lost += 1,
+                Err(failure) => return tally.fail(failure),
+            }
             if now >= self.end {
                 return;
             }
@@ -128,6 +153,7 @@ fn print(
             "requests": tally.messages,
             "requests_per_second": rate,
             "bytes_checked": tally.returned,
+            "lost": tally.lost,
             "errors": tally.errors,
         });
         for (_, share, key) in LADDER {
@@ -145,9 +171,10 @@ fn print(
     )?;
     writeln!(
         out,
-        "{} round trips in {seconds:.2} s, {}/s, every byte checked, {}",
+        "{} round trips in {seconds:.2} s, {}/s, every byte checked, {} lost, {}",
         number(tally.messages as f64),
         number(rate.round()),
+        tally.lost,
         plural(tally.errors, "error"),
     )?;
     let slowest = latency.quantile_ns(1.0).max(1);

@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::json;
 use zcn_measure::table::number;
 
-use crate::client::{BUFFER_BYTES, ClientArgs, Link, PATIENCE, Tally, send_pool, watch};
+use crate::client::{BUFFER_BYTES, ClientArgs, Datagrams, Link, PATIENCE, Tally, send_pool, watch};
 use crate::echo::plural;
 use crate::failure::Failure;
 use crate::{client, quantity, reactor};
@@ -52,8 +52,13 @@ pub fn run(args: &SendArgs) -> Result<ExitCode, Failure> {
         let pool = send_pool()?;
         let mut links = Vec::new();
         for number in 0..client.connections {
-            let link = Link::connect(&address, number as usize, client.connections, &pool).await?;
-            links.push(link);
+            let place = number as usize;
+            links.push(match client.udp {
+                true => Line::Datagrams(Datagrams::connect(&address, place, client.size)?),
+                false => {
+                    Line::Stream(Link::connect(&address, place, client.connections, &pool).await?)
+                }
+            });
         }
         let begun = Instant::now();
         let job = Job {
@@ -85,6 +90,15 @@ fn interval(client: &ClientArgs, rate: f64) -> Duration {
     Duration::try_from_secs_f64(bits / rate).unwrap_or(client.duration)
 }
 
+/// What a message travels on.
+enum Line {
+    Stream(Link),
+    Datagrams(Datagrams),
+}
+
+/// Datagrams that may be on their way: few enough for the sockets' buffers.
+const WINDOW: u64 = 64;
+
 #[derive(Clone)]
 struct Job {
     size: u64,
@@ -96,8 +110,11 @@ struct Job {
 }
 
 impl Job {
-    async fn run(self, mut link: Link) {
-        let outcome = self.drive(&mut link).await;
+    async fn run(self, mut line: Line) {
+        let outcome = match &mut line {
+            Line::Stream(link) => self.drive(link).await,
+            Line::Datagrams(datagrams) => self.drive_datagrams(datagrams).await,
+        };
         if let Err(failure) = outcome {
             self.tally.borrow_mut().fail(failure);
         }
@@ -126,6 +143,50 @@ impl Job {
         }
         link.finish();
         self.receive_rest(link).await
+    }
+
+    /// With `check`, at most a window is on its way, and what does not come
+    /// back is counted; without, datagrams leave as fast as the kernel takes
+    /// them.
+    async fn drive_datagrams(&self, datagrams: &mut Datagrams) -> Result<(), Failure> {
+        let mut due = Instant::now();
+        // Sent minus given up.
+        let mut lost = 0;
+        let mut left = self.count;
+        while left > 0 && Instant::now() < self.end {
+            if let Some(interval) = self.interval {
+                zcn::sleep_until(due).await;
+                due += interval;
+            }
+            while self.check && datagrams.sent - datagrams.returned - lost >= WINDOW {
+                if datagrams.answer().await?.is_none() {
+                    lost = datagrams.sent - datagrams.returned;
+                }
+            }
+            datagrams.send().await?;
+            while datagrams.answer_now()?.is_some() {}
+            left -= 1;
+            self.account(datagrams);
+            if datagrams.sent.is_multiple_of(WINDOW) {
+                // The loop must come to its turn.
+                zcn::sleep(Duration::ZERO).await;
+            }
+        }
+        while datagrams.returned < datagrams.sent && datagrams.answer().await?.is_some() {}
+        self.account(datagrams);
+        self.tally.borrow_mut().lost += match self.check {
+            true => datagrams.sent - datagrams.returned,
+            false => 0,
+        };
+        Ok(())
+    }
+
+    fn account(&self, datagrams: &mut Datagrams) {
+        let (sent, returned) = datagrams.news();
+        let mut tally = self.tally.borrow_mut();
+        tally.messages += sent;
+        tally.sent += sent * self.size;
+        tally.returned += returned * self.size;
     }
 
     /// Sends so many bytes, and takes what arrives meanwhile: a server that
@@ -213,6 +274,7 @@ fn print(args: &SendArgs, reactor: &str, tally: &Tally, elapsed: Duration) -> io
             "gbit_per_second": gigabits(tally.sent),
             "gbit_per_second_returned": gigabits(tally.returned),
             "checked": args.check,
+            "lost": tally.lost,
             "errors": tally.errors,
         });
         writeln!(out, "{line}")?;
@@ -238,9 +300,10 @@ fn print(args: &SendArgs, reactor: &str, tally: &Tally, elapsed: Duration) -> io
     )?;
     writeln!(
         out,
-        "returned {} Gbit/s, {} bytes{checked}, {}",
+        "returned {} Gbit/s, {} bytes{checked}, {} lost, {}",
         number(gigabits(tally.returned)),
         number(tally.returned as f64),
+        tally.lost,
         plural(tally.errors, "error"),
     )?;
     out.flush()

@@ -11,6 +11,8 @@ pub(crate) struct Tally {
     pub(crate) sent: u64,
     /// Bytes that came back.
     pub(crate) returned: u64,
+    /// Datagrams that did not come back.
+    pub(crate) lost: u64,
     /// Connections that failed.
     pub(crate) errors: u64,
     /// Why the first of them did.
@@ -29,6 +31,7 @@ impl Tally {
         self.messages
             .wrapping_add(self.sent)
             .wrapping_add(self.returned)
+            .wrapping_add(self.lost)
             .wrapping_add(self.errors)
     }
 }

@@ -80,18 +80,17 @@ pub(super) fn serve(
     runtime.block_on(server.stopped())?;
 
     let (served, stats) = (server.stats(), runtime.stats());
-    let pools = [runtime.pool(), runtime.bulk_pool()];
-    drop(server);
-    drop(runtime);
-    let pools = pools.map(|pool| pool.stats());
     let Counts { receives, bytes } = counts.get();
-    Ok(Report {
+    let report = Report {
         connections: served.accepted,
         panics: served.panics,
         receives,
         bytes,
         system_calls: stats.reactor.system_calls,
-        buffers: pools.iter().map(|pool| pool.total).sum(),
-        buffers_home: pools.iter().map(|pool| pool.total - pool.in_use).sum(),
-    })
+        ..Report::default()
+    };
+    let pools = [runtime.pool(), runtime.bulk_pool()];
+    drop(server);
+    drop(runtime);
+    Ok(report.with_buffers(&pools))
 }

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use zcn::{Address, Handle, ReactorKind};
 use zcn_measure::core;
 
-use super::{EchoArgs, tcp};
+use super::{EchoArgs, tcp, udp};
 use crate::failure::Failure;
 
 /// What the main thread waits for.
@@ -36,6 +36,16 @@ pub(super) struct Report {
 }
 
 impl Report {
+    /// With the buffers of a runtime that is gone.
+    pub(super) fn with_buffers(mut self, pools: &[zcn::BufferPool]) -> Self {
+        for pool in pools {
+            let stats = pool.stats();
+            self.buffers += stats.total;
+            self.buffers_home += stats.total - stats.in_use;
+        }
+        self
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         self.connections += other.connections;
         self.panics += other.panics;
@@ -69,7 +79,8 @@ impl Worker {
         let thread = std::thread::Builder::new()
             .name(format!("echo-{number}"))
             .spawn(move || {
-                let outcome = tcp::serve(&args, &address, core, &tell);
+                let serve = if args.udp { udp::serve } else { tcp::serve };
+                let outcome = serve(&args, &address, core, &tell);
                 let _ = tell.send(News::Ended);
                 outcome
             })
