@@ -83,6 +83,55 @@ fn several_threads_share_the_port() {
 }
 
 #[test]
+fn datagrams_come_back() {
+    for (reactor, _) in REACTORS {
+        let echo = Echo::start(&["--listen", "127.0.0.1:0", "--udp", "--reactor", reactor]);
+        assert_eq!(echo.listening["transport"], "udp");
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        socket
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a timeout");
+        let longest = vec![7; 65_507];
+        for message in [&b"one"[..], b"", b"another", &longest] {
+            socket.send_to(message, echo.address()).expect("sent");
+            let mut back = vec![0; 65_536];
+            let (count, _) = socket.recv_from(&mut back).expect("received");
+            assert!(back[..count] == *message, "{} bytes", message.len());
+        }
+        let address = echo.address();
+        let client = |program: &[&str]| {
+            let rest = [
+                "--udp",
+                "--connect",
+                &address,
+                "--reactor",
+                reactor,
+                "--count",
+                "300",
+                "--size",
+                "1200",
+                "--json",
+            ];
+            let output = run(&[program, &rest].concat());
+            assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+            objects(&output.stdout).remove(0)
+        };
+        // The network may lose datagrams, even here.
+        let ping = client(&["ping-pong"]);
+        let count = |line: &serde_json::Value, key: &str| line[key].as_u64().expect("a count");
+        assert_eq!(count(&ping, "requests") + count(&ping, "lost"), 300);
+        let send = client(&["send", "--check"]);
+        assert_eq!(
+            count(&send, "bytes_returned") + count(&send, "lost") * 1200,
+            300 * 1200
+        );
+        let (last, code) = echo.end("INT");
+        assert_eq!(code, Some(0), "{last}");
+        assert_eq!(last["buffers_home"], last["buffers"]);
+    }
+}
+
+#[test]
 fn unix_sockets_are_served_and_their_file_removed() {
     let path = std::env::temp_dir().join(format!("zcn-echo-{}", std::process::id()));
     let address = format!("unix:{}", path.display());

@@ -29,18 +29,16 @@ pub(crate) struct Datagrams {
 
 impl Datagrams {
     /// Socket `number`, for datagrams of `bytes`.
-    pub(crate) fn connect(
-        address: &Address,
-        number: usize,
-        bytes: usize,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn connect(address: &Address, number: usize, bytes: usize) -> Result<Self, Failure> {
         let Address::Ip(peer) = *address else {
             return Err(Failure::new(format!("cannot reach {address} with --udp"))
                 .remedy("an IP address, or no --udp"));
         };
         if bytes < NUMBER_BYTES {
-            return Err(Failure::new(format!("--size {bytes} is too small for --udp"))
-                .remedy("at least 8 bytes: each datagram carries its number"));
+            return Err(
+                Failure::new(format!("--size {bytes} is too small for --udp"))
+                    .remedy("at least 8 bytes: each datagram carries its number"),
+            );
         }
         let mut options = UdpOptions::default();
         options.receive_buffer = Some(SOCKET_BYTES);
