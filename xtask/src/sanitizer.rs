@@ -25,6 +25,8 @@ pub(crate) fn loom() -> Outcome {
     for package in MODELLED {
         arguments.extend(["-p", package]);
     }
+    // One at a time: some models look whether memory was unmapped.
+    arguments.extend(["--", "--test-threads=1"]);
     let mut command = cargo(&arguments);
     command
         .env("RUSTFLAGS", "--cfg loom")

@@ -4,8 +4,8 @@
 
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64 as IdCounter;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::depot::{Depot, MAGAZINE};
 use crate::meta::Meta;
@@ -14,7 +14,7 @@ use crate::references::References;
 use crate::region::Region;
 use crate::shard::Shard;
 use crate::stats::PoolStats;
-use crate::sync::{AtomicU64, Ordering, Padded};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, Padded};
 use crate::tagged_stack::{Links, TaggedStack};
 
 /// The shared part of a pool. Lives on the heap behind plain pointers, because a `Buf`
@@ -83,7 +83,7 @@ impl Core {
             singles: Padded(TaggedStack::new()),
             references: Padded(References::new(1)),
             shared: Padded(SharedCounters::default()),
-            registry: Mutex::default(),
+            registry: Mutex::new(Registry::default()),
             id: PoolId(id),
             numa_node,
             region,

@@ -4,10 +4,14 @@
 pub(crate) use loom::{
     cell::UnsafeCell,
     sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    sync::{Mutex, MutexGuard},
 };
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+};
 
 /// `std`'s cell with the closures of loom's, so that one source serves both.
 #[cfg(not(loom))]

@@ -21,17 +21,27 @@ struct Thread {
     first: Cell<*const Shard>,
 }
 
-// Pointers in here are valid: an open shard belongs to a `LocalPool`, which is not `Send`,
-// holds a handle of the core, and removes the shard from here when it goes. If it is
-// leaked, so is the handle, and the core stays for good.
-thread_local! {
-    static THREAD: Thread = const {
-        Thread {
+impl Thread {
+    const fn new() -> Self {
+        Self {
             core: Cell::new(ptr::null()),
             shard: Cell::new(ptr::null()),
             first: Cell::new(ptr::null()),
         }
-    };
+    }
+}
+
+// Pointers in here are valid: an open shard belongs to a `LocalPool`, which is not `Send`,
+// holds a handle of the core, and removes the shard from here when it goes. If it is
+// leaked, so is the handle, and the core stays for good.
+#[cfg(not(loom))]
+thread_local! {
+    static THREAD: Thread = const { Thread::new() };
+}
+
+#[cfg(loom)]
+loom::thread_local! {
+    static THREAD: Thread = Thread::new();
 }
 
 /// Runs `found` with this thread's shard of `core`, or `missing` if it has none open.
