@@ -641,6 +641,30 @@ fn bad_arguments_are_named() {
     assert!(error.to_string().contains("no zcn runtime"), "{error}");
 }
 
+#[test]
+fn what_was_sent_before_the_runtime_ends_still_leaves() {
+    for kind in [ReactorKind::Uring, ReactorKind::Epoll] {
+        let receiver = StdSocket::bind(any()).unwrap();
+        receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+        let to = receiver.local_addr().unwrap();
+        let mut runtime = Runtime::builder().reactor(kind).build().unwrap();
+        runtime
+            .block_on(async {
+                let socket = UdpSocket::bind(any()).unwrap();
+                for number in 0..10_u8 {
+                    socket.send_copy(&[number], to).await.unwrap();
+                }
+            })
+            .unwrap();
+        drop(runtime);
+        let mut into = [0; 10];
+        for number in 0..10_u8 {
+            assert_eq!(receiver.recv(&mut into).unwrap(), 1);
+            assert_eq!(into[0], number, "{kind:?}");
+        }
+    }
+}
+
 /// Echoes; panics on what says so.
 struct Echo;
 

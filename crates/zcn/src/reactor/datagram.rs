@@ -271,6 +271,13 @@ impl Sockets {
         !self.dirty.is_empty() || !self.listed.is_empty()
     }
 
+    /// Whether some closed socket still sends what was queued.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.table
+            .iter()
+            .any(|(_, socket)| socket.closing == Closing::Flushing)
+    }
+
     /// Whether some receive waits for buffers that may come home without a sign.
     pub(crate) fn has_starved(&self) -> bool {
         self.starved.iter().any(|&key| {

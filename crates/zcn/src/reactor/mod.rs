@@ -460,7 +460,7 @@ impl Reactor {
         }
         // What tasks have sent before they dropped their streams still leaves.
         let deadline = Instant::now() + FLUSH_LIMIT;
-        while self.is_flushing() && Instant::now() < deadline {
+        while (self.is_flushing() || self.udp.is_flushing()) && Instant::now() < deadline {
             if self.turn(Wait::AtMost(Duration::from_millis(20))).is_err() {
                 break;
             }
