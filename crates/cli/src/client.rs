@@ -18,7 +18,7 @@ use crate::quantity;
 use crate::reactor::{self, ReactorChoice};
 
 pub(crate) use datagrams::Datagrams;
-pub(crate) use link::{Arrival, BUFFER_BYTES, Link, closed, send_pool, silent};
+pub(crate) use link::{Arrival, BUFFER_BYTES, Link, closed, silent};
 pub(crate) use tally::Tally;
 pub(crate) use watch::{PATIENCE, watch};
 

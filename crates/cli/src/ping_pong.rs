@@ -11,7 +11,7 @@ use serde_json::json;
 use zcn_measure::latency::Latency;
 use zcn_measure::table::number;
 
-use crate::client::{ClientArgs, Datagrams, Link, Tally, send_pool, watch};
+use crate::client::{ClientArgs, Datagrams, Link, Tally, watch};
 use crate::echo::plural;
 use crate::failure::Failure;
 use crate::reactor;
@@ -48,15 +48,12 @@ pub fn run(args: &PingPongArgs) -> Result<ExitCode, Failure> {
     let tally = Rc::new(RefCell::new(Tally::default()));
     let latency = Rc::new(RefCell::new(Latency::default()));
     let elapsed = runtime.block_on(async {
-        let pool = send_pool()?;
         let mut links = Vec::new();
         for number in 0..args.connections {
             let place = number as usize;
             let line = match args.udp {
                 true => Line::Datagrams(Datagrams::connect(&address, place, args.size)?),
-                false => {
-                    Line::Stream(Link::connect(&address, place, args.connections, &pool).await?)
-                }
+                false => Line::Stream(Link::connect(&address, place, args.connections).await?),
             };
             links.push(line);
         }

@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::json;
 use zcn_measure::table::number;
 
-use crate::client::{BUFFER_BYTES, ClientArgs, Datagrams, Link, PATIENCE, Tally, send_pool, watch};
+use crate::client::{BUFFER_BYTES, ClientArgs, Datagrams, Link, PATIENCE, Tally, watch};
 use crate::echo::plural;
 use crate::failure::Failure;
 use crate::{client, quantity, reactor};
@@ -49,15 +49,12 @@ pub fn run(args: &SendArgs) -> Result<ExitCode, Failure> {
     let reactor = reactor::name(runtime.reactor_kind());
     let tally = Rc::new(RefCell::new(Tally::default()));
     let elapsed = runtime.block_on(async {
-        let pool = send_pool()?;
         let mut links = Vec::new();
         for number in 0..client.connections {
             let place = number as usize;
             links.push(match client.udp {
                 true => Line::Datagrams(Datagrams::connect(&address, place, client.size)?),
-                false => {
-                    Line::Stream(Link::connect(&address, place, client.connections, &pool).await?)
-                }
+                false => Line::Stream(Link::connect(&address, place, client.connections).await?),
             });
         }
         let begun = Instant::now();

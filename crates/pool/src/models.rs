@@ -3,6 +3,8 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p zcn-pool --release --lib models -- --test-threads=1`: some
 //! look whether the memory of a pool is gone, where another test would put its own.
 
+#![allow(unsafe_code)]
+
 use loom::sync::Arc;
 use loom::thread;
 
@@ -27,7 +29,6 @@ struct Things {
 }
 
 // SAFETY: what the models check.
-#[allow(unsafe_code)]
 unsafe impl Sync for Things {}
 
 impl Things {
@@ -251,7 +252,6 @@ fn place(pool: &BufferPool) -> *mut u8 {
 }
 
 /// Loom runs its threads on one real one, so nobody else maps anything here meanwhile.
-#[allow(unsafe_code)]
 fn is_mapped(place: *mut u8) -> bool {
     // SAFETY: this advice changes nothing, and where there is no map it is an error.
     unsafe { rustix::mm::madvise(place.cast(), 4096, rustix::mm::Advice::Normal) }.is_ok()

@@ -2,14 +2,10 @@
 
 use std::future::poll_fn;
 use std::ops::Deref;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use zcn::{
-    Address, BufferPool, ConnectOptions, LocalPool, SharedBuf, Stream, TcpStream, UnixStream,
-    WaterMarks,
-};
+use zcn::{Address, ConnectOptions, SharedBuf, Stream, TcpStream, UnixStream, WaterMarks};
 use zcn_measure::pattern::Pattern;
 
 use super::PATIENCE;
@@ -17,22 +13,8 @@ use crate::failure::Failure;
 
 /// Bytes that all connections together may keep queued.
 const QUEUED_BYTES: u32 = 4 << 20;
-/// Buffers to send from, and the size of each.
-const BUFFERS: usize = 512;
+/// Bytes of one buffer to send from.
 pub(crate) const BUFFER_BYTES: usize = 16 << 10;
-
-/// Buffers to send from: a pool beside the runtime's, so that nothing that
-/// waits to be sent can take the last buffer that a receive needs. A server
-/// that cannot get rid of its echoes stops receiving, and then both ends would
-/// wait for good.
-pub(crate) fn send_pool() -> Result<Rc<LocalPool>, Failure> {
-    BufferPool::builder()
-        .buffer_size(BUFFER_BYTES)
-        .count(BUFFERS)
-        .build()
-        .map(|pool| Rc::new(pool.local()))
-        .map_err(|error| Failure::new("cannot have buffers to send from").because(error))
-}
 
 /// A connection, and how far each direction has come.
 pub(crate) struct Link {
@@ -43,7 +25,6 @@ pub(crate) struct Link {
     /// Bytes that came back right.
     pub(crate) returned: u64,
     next: Option<SharedBuf>,
-    pool: Rc<LocalPool>,
 }
 
 enum Socket {
@@ -76,7 +57,6 @@ impl Link {
         address: &Address,
         number: usize,
         connections: u32,
-        pool: &Rc<LocalPool>,
     ) -> Result<Self, Failure> {
         let socket = match address {
             Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
@@ -97,7 +77,6 @@ impl Link {
             sent: 0,
             returned: 0,
             next: None,
-            pool: pool.clone(),
         })
     }
 
@@ -113,7 +92,7 @@ impl Link {
                 if self.sent >= goal {
                     return Poll::Ready(Ok(()));
                 }
-                let Some(mut buf) = self.pool.acquire() else {
+                let Some(mut buf) = zcn::buffer() else {
                     // They come home as sends complete: this connection's, or
                     // another's, of which it is not told.
                     if self.socket.poll_flush(context)?.is_ready() {
