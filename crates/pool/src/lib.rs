@@ -48,6 +48,8 @@ mod stats;
 mod sync;
 mod tagged_stack;
 mod thread;
+#[cfg(tsan)]
+mod visible_lock;
 
 #[cfg(all(test, loom))]
 mod models;

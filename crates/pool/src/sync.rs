@@ -8,10 +8,12 @@ pub(crate) use loom::{
 };
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::{
-    Mutex, MutexGuard,
-    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
-};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+#[cfg(not(any(loom, tsan)))]
+pub(crate) use std::sync::{Mutex, MutexGuard};
+
+#[cfg(tsan)]
+pub(crate) use crate::visible_lock::{Mutex, MutexGuard};
 
 /// `std`'s cell with the closures of loom's, so that one source serves both.
 #[cfg(not(loom))]

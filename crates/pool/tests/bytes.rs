@@ -149,7 +149,7 @@ fn slices_may_be_dropped_and_cloned_on_many_threads() {
     let rounds = if cfg!(miri) { 20 } else { 2000 };
     thread::scope(|s| {
         let shared = SharedBuf::from(filled(&pool, b"0123456789"));
-        for at in 0..8 {
+        let threads: [_; 8] = std::array::from_fn(|at| {
             let mine = shared.clone();
             s.spawn(move || {
                 for _ in 0..rounds {
@@ -157,7 +157,11 @@ fn slices_may_be_dropped_and_cloned_on_many_threads() {
                     assert_eq!(part[0], b'0' + at as u8);
                     drop(Bytes::from(part.clone()));
                 }
-            });
+            })
+        });
+        drop(shared);
+        for thread in threads {
+            thread.join().unwrap();
         }
     });
     assert_eq!(pool.stats().in_use, 0);

@@ -105,15 +105,18 @@ fn memory_goes_with_the_last_owner() {
         let pool = BufferPool::builder().count(16).build().unwrap();
         let address = pool.region().0.as_ptr().addr();
         thread::scope(|scope| {
-            for _ in 0..3 {
+            let threads: [_; 3] = std::array::from_fn(|_| {
                 let (pool, buf) = (pool.clone(), pool.acquire());
                 scope.spawn(move || {
                     let local = pool.local();
                     let other = local.acquire();
                     drop((local, buf, pool, other));
-                });
-            }
+                })
+            });
             drop(pool);
+            for thread in threads {
+                thread.join().unwrap();
+            }
         });
         assert!(!is_mapped(address));
     }

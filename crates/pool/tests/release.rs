@@ -78,7 +78,7 @@ fn figures_follow_every_step() {
     assert_eq!(stats.cached, 256 - 200);
     assert_eq!(stats.locals, 1);
     thread::scope(|s| {
-        s.spawn(|| drop(held));
+        s.spawn(|| drop(held)).join().unwrap();
     });
     let stats = pool.stats();
     assert_eq!((stats.acquired, stats.released), (200, 200));
@@ -158,7 +158,7 @@ fn magazines_are_used_again_by_the_next_thread() {
     let pool = pool(64);
     for _ in 0..20 {
         thread::scope(|s| {
-            s.spawn(|| drop(pool.local().acquire()));
+            s.spawn(|| drop(pool.local().acquire())).join().unwrap();
         });
     }
     assert_eq!(pool.stats().acquired, 20);
@@ -172,7 +172,7 @@ fn one_thread_acquires_and_another_releases() {
         let (sender, receiver) = mpsc::sync_channel::<Buf>(100);
         let rounds = if cfg!(miri) { 1000 } else { 100_000u64 };
         thread::scope(|s| {
-            s.spawn(|| {
+            let other = s.spawn(|| {
                 let _magazines = with_local.then(|| pool.local());
                 for (expected, buf) in receiver.into_iter().enumerate() {
                     assert_eq!(buf[..], (expected as u64).to_le_bytes());
@@ -190,6 +190,7 @@ fn one_thread_acquires_and_another_releases() {
                 sender.send(buf).unwrap();
             }
             drop(sender);
+            other.join().unwrap();
         });
         assert_eq!(pool.stats().acquired, rounds);
         assert_all_home(&pool);
@@ -211,7 +212,9 @@ fn leaked_local_handle_strands_its_magazines_only() {
             drop(buf);
             // The next handle of this thread joins the leaked one's magazines.
             drop(pool.local().acquire());
-        });
+        })
+        .join()
+        .unwrap();
     });
     let stats = pool.stats();
     assert_eq!((stats.in_use, stats.cached, stats.locals), (0, 4, 1));

@@ -105,17 +105,22 @@ fn stress(count: usize, with_local: impl Fn(u64) -> bool) {
     let pairs = pairs_per_thread();
     let (senders, inboxes): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| mpsc::channel()).unzip();
     thread::scope(|scope| {
+        let mut threads = Vec::new();
         for (me, inbox) in (0..THREADS).zip(inboxes) {
             let neighbour = senders[(me as usize + 1) % senders.len()].clone();
             let (pool, with_local) = (&pool, with_local(me));
-            scope.spawn(move || {
+            threads.push(scope.spawn(move || {
                 work(pool, me, pairs, with_local, &neighbour, &inbox);
                 drop(neighbour);
                 // Until all neighbours are gone, so that no buffer is left in a channel.
                 inbox.into_iter().for_each(drop);
-            });
+            }));
         }
         drop(senders);
+        // Joined one by one: the end of a scope alone is no order that ThreadSanitizer sees.
+        for thread in threads {
+            thread.join().unwrap();
+        }
     });
     let stats = pool.stats();
     assert_eq!((stats.in_use, stats.free), (0, count), "{stats:?}");
