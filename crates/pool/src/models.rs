@@ -1,7 +1,8 @@
 //! Loom models: every interleaving of a few threads, up to a bound on preemptions.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test -p zcn-pool --release --lib models -- --test-threads=1`: some
-//! look whether the memory of a pool is gone, where another test would put its own.
+//! `RUSTFLAGS="--cfg loom" cargo test -p zcn-pool --release --lib -- --test-threads=1`: one
+//! at a time, as some look whether the memory of a pool is gone, where another test would
+//! put its own.
 
 #![allow(unsafe_code)]
 
@@ -229,15 +230,19 @@ fn models_one_party_is_the_last() {
         let shared = Arc::new((References::new(1), UnsafeCell::new(0)));
         shared.0.add(1);
         let other = shared.clone();
-        let thread = thread::spawn(move || other.0.sub(1).then(|| other.1.with_mut(|_| ())));
-        let mine = shared.0.sub(1).then(|| shared.1.with_mut(|_| ()));
+        let leave = |shared: &(References, UnsafeCell<u32>)| {
+            shared.1.with(|_| ());
+            shared.0.sub(1).then(|| shared.1.with_mut(|_| ()))
+        };
+        let thread = thread::spawn(move || leave(&other));
+        let mine = leave(&shared);
         let theirs = thread.join().unwrap();
         assert!(mine.is_some() != theirs.is_some());
     });
 }
 
 // From here on the whole pool, with magazines of one buffer so that each operation or two
-// meets the depot. Fewer preemptions: a pool takes many more steps than its parts.
+// meets the depot.
 
 fn pool(count: usize) -> BufferPool {
     BufferPool::builder()
@@ -274,7 +279,7 @@ fn assert_all_home(pool: BufferPool) {
 
 #[test]
 fn models_magazines_beside_single_buffers() {
-    explore(2, || {
+    explore(3, || {
         let pool = pool(3);
         let other = pool.clone();
         let thread = thread::spawn(move || {
@@ -292,7 +297,7 @@ fn models_magazines_beside_single_buffers() {
 
 #[test]
 fn models_two_threads_with_magazines() {
-    explore(2, || {
+    explore(3, || {
         let pool = pool(4);
         let other = pool.clone();
         let thread = thread::spawn(move || {
@@ -311,7 +316,7 @@ fn models_two_threads_with_magazines() {
 
 #[test]
 fn models_released_on_another_thread_while_the_pool_goes() {
-    explore(2, || {
+    explore(3, || {
         let pool = pool(3);
         let place = place(&pool);
         let local = pool.local();
@@ -326,7 +331,7 @@ fn models_released_on_another_thread_while_the_pool_goes() {
 
 #[test]
 fn models_released_into_magazines_of_another_thread_while_the_pool_goes() {
-    explore(2, || {
+    explore(3, || {
         let pool = pool(3);
         let place = place(&pool);
         let other = pool.clone();

@@ -75,15 +75,13 @@ impl Region {
     /// On reserved huge pages. They are faulted in at once: a page that turns out to be
     /// missing on the wanted node is an error here and would be a SIGBUS later.
     fn map_reserved(len: usize, numa_node: Option<u32>) -> Result<Self, PoolError> {
-        use rustix::mm::MapFlags;
-
         let map_len = len.next_multiple_of(HUGE_PAGE);
         let missing = |errno: rustix::io::Errno| PoolError::HugePages {
             bytes: map_len,
             pages: map_len / HUGE_PAGE,
             errno: errno.raw_os_error(),
         };
-        let map = anonymous(map_len, MapFlags::HUGETLB | MapFlags::HUGE_2MB).map_err(missing)?;
+        let map = anonymous(map_len, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB).map_err(missing)?;
         let region = Self {
             map,
             map_len,
@@ -102,13 +100,13 @@ impl Region {
         numa_node: Option<u32>,
         prefault: bool,
     ) -> Result<Self, PoolError> {
-        use rustix::mm::{Advice, MapFlags};
+        use rustix::mm::Advice;
 
         // Transparent huge pages need their alignment; below one there is nothing to win.
         let transparent = huge_pages == HugePages::Try && len >= HUGE_PAGE && thp_is_allowed();
         let slack = if transparent { HUGE_PAGE } else { 0 };
         let map_len = len + slack;
-        let map = anonymous(map_len, MapFlags::empty()).map_err(|errno| PoolError::Map {
+        let map = anonymous(map_len, 0).map_err(|errno| PoolError::Map {
             bytes: len,
             errno: errno.raw_os_error(),
         })?;
@@ -197,20 +195,26 @@ impl Region {
     }
 }
 
+/// A new map. Through libc and not by a system call of our own, because the sanitizers
+/// watch the former: otherwise an address that is used again looks like a race.
 #[cfg(not(miri))]
-fn anonymous(len: usize, flags: rustix::mm::MapFlags) -> rustix::io::Result<NonNull<u8>> {
-    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
-
+fn anonymous(len: usize, flags: i32) -> rustix::io::Result<NonNull<u8>> {
     // SAFETY: a new private map at an address of the kernel's choice touches no memory
     // that is in use.
     let map = unsafe {
-        mmap_anonymous(
+        libc::mmap(
             std::ptr::null_mut(),
             len,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::PRIVATE | flags,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags,
+            -1,
+            0,
         )
-    }?;
+    };
+    if map == libc::MAP_FAILED {
+        let error = std::io::Error::last_os_error();
+        return Err(rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::NOMEM));
+    }
     NonNull::new(map.cast()).ok_or(rustix::io::Errno::NOMEM)
 }
 
@@ -225,8 +229,8 @@ fn thp_is_allowed() -> bool {
 impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: the map is ours, and who drops the region keeps no pointer into it.
-        let result = unsafe { rustix::mm::munmap(self.map.as_ptr().cast(), self.map_len) };
-        debug_assert!(result.is_ok(), "unmapping our own map cannot fail");
+        let result = unsafe { libc::munmap(self.map.as_ptr().cast(), self.map_len) };
+        debug_assert!(result == 0, "unmapping our own map cannot fail");
     }
 }
 
