@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64 as IdCounter;
 
-use crate::depot::{Depot, MAGAZINE};
+use crate::depot::{Depot, MAGAZINE, Spares};
 use crate::meta::Meta;
 use crate::pool::PoolId;
 use crate::references::References;
@@ -15,7 +15,7 @@ use crate::region::Region;
 use crate::shard::Shard;
 use crate::stats::PoolStats;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, Padded};
-use crate::tagged_stack::{Links, TaggedStack};
+use crate::tagged_stack::TaggedStack;
 
 /// The shared part of a pool. Lives on the heap behind plain pointers, because a `Buf`
 /// must not pay for a counted one; `references` says how long.
@@ -93,9 +93,11 @@ impl Core {
         let mut entries: Vec<u32> = (0..count).rev().collect();
         let odd = entries.len() % magazine;
         core.push_singles(&entries[..odd]);
+        let mut spares = Spares::new();
         for full in entries.split_off(odd).chunks_exact(magazine) {
-            core.stock(full);
+            core.stock(full, &mut spares);
         }
+        core.depot.park_all(&mut spares);
         NonNull::from(Box::leak(Box::new(core)))
     }
 
@@ -146,32 +148,21 @@ impl Core {
         }
     }
 
-    /// Notes that buffers left the shared stores. The caller has a handle.
-    #[inline]
-    pub(crate) fn add_away(&self, buffers: usize) {
-        self.references.0.add(buffers as u64);
-    }
-
-    /// Notes that buffers came home. The caller has a handle, so this is never the end.
-    #[inline]
-    pub(crate) fn sub_away(&self, buffers: usize) {
-        let last = self.references.0.sub(buffers as u64);
-        debug_assert!(!last, "the caller's handle is counted");
-    }
-
     /// Takes one buffer from the shared stores, for threads without a shard.
     pub(crate) fn acquire_shared(&self) -> Option<u32> {
         let index = self.singles.0.pop(&self.metas[..]).or_else(|| {
-            let mut entries = [0; MAGAZINE];
-            let slot = self.depot.take(&mut entries)?;
-            self.depot.park(slot);
+            let (mut entries, mut spares) = ([0; MAGAZINE], Spares::new());
+            if !self.depot.take(&mut entries, &mut spares) {
+                return None;
+            }
+            self.depot.park_all(&mut spares);
             let (&index, rest) = entries[..self.depot.magazine()].split_last()?;
             self.push_singles(rest);
             Some(index)
         });
         let counter = match index {
             Some(_) => {
-                self.add_away(1);
+                self.references.0.add(1);
                 &self.shared.0.acquired
             }
             None => &self.shared.0.exhausted,
@@ -206,21 +197,13 @@ impl Core {
 
     /// Puts buffers into the stack of single ones with one exchange, the last on top.
     pub(crate) fn push_singles(&self, entries: &[u32]) {
-        let (Some(&last), Some(&first)) = (entries.first(), entries.last()) else {
-            return;
-        };
-        for pair in entries.windows(2) {
-            // Ordered by the exchange that publishes the chain.
-            self.metas[..]
-                .link(pair[1])
-                .store(pair[0], Ordering::Relaxed);
-        }
-        self.singles.0.push_chain(&self.metas[..], first, last);
+        self.singles.0.push_all(&self.metas[..], entries);
     }
 
-    /// Puts one full magazine home.
-    pub(crate) fn stock(&self, entries: &[u32]) {
-        if !self.depot.give(None, entries) {
+    /// Puts up to a magazine of buffers home.
+    pub(crate) fn stock(&self, entries: &[u32], spares: &mut Spares) {
+        let whole = entries.len() == self.depot.magazine();
+        if !(whole && self.depot.give(entries, spares)) {
             self.push_singles(entries);
         }
     }
@@ -233,6 +216,7 @@ impl Core {
     /// A shard that no thread uses; it is the caller's until `retire`.
     pub(crate) fn enlist(&self) -> NonNull<Shard> {
         let mut registry = self.registry();
+        self.references.0.open_shard();
         if let Some(shard) = registry.idle.pop() {
             return shard;
         }
@@ -245,9 +229,17 @@ impl Core {
         shard
     }
 
-    /// Takes back an empty shard from the thread that used it.
-    pub(crate) fn retire(&self, shard: NonNull<Shard>) {
+    /// Takes back an empty shard from the thread that used it, which has a handle still.
+    /// `away` is how many more buffers left through the shard than came back, as far as
+    /// that was not settled.
+    pub(crate) fn retire(&self, shard: NonNull<Shard>, away: i64) {
+        self.references.0.close_shard(away);
         self.registry().idle.push(shard);
+    }
+
+    /// Counts what an open shard kept to itself so far.
+    pub(crate) fn settle(&self, away: i64) {
+        self.references.0.settle(away);
     }
 
     /// The figures; see `PoolStats` for how exact they are.

@@ -9,7 +9,7 @@
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::depot::Depot;
+use crate::depot::{Depot, Spares};
 use crate::references::References;
 use crate::sync::{AtomicU32, Ordering, UnsafeCell};
 use crate::tagged_stack::{Links, NIL, TaggedStack};
@@ -163,8 +163,7 @@ fn models_chain_and_batch() {
             for index in 0..2 {
                 things.own(index);
             }
-            things.links.link(1).store(0, Ordering::Relaxed);
-            stack.push_chain(&things.links[..], 1, 0);
+            stack.push_all(&things.links[..], &[0, 1]);
             stack
                 .pop(&things.links[..])
                 .inspect(|index| things.own(*index))
@@ -190,32 +189,35 @@ fn models_chain_and_batch() {
 fn models_depot_hands_magazines_over() {
     explore(3, || {
         let shared = Arc::new((Depot::new(6, 2), Things::new(6)));
+        let mut spares = Spares::new();
         for pair in [[0, 1], [2, 3]] {
-            assert!(shared.0.give(None, &pair));
+            assert!(shared.0.give(&pair, &mut spares));
         }
+        shared.0.park_all(&mut spares);
         let work = |shared: &(Depot, Things)| {
             let (depot, things) = shared;
-            let mut entries = [NIL; 2];
-            let Some(slot) = depot.take(&mut entries) else {
-                return Vec::new();
-            };
-            entries.iter().for_each(|&index| things.own(index));
-            assert!(depot.give(Some(slot), &entries));
-            match depot.take(&mut entries) {
-                Some(slot) => depot.park(slot),
-                None => return Vec::new(),
+            let (mut entries, mut spares) = ([NIL; 2], Spares::new());
+            let mut held = Vec::new();
+            for keep in [false, true] {
+                if depot.take(&mut entries, &mut spares) {
+                    entries.iter().for_each(|&index| things.own(index));
+                    if keep {
+                        held.extend(entries);
+                    } else {
+                        assert!(depot.give(&entries, &mut spares));
+                    }
+                }
             }
-            entries.iter().for_each(|&index| things.own(index));
-            entries.to_vec()
+            depot.park_all(&mut spares);
+            held
         };
         let other = shared.clone();
         let thread = thread::spawn(move || work(&other));
         let mut all = work(&shared);
         all.extend(thread.join().unwrap());
         let mut entries = [NIL; 2];
-        while let Some(slot) = shared.0.take(&mut entries) {
+        while shared.0.take(&mut entries, &mut spares) {
             all.extend(entries);
-            shared.0.park(slot);
         }
         all.sort_unstable();
         assert_eq!(all, [0, 1, 2, 3]);

@@ -6,7 +6,8 @@ use std::cell::Cell;
 use std::ptr;
 
 use crate::core::Core;
-use crate::depot::{EmptySlot, MAGAZINE};
+use crate::depot::{MAGAZINE, Spares};
+use crate::references::SETTLE_AT;
 use crate::sync::{AtomicU64, Ordering, UnsafeCell};
 
 /// Low bits of `Shard::state`: how many buffers are in stock, at most two magazines.
@@ -37,13 +38,14 @@ pub(crate) struct Shard {
     pub(crate) next: Cell<*const Shard>,
     /// The pool it belongs to.
     pub(crate) core: *const Core,
-    /// The depot slot of the last magazine taken, kept for the next one given: then each
-    /// way costs one exchange on a shared word instead of two.
-    spare: Cell<Option<EmptySlot>>,
+    /// Depot slots of magazines that were taken, kept for those that will be given.
+    spares: UnsafeCell<Spares>,
     /// Buffers taken from the shared stores. Stored by the owner alone, relaxed.
     taken: AtomicU64,
     /// Buffers given to the shared stores. Stored by the owner alone, relaxed.
     given: AtomicU64,
+    /// What `taken` less `given` was when the pool's references were last told.
+    settled: Cell<u64>,
     /// Acquisitions answered with nothing. Stored by the owner alone, relaxed.
     exhausted: AtomicU64,
     /// The stock, oldest first; entries below the count in `state` are buffer indices
@@ -73,7 +75,8 @@ impl Shard {
             users: Cell::new(0),
             next: Cell::new(ptr::null()),
             core,
-            spare: Cell::new(None),
+            spares: UnsafeCell::new(Spares::new()),
+            settled: Cell::new(0),
             taken: AtomicU64::new(0),
             given: AtomicU64::new(0),
             exhausted: AtomicU64::new(0),
@@ -130,22 +133,17 @@ impl Shard {
         let taken = self.entries.with_mut(|entries| {
             // SAFETY: only the owner thread, that is this one, touches the entries.
             let entries = unsafe { &mut *entries };
-            match core.depot.take(entries) {
-                Some(slot) => {
-                    if let Some(slot) = self.spare.replace(Some(slot)) {
-                        core.depot.park(slot);
-                    }
-                    core.depot.magazine()
-                }
-                None => core.take_singles(&mut entries[..core.depot.magazine()]),
+            if self.with_spares(|spares| core.depot.take(entries, spares)) {
+                return core.depot.magazine();
             }
+            core.take_singles(&mut entries[..core.depot.magazine()])
         });
         if taken == 0 {
             bump(&self.exhausted, 1);
             return None;
         }
-        core.add_away(taken);
         bump(&self.taken, taken as u64);
+        self.settle_if_due(core);
         let state = self.state.load(Ordering::Relaxed) + taken as u64;
         self.state
             .store(state.wrapping_add(ACQUIRED_ONE), Ordering::Relaxed);
@@ -171,17 +169,42 @@ impl Shard {
 
     /// Gives up to a magazine to the shared stores; the caller takes it out of the stock.
     fn give(&self, core: &Core, entries: &[u32]) {
-        let whole = entries.len() == core.depot.magazine();
-        if !(whole && core.depot.give(self.spare.take(), entries)) {
-            core.push_singles(entries);
-        }
-        // Home first, then counted as home: see `References`.
-        core.sub_away(entries.len());
+        self.with_spares(|spares| core.stock(entries, spares));
         bump(&self.given, entries.len() as u64);
+        self.settle_if_due(core);
     }
 
-    /// Brings the whole stock and the spare slot home, before the owner leaves.
-    pub(crate) fn flush(&self, core: &Core) {
+    fn with_spares<R>(&self, act: impl FnOnce(&mut Spares) -> R) -> R {
+        self.spares.with_mut(|spares| {
+            // SAFETY: only the owner thread, that is this one, touches the spares, and
+            // what runs here knows nothing of the shard.
+            act(unsafe { &mut *spares })
+        })
+    }
+
+    /// How many more buffers were taken than given, of those not settled yet; from now on
+    /// they are.
+    fn take_unsettled(&self) -> i64 {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let now = taken.wrapping_sub(self.given.load(Ordering::Relaxed));
+        now.wrapping_sub(self.settled.replace(now)) as i64
+    }
+
+    /// Once in billions of buffers, if more leave through this shard than come back, or
+    /// fewer; see `References`.
+    fn settle_if_due(&self, core: &Core) {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let now = taken.wrapping_sub(self.given.load(Ordering::Relaxed));
+        let unsettled = now.wrapping_sub(self.settled.get()) as i64;
+        if unsettled.unsigned_abs() >= SETTLE_AT {
+            core.settle(self.take_unsettled());
+        }
+    }
+
+    /// Brings the whole stock and the spare slots home, before the owner leaves. Returns
+    /// what has to be settled then.
+    #[must_use]
+    pub(crate) fn flush(&self, core: &Core) -> i64 {
         let state = self.state.load(Ordering::Relaxed);
         let stock = (state & STOCK_MASK) as usize;
         self.entries.with(|entries| {
@@ -192,9 +215,8 @@ impl Shard {
             }
         });
         self.state.store(state & !STOCK_MASK, Ordering::Relaxed);
-        if let Some(slot) = self.spare.take() {
-            core.depot.park(slot);
-        }
+        self.with_spares(|spares| core.depot.park_all(spares));
+        self.take_unsettled()
     }
 
     /// The figures, from any thread.

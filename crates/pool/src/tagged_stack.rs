@@ -12,6 +12,10 @@ const TAG_ONE: u64 = 1 << INDEX_BITS;
 pub(crate) trait Links {
     /// The link of `index`. Panics if there is no such thing.
     fn link(&self, index: u32) -> &AtomicU32;
+
+    /// Told of the index that will be popped next, if nobody else is faster.
+    #[inline]
+    fn will_pop(&self, _index: u32) {}
 }
 
 impl Links for [AtomicU32] {
@@ -61,7 +65,7 @@ impl TaggedStack {
     }
 
     /// Puts a chain on top with one exchange: `first` is linked down to `last` already.
-    pub(crate) fn push_chain<L: Links + ?Sized>(&self, links: &L, first: u32, last: u32) {
+    fn push_chain<L: Links + ?Sized>(&self, links: &L, first: u32, last: u32) {
         let bottom = links.link(last);
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
@@ -81,6 +85,19 @@ impl TaggedStack {
         }
     }
 
+    /// Puts all of `indices` on top with one exchange, the last one uppermost. The caller
+    /// owns them and gives them away.
+    pub(crate) fn push_all<L: Links + ?Sized>(&self, links: &L, indices: &[u32]) {
+        let (Some(&bottom), Some(&top)) = (indices.first(), indices.last()) else {
+            return;
+        };
+        for pair in indices.windows(2) {
+            // Ordered by the exchange that publishes the chain.
+            links.link(pair[1]).store(pair[0], Ordering::Relaxed);
+        }
+        self.push_chain(links, top, bottom);
+    }
+
     /// Takes the top index, which the caller owns from then on.
     #[inline]
     pub(crate) fn pop<L: Links + ?Sized>(&self, links: &L) -> Option<u32> {
@@ -96,6 +113,9 @@ impl TaggedStack {
         loop {
             let mut next = index_of(head);
             let mut taken = 0;
+            if next != NIL {
+                links.will_pop(next);
+            }
             // What is read here may be out of date, but it is always an index or NIL; if
             // it was out of date, the tag moved and the exchange fails.
             while taken < into.len() && next != NIL {

@@ -130,6 +130,5 @@ pub(crate) unsafe fn close(core: NonNull<Core>, shard: NonNull<Shard>) {
         }
         link.set(open.next.get());
     });
-    open.flush(core);
-    core.retire(shard);
+    core.retire(shard, open.flush(core));
 }
