@@ -16,7 +16,7 @@ use zcn_pool::{Arena, BufferPool, FixedPool};
 
 use crate::harness::{Contender, Contest, Ctx, Error, Figure, Result, Row, Target};
 use ring::Ring;
-use subject::{AlignedMalloc, Mimalloc, Peer, Pool, Queue, Subject};
+use subject::{AlignedMalloc, Mimalloc, Nothing, Peer, Pool, Queue, Subject};
 
 const BENCH: &str = "pool";
 const METRIC: &str = "time";
@@ -230,15 +230,22 @@ fn handed_over(ctx: &mut Ctx, cores: [usize; 2]) -> Result {
     let pool = Pool(pool()?);
     let queue = Queue::new(COUNT);
     let situation = "released by another thread";
+    let alone = "the way alone";
     let mut contenders = [
         Contender::new(ZCN, || pairs(cores, sample, &pool)),
         Contender::new(QUEUE, || pairs(cores, sample, &queue)),
         Contender::new(MIMALLOC, || pairs(cores, sample, &Mimalloc)),
         Contender::new(ALIGNED, || pairs(cores, sample, &AlignedMalloc)),
+        Contender::new(alone, || pairs(cores, sample, &Nothing)),
     ];
     let contest = ctx.alternate(situation, &mut contenders)?;
     drop(contenders);
-    let peers = [(QUEUE, None), (MIMALLOC, None), (ALIGNED, None)];
+    let peers = [
+        (QUEUE, None),
+        (MIMALLOC, None),
+        (ALIGNED, None),
+        (alone, None),
+    ];
     report(ctx, &contest, situation, ZCN, Some(15.0), &peers)
 }
 
