@@ -60,7 +60,9 @@ impl Load for Datagrams {
                     before = session.echoed;
                     window.begin();
                 }
-                Stage::Over => break,
+                // A machine too busy to finish anything in time is given the time.
+                Stage::Over if session.echoed > before || session.lost > 0 => break,
+                Stage::Over => {}
             }
         }
         window.end();

@@ -1,7 +1,7 @@
 //! Loads: clients that drive an echo server and check every byte that comes back.
 //!
-//! Every load is bounded in time and stops by itself; a server that stands still makes it
-//! fail with [`Error::Silent`], not hang. None of them needs an event queue: they know
+//! Every load is bounded in time and stops by itself, with at least one answer in its
+//! measured part; a server that stands still makes it fail with [`Error::Silent`], not hang. None of them needs an event queue: they know
 //! which answer is due next, so they ask for it directly, which leaves the client's core
 //! less to do than any server's.
 
