@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 pub mod demux;
+pub mod error;
+pub mod event;
 pub mod id;
 pub mod random;
 pub mod slab;
