@@ -22,6 +22,9 @@ pub struct RecvMsg {
     pub peer: Option<SocketAddr>,
     /// Size of each datagram when the kernel coalesced several (`UDP_GRO`), else 0.
     pub gro_size: u16,
+    /// Seconds and nanoseconds (below a billion) of `CLOCK_REALTIME` at which the kernel received
+    /// it, with `SO_TIMESTAMPNS`.
+    pub timestamp: Option<(u64, u32)>,
     /// Where the payload begins in the buffer.
     pub offset: usize,
     /// Bytes of payload in the buffer.
@@ -47,6 +50,7 @@ pub fn parse(bytes: &[u8]) -> Option<RecvMsg> {
     Some(RecvMsg {
         peer: parse_address(name),
         gro_size: gro_size(control).unwrap_or(0),
+        timestamp: timestamp(control),
         offset: PREFIX_BYTES,
         len: payload_here,
         truncated: flags & libc::MSG_TRUNC != 0,
@@ -73,19 +77,32 @@ pub fn parse_address(name: &[u8]) -> Option<SocketAddr> {
 }
 
 /// Looks for `UDP_GRO` among the control messages.
-pub fn gro_size(mut control: &[u8]) -> Option<u16> {
+pub fn gro_size(control: &[u8]) -> Option<u16> {
+    let data = control_message(control, libc::SOL_UDP, libc::UDP_GRO)?;
+    // The kernel writes an int; the size fits 16 bits because a datagram does.
+    u16::try_from(u32_at(data, 0)?).ok()
+}
+
+/// Looks for `SO_TIMESTAMPNS` among the control messages.
+fn timestamp(control: &[u8]) -> Option<(u64, u32)> {
+    let data = control_message(control, libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS)?;
+    let word = |at: usize| Some(i64::from_ne_bytes(data.get(at..at + 8)?.try_into().ok()?));
+    let seconds = u64::try_from(word(0)?).ok()?;
+    let nanos = u32::try_from(word(8)?).ok()?;
+    (nanos < 1_000_000_000).then_some((seconds, nanos))
+}
+
+/// The data of the first control message of a kind.
+fn control_message(mut control: &[u8], level: i32, kind: i32) -> Option<&[u8]> {
     const HEADER: usize = size_of::<libc::cmsghdr>();
     while control.len() >= HEADER {
         let len = usize::from_ne_bytes(control.get(..8)?.try_into().ok()?);
-        let level = u32_at(control, 8)? as i32;
-        let kind = u32_at(control, 12)? as i32;
+        let is = (u32_at(control, 8)? as i32, u32_at(control, 12)? as i32);
         if len < HEADER || len > control.len() {
             return None;
         }
-        if level == libc::SOL_UDP && kind == libc::UDP_GRO {
-            // The kernel writes an int; the size fits 16 bits because a datagram does.
-            let size = u32_at(control, HEADER).filter(|_| len >= HEADER + 4)?;
-            return u16::try_from(size).ok();
+        if is == (level, kind) {
+            return control.get(HEADER..len);
         }
         control = control.get(len.next_multiple_of(8)..)?;
     }

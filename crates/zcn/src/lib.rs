@@ -3,7 +3,7 @@
 //! A [`Runtime`] is the loop of one core, on io_uring or, where that is refused, on epoll. Two
 //! faces stand on it:
 //!
-//! * [`TcpServer`] with a [`Handler`], [`UdpServer`] with a [`DatagramHandler`]: callbacks, the least between the kernel and your code;
+//! * [`TcpServer`] and [`TcpClient`] with a [`Handler`], [`UdpServer`] with a [`DatagramHandler`]: callbacks, the least between the kernel and your code;
 //! * [`TcpListener`], [`TcpStream`], [`UnixListener`], [`UnixStream`], [`UdpSocket`] for tasks
 //!   ([`spawn`], [`Runtime::block_on`]).
 //!
@@ -35,6 +35,7 @@
 //! # Ok::<(), zcn::Error>(())
 //! ```
 
+mod client;
 pub mod cluster;
 mod config;
 mod error;
@@ -47,6 +48,7 @@ mod server;
 mod table;
 mod udp_server;
 
+pub use client::{Attempt, ClientOptions, Target, TcpClient};
 pub use cluster::{Cluster, ClusterBuilder, ClusterStats, ListenGroup, Stopper};
 pub use config::{Config, ReactorKind, Sleep, ZERO_COPY_MIN, ZeroCopy};
 pub use error::{Action, Error, Fault, Result};
@@ -71,4 +73,6 @@ pub use runtime::{
 pub use server::{Conn, ConnId, Handler, SendError, ServerOptions, ServerStats, TcpServer};
 pub use udp_server::{DatagramHandler, UdpConn, UdpSendError, UdpServer};
 
-pub use zcn_pool::{Arena, Buf, BufferPool, FixedPool, HugePages, LocalPool, PoolStats, SharedBuf};
+pub use zcn_pool::{
+    Arena, Buf, BufferPool, FixedPool, HugePages, LocalPool, PoolStats, RawBuf, SharedBuf,
+};

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use zcn_pool::{Buf, SharedBuf};
 
+use crate::client::Attempt;
 use crate::error::{Action, Error, Result};
 use crate::net::socket::{self, Address, ListenOptions};
 use crate::reactor::Event;
@@ -41,6 +42,8 @@ pub struct ServerOptions {
     pub idle_timeout: Option<Duration>,
     /// Close a connection whose peer has taken nothing for this long while something is queued.
     pub write_timeout: Option<Duration>,
+    /// Call [`Handler::on_sent`] for every send that has ended.
+    pub notify_sent: bool,
 }
 
 impl Default for ServerOptions {
@@ -51,7 +54,41 @@ impl Default for ServerOptions {
             max_connections: 1 << 20,
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(60)),
+            notify_sent: false,
         }
+    }
+}
+
+impl ServerOptions {
+    /// Whether the limits make sense.
+    pub(crate) fn check(&self, action: Action) -> Result<()> {
+        if self.max_connections == 0 {
+            return Err(Error::setting(
+                action,
+                "max_connections = 0 is out of range: at least 1",
+            ));
+        }
+        for (name, limit) in [
+            ("idle_timeout", self.idle_timeout),
+            ("write_timeout", self.write_timeout),
+        ] {
+            if limit.is_some_and(|limit| limit.is_zero()) {
+                return Err(Error::setting(
+                    action,
+                    format!("{name} = 0 is out of range: None sets no limit"),
+                ));
+            }
+        }
+        if self.marks.high == 0 || self.marks.low > self.marks.high {
+            return Err(Error::setting(
+                action,
+                format!(
+                    "water marks high = {}, low = {} are out of range: high at least 1, low at most high",
+                    self.marks.high, self.marks.low
+                ),
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -81,6 +118,30 @@ pub trait Handler: 'static {
     fn on_end(&mut self, conn: &mut Conn<'_>, state: &mut Self::State) {
         let _ = state;
         conn.close();
+    }
+
+    /// The kernel has taken bytes, with [`ServerOptions::notify_sent`]; [`Conn::unsent`] tells what
+    /// is left in the queue.
+    fn on_sent(&mut self, conn: &mut Conn<'_>, state: &mut Self::State) {
+        let _ = (conn, state);
+    }
+
+    /// A connection that a [`TcpClient`](crate::TcpClient) began is made; `None` closes it. Unless
+    /// overridden, as [`on_accept`](Self::on_accept).
+    fn on_connect(
+        &mut self,
+        conn: &mut Conn<'_>,
+        peer: &Address,
+        attempt: Attempt,
+    ) -> Option<Self::State> {
+        let _ = attempt;
+        self.on_accept(conn, peer)
+    }
+
+    /// A connection that a [`TcpClient`](crate::TcpClient) began could not be made.
+    fn on_connect_failed(&mut self, attempt: Attempt, error: Error) {
+        let _ = attempt;
+        tracing::debug!(%error, "a connection could not be made");
     }
 
     /// The server is shutting down. Unless overridden, what is queued is sent and the connection
@@ -132,6 +193,20 @@ impl<'a> Conn<'a> {
         ConnId(self.key)
     }
 
+    /// A connection by its id, for who holds the runtime.
+    #[inline]
+    pub(crate) fn find(inner: &'a Rc<Inner>, id: ConnId) -> Option<Self> {
+        let owner = inner.reactor.borrow().streams.get(id.0)?.owner;
+        match owner {
+            Owner::Server(server) => Some(Conn {
+                inner,
+                server,
+                key: id.0,
+            }),
+            Owner::Task => None,
+        }
+    }
+
     /// Another connection of the same server; `None` when it is gone.
     pub fn other(&self, id: ConnId) -> Option<Conn<'a>> {
         let owner = self.inner.reactor.borrow().streams.get(id.0)?.owner;
@@ -176,25 +251,35 @@ impl<'a> Conn<'a> {
                 .send(SharedBuf::new())
                 .and(Err(SendError::Full(SharedBuf::new())));
         }
-        let mut filled = Vec::new();
-        let mut rest = data;
-        // The common case is one buffer: no vector is allocated for it.
-        let mut first = None;
-        while !rest.is_empty() {
-            let mut buf = self.inner.buffer().ok_or(SendError::NoBuffer)?;
-            let count = rest.len().min(buf.capacity());
-            // It fits by construction.
-            let _ = buf.extend_from_slice(&rest[..count]);
-            rest = &rest[count..];
-            match first {
-                None => first = Some(buf),
-                Some(_) => filled.push(buf),
-            }
-        }
         let mut reactor = self.inner.reactor.borrow_mut();
-        for buf in first.into_iter().chain(filled) {
-            reactor.send_beyond(self.key, buf.into());
+        let Some(mut first) = reactor.outgoing.acquire() else {
+            return Err(SendError::NoBuffer);
+        };
+        let (head, mut rest) = data.split_at(data.len().min(first.capacity()));
+        // It fits by construction, here and below.
+        let _ = first.extend_from_slice(head);
+        // The common case is one buffer.
+        if !rest.is_empty() {
+            let mut copies = std::mem::take(&mut reactor.copies);
+            while !rest.is_empty() {
+                let Some(mut buf) = reactor.outgoing.acquire() else {
+                    copies.clear();
+                    reactor.copies = copies;
+                    return Err(SendError::NoBuffer);
+                };
+                let (head, left) = rest.split_at(rest.len().min(buf.capacity()));
+                let _ = buf.extend_from_slice(head);
+                rest = left;
+                copies.push(buf);
+            }
+            reactor.send_beyond(self.key, first.into());
+            for buf in copies.drain(..) {
+                reactor.send_beyond(self.key, buf.into());
+            }
+            reactor.copies = copies;
+            return Ok(());
         }
+        reactor.send_beyond(self.key, first.into());
         Ok(())
     }
 
@@ -255,6 +340,47 @@ impl<'a> Conn<'a> {
         self.inner.reactor.borrow_mut().pause(self.key, false);
     }
 
+    /// Changes the marks of the send queue.
+    pub fn set_marks(&mut self, marks: WaterMarks) {
+        let mut reactor = self.inner.reactor.borrow_mut();
+        if let Some(stream) = reactor.streams.get_mut(self.key) {
+            stream.high_water = marks.high.max(1);
+            stream.low_water = marks.low.min(marks.high);
+        }
+    }
+
+    /// Address of this end.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn local_addr(&self) -> Result<Address> {
+        self.with_fd(socket::local_address)
+    }
+
+    /// Address of the other end.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn peer_addr(&self) -> Result<Address> {
+        self.with_fd(socket::peer_address)
+    }
+
+    /// Number of its descriptor, which stays this connection's; `None` when it is gone.
+    pub fn raw_fd(&self) -> Option<RawFd> {
+        self.with_fd(|fd| Ok(fd.as_raw_fd())).ok()
+    }
+
+    fn with_fd<T>(&self, call: impl FnOnce(&OwnedFd) -> Result<T>) -> Result<T> {
+        let reactor = self.inner.reactor.borrow();
+        match reactor.streams.get(self.key) {
+            Some(stream) => call(&stream.fd),
+            None => Err(Error::bare(
+                Action::Option,
+                io::ErrorKind::NotConnected.into(),
+            )),
+        }
+    }
+
     /// The socket, for options that have no method here.
     ///
     /// # Errors
@@ -287,8 +413,11 @@ pub struct ServerStats {
 }
 
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     stats: Cell<ServerStats>,
+    /// Connections of a client being made.
+    pub(crate) attempts: Cell<usize>,
+    notify_sent: Cell<bool>,
     drain_by: Cell<Option<Instant>>,
     stopped: Cell<bool>,
     /// Tasks that wait for the end.
@@ -304,6 +433,34 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
+    pub(crate) fn stats(&self) -> ServerStats {
+        self.stats.get()
+    }
+
+    pub(crate) fn notify_sent(&self, yes: bool) {
+        self.notify_sent.set(yes);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain_by.get().is_some()
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.get()
+    }
+
+    /// Asks the service to let its connections finish.
+    pub(crate) fn shut_down(&self, inner: &Inner, server: u32, limit: Duration) {
+        if self.drain_by.get().is_none() {
+            let now = Instant::now();
+            // A limit beyond the clock's range is as good as none.
+            let by = now.checked_add(limit).unwrap_or(now + FOR_EVER);
+            self.drain_by.set(Some(by));
+            let mut reactor = inner.reactor.borrow_mut();
+            reactor.events.push_back(Event::Drain { server });
+        }
+    }
+
     fn count(&self, change: impl FnOnce(&mut ServerStats)) {
         let mut stats = self.stats.get();
         change(&mut stats);
@@ -337,32 +494,7 @@ impl TcpServer {
         handler: H,
     ) -> Result<Self> {
         let address = address.into();
-        if options.max_connections == 0 {
-            return Err(Error::setting(
-                Action::Listen,
-                "max_connections = 0 is out of range: at least 1",
-            ));
-        }
-        for (name, limit) in [
-            ("idle_timeout", options.idle_timeout),
-            ("write_timeout", options.write_timeout),
-        ] {
-            if limit.is_some_and(|limit| limit.is_zero()) {
-                return Err(Error::setting(
-                    Action::Listen,
-                    format!("{name} = 0 is out of range: None sets no limit"),
-                ));
-            }
-        }
-        if options.marks.high == 0 || options.marks.low > options.marks.high {
-            return Err(Error::setting(
-                Action::Listen,
-                format!(
-                    "water marks high = {}, low = {} are out of range: high at least 1, low at most high",
-                    options.marks.high, options.marks.low
-                ),
-            ));
-        }
+        options.check(Action::Listen)?;
         let fd = socket::listen(&address, &options.listen)?;
         let local = socket::local_address(&fd)?;
         let inner = runtime.inner().clone();
@@ -376,20 +508,11 @@ impl TcpServer {
                 Error::new(Action::Listen, &address, error)
             })?;
         let shared = Rc::new(Shared::default());
-        let service = Serving {
-            server,
-            handler,
-            options,
-            listener: Some(listener),
-            states: Vec::new(),
-            displaced: Vec::new(),
-            waiting: VecDeque::new(),
-            held: false,
-            shared: shared.clone(),
-            socket_file: match &local {
-                Address::Unix(path) => Some(path.clone()),
-                Address::Ip(_) => None,
-            },
+        let mut service = Serving::new(server, handler, options, shared.clone());
+        service.listener = Some(listener);
+        service.socket_file = match &local {
+            Address::Unix(path) => Some(path.clone()),
+            Address::Ip(_) => None,
         };
         inner.install_service(server, Box::new(service));
         Ok(Self {
@@ -414,19 +537,13 @@ impl TcpServer {
     /// left after `limit` are reset. The runtime must run on meanwhile;
     /// [`stopped`](Self::stopped) waits for the end.
     pub fn shutdown(&self, limit: Duration) {
-        if self.shared.drain_by.get().is_none() {
-            let now = Instant::now();
-            // A limit beyond the clock's range is as good as none.
-            let by = now.checked_add(limit).unwrap_or(now + FOR_EVER);
-            self.shared.drain_by.set(Some(by));
-            self.inner
-                .reactor
-                .borrow_mut()
-                .events
-                .push_back(Event::Drain {
-                    server: self.server,
-                });
-        }
+        self.shared.shut_down(&self.inner, self.server, limit);
+    }
+
+    /// Whether [`Handler::on_sent`] is called, from now on accepted connections on; see
+    /// [`ServerOptions::notify_sent`].
+    pub fn notify_sent(&self, yes: bool) {
+        self.shared.notify_sent(yes);
     }
 
     /// Whether it has been shut down and its last connection is gone.
@@ -455,11 +572,13 @@ const FOR_EVER: Duration = Duration::from_secs(86_400 * 365);
 /// How often a draining server looks whether its time is up.
 const DRAIN_SWEEP: Duration = Duration::from_millis(10);
 
-struct Serving<H: Handler> {
+pub(crate) struct Serving<H: Handler> {
     server: u32,
     handler: H,
     options: ServerOptions,
+    /// None for a client, or once it drains.
     listener: Option<Key>,
+    draining: bool,
     /// By the stream's index; the generation tells whether it is still the same connection.
     states: Vec<Option<(u32, H::State)>>,
     /// States of connections that are closed, but whose end has not been told yet, and whose index
@@ -483,6 +602,24 @@ impl<H: Handler> Drop for Serving<H> {
 }
 
 impl<H: Handler> Serving<H> {
+    /// A service without a listener.
+    pub(crate) fn new(server: u32, handler: H, options: ServerOptions, shared: Rc<Shared>) -> Self {
+        shared.notify_sent.set(options.notify_sent);
+        Self {
+            server,
+            handler,
+            options,
+            listener: None,
+            draining: false,
+            states: Vec::new(),
+            displaced: Vec::new(),
+            waiting: VecDeque::new(),
+            held: false,
+            shared,
+            socket_file: None,
+        }
+    }
+
     fn take_state(&mut self, key: Key) -> Option<H::State> {
         let place = self.states.get_mut(key.index as usize)?;
         match place {
@@ -567,17 +704,60 @@ impl<H: Handler> Serving<H> {
                 return;
             }
         };
+        self.admit_stream(inner, key, |handler, conn| handler.on_accept(conn, &peer));
+        if self.shared.stats.get().connections >= self.options.max_connections {
+            self.hold(inner, true);
+        }
+    }
+
+    /// A client's connection was made.
+    fn connected(&mut self, inner: &Rc<Inner>, key: Key, attempt: Attempt) {
+        let peer = {
+            let reactor = inner.reactor.borrow();
+            let stream = reactor.streams.get(key);
+            stream.and_then(|stream| socket::peer_address(&stream.fd).ok())
+        };
+        // Without a peer it is broken already, as its handler will hear.
+        let peer = peer.unwrap_or(Address::Unix(PathBuf::new()));
+        self.admit_stream(inner, key, |handler, conn| {
+            handler.on_connect(conn, &peer, attempt)
+        });
+        self.finish_drain(inner);
+    }
+
+    fn connect_failed(&mut self, inner: &Rc<Inner>, attempt: Attempt, error: Error) {
+        let handler = &mut self.handler;
+        let call = AssertUnwindSafe(|| handler.on_connect_failed(attempt, error));
+        self.shared.count(|stats| stats.refused += 1);
+        if catch_unwind(call).is_err() {
+            self.shared.count(|stats| stats.panics += 1);
+        }
+        self.finish_drain(inner);
+    }
+
+    /// Asks the handler whether it takes a new connection, and what it keeps for it.
+    fn admit_stream(
+        &mut self,
+        inner: &Rc<Inner>,
+        key: Key,
+        callback: impl FnOnce(&mut H, &mut Conn<'_>) -> Option<H::State>,
+    ) {
         self.shared.count(|stats| {
             stats.accepted += 1;
             stats.connections += 1;
         });
+        if self.shared.notify_sent.get()
+            && let Some(stream) = inner.reactor.borrow_mut().streams.get_mut(key)
+        {
+            stream.tell_sent = true;
+        }
         let mut conn = Conn {
             inner,
             server: self.server,
             key,
         };
         let handler = &mut self.handler;
-        let state = catch_unwind(AssertUnwindSafe(|| handler.on_accept(&mut conn, &peer)));
+        let state = catch_unwind(AssertUnwindSafe(|| callback(handler, &mut conn)));
         match state {
             Ok(Some(state)) => {
                 let index = key.index as usize;
@@ -598,9 +778,6 @@ impl<H: Handler> Serving<H> {
                     .close_stream(key, CloseReason::Local);
             }
             Err(_) => self.panicked(inner, key),
-        }
-        if self.shared.stats.get().connections >= self.options.max_connections {
-            self.hold(inner, true);
         }
     }
 
@@ -643,10 +820,12 @@ impl<H: Handler> Serving<H> {
 
     fn drain(&mut self, inner: &Rc<Inner>) {
         // Asked twice, e.g. for this server and then for the whole runtime.
-        let Some(listener) = self.listener.take() else {
+        if std::mem::replace(&mut self.draining, true) {
             return;
-        };
-        inner.reactor.borrow_mut().close_listener(listener);
+        }
+        if let Some(listener) = self.listener.take() {
+            inner.reactor.borrow_mut().close_listener(listener);
+        }
         if self.shared.drain_by.get().is_none() {
             self.shared.drain_by.set(inner.drain_by());
         }
@@ -661,8 +840,8 @@ impl<H: Handler> Serving<H> {
     }
 
     fn finish_drain(&self, inner: &Rc<Inner>) {
-        let draining = self.shared.drain_by.get().is_some() && self.listener.is_none();
-        if draining && self.shared.stats.get().connections == 0 && !self.shared.stopped.get() {
+        let left = self.shared.stats.get().connections + self.shared.attempts.get();
+        if self.draining && left == 0 && !self.shared.stopped.get() {
             self.shared.stopped.set(true);
             for waker in self.shared.wakers.take() {
                 waker.wake();
@@ -705,7 +884,18 @@ impl<H: Handler> Service for Serving<H> {
                     handler.on_end(conn, state)
                 });
             }
+            Event::Sent { stream, .. } => {
+                self.call(inner, stream, |handler, conn, state| {
+                    handler.on_sent(conn, state)
+                });
+            }
             Event::Accepted { fd, .. } => self.accepted(inner, fd),
+            Event::Connected {
+                stream, attempt, ..
+            } => self.connected(inner, stream, attempt),
+            Event::ConnectFailed { attempt, error, .. } => {
+                self.connect_failed(inner, attempt, error);
+            }
             Event::Closed { stream, reason, .. } => self.closed(inner, stream, reason),
             Event::Drain { .. } => self.drain(inner),
             // A UDP server's.

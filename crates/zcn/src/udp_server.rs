@@ -11,7 +11,7 @@ use std::time::Duration;
 use zcn_pool::{Buf, BufferPool, SharedBuf};
 
 use crate::error::{Action, Error, Result};
-use crate::net::udp::{copied, open, stats};
+use crate::net::udp::{connect, copied, open, stats};
 use crate::net::udp_options::{Letter, UdpOptions};
 use crate::reactor::Event;
 use crate::reactor::datagram::{Datagram, UdpStats, Unsendable};
@@ -74,7 +74,7 @@ impl UdpConn<'_> {
         data: impl Into<SharedBuf>,
         peer: SocketAddr,
     ) -> std::result::Result<(), UdpSendError> {
-        self.send_letter(data.into(), peer, None)
+        self.send_letter(data.into(), Some(peer), None)
     }
 
     /// Sends `data` as datagrams of `segment_size` bytes, the last one possibly shorter, cut by the
@@ -89,7 +89,7 @@ impl UdpConn<'_> {
         segment_size: usize,
         peer: SocketAddr,
     ) -> std::result::Result<(), UdpSendError> {
-        self.send_letter(data.into(), peer, Some(segment_size))
+        self.send_letter(data.into(), Some(peer), Some(segment_size))
     }
 
     /// Sends what arrived to `peer`, coalesced datagrams in the same sizes as they came.
@@ -104,11 +104,11 @@ impl UdpConn<'_> {
         peer: SocketAddr,
     ) -> std::result::Result<(), UdpSendError> {
         let segment = datagram.segment_size.map(usize::from);
-        self.send_letter(datagram.data.into(), peer, segment)
+        self.send_letter(datagram.data.into(), Some(peer), segment)
     }
 
-    /// Copies `data` and sends it; the copy goes to a buffer of the runtime's pool, or to the heap
-    /// when it is longer than one or the pool is empty.
+    /// Copies `data` and sends it to `peer` or the connected one; the copy goes to a buffer of the
+    /// runtime's pool, or to the heap when it is longer than one or the pool is empty.
     ///
     /// # Errors
     /// As [`send_to`](Self::send_to).
@@ -116,10 +116,30 @@ impl UdpConn<'_> {
     pub fn send_copy(
         &mut self,
         data: &[u8],
-        peer: SocketAddr,
+        peer: impl Into<Option<SocketAddr>>,
     ) -> std::result::Result<(), UdpSendError> {
         let data = copied(self.inner, data);
-        self.send_letter(data, peer, None)
+        self.send_letter(data, peer.into(), None)
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.inner.reactor.borrow().udp.table.get(self.key)?.peer
+    }
+
+    /// Sends to `peer` or, without one, to the peer that the socket is
+    /// [connected](UdpServer::connect) to; cut by the kernel into datagrams of `segment_size` bytes
+    /// if one is given.
+    ///
+    /// # Errors
+    /// As [`send_segments`](Self::send_segments), and `EDESTADDRREQ` without any peer.
+    #[allow(clippy::result_large_err)]
+    pub fn send_message(
+        &mut self,
+        data: impl Into<SharedBuf>,
+        peer: impl Into<Option<SocketAddr>>,
+        segment_size: Option<usize>,
+    ) -> std::result::Result<(), UdpSendError> {
+        self.send_letter(data.into(), peer.into(), segment_size)
     }
 
     #[allow(clippy::result_large_err)]
@@ -127,14 +147,15 @@ impl UdpConn<'_> {
     fn send_letter(
         &mut self,
         mut data: SharedBuf,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
         segment: Option<usize>,
     ) -> std::result::Result<(), UdpSendError> {
-        let letter = Letter {
-            peer: Some(peer),
-            segment,
+        let letter = Letter { peer, segment };
+        let connected = match peer {
+            Some(_) => None,
+            None => self.peer(),
         };
-        if let Err(error) = letter.check(data.len(), self.local, None) {
+        if let Err(error) = letter.check(data.len(), self.local, connected) {
             return Err(UdpSendError::Refused(data, error));
         }
         // What to give back when the queue fills up in the middle.
@@ -158,7 +179,12 @@ impl UdpConn<'_> {
                 Err(Unsendable::Error(message, errno)) => {
                     return Err(UdpSendError::Refused(
                         rest(message.data, &data),
-                        Error::errno(Action::Send, format_args!("to {peer}"), errno),
+                        match peer.or(connected) {
+                            Some(peer) => {
+                                Error::errno(Action::Send, format_args!("to {peer}"), errno)
+                            }
+                            None => Error::errno(Action::Send, "", errno),
+                        },
                     ));
                 }
             }
@@ -238,6 +264,24 @@ impl UdpServer {
         })
     }
 
+    /// Its socket, for use outside of a callback.
+    pub fn socket(&self) -> UdpConn<'_> {
+        UdpConn {
+            inner: &self.inner,
+            key: self.key,
+            local: self.local,
+        }
+    }
+
+    /// Makes `peer` the one to send to and the only one to receive from, and has the network's
+    /// errors reported. What had arrived before stays in the queue.
+    ///
+    /// # Errors
+    /// There is no route, or the peer is of the other address family.
+    pub fn connect(&self, peer: SocketAddr) -> Result<()> {
+        connect(&self.inner, self.key, peer)
+    }
+
     /// The address it serves, with the port the kernel picked.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
@@ -278,7 +322,8 @@ struct Serving<H> {
     server: u32,
     local: SocketAddr,
     handler: H,
-    /// Swapped with the socket's queue; empty between events.
+    /// Swapped with the socket's queue; empty between events, but for what a turn was not allowed
+    /// to hand out.
     arrived: VecDeque<Datagram>,
     shared: Rc<Shared>,
 }
@@ -304,11 +349,39 @@ impl<H: DatagramHandler> Serving<H> {
     }
 }
 
+impl<H: DatagramHandler> Serving<H> {
+    /// Hands out what has arrived, as far as the turn allows; whether that was all.
+    #[inline]
+    fn deliver(&mut self, inner: &Rc<Inner>, key: Key) -> bool {
+        while !self.arrived.is_empty() {
+            if !inner.spend() {
+                let event = Event::Datagrams {
+                    server: self.server,
+                    socket: key,
+                };
+                inner.reactor.borrow_mut().events.push_front(event);
+                return false;
+            }
+            let Some(datagram) = self.arrived.pop_front() else {
+                break;
+            };
+            self.call(inner, key, |handler, socket| {
+                handler.on_datagram(socket, datagram);
+            });
+        }
+        true
+    }
+}
+
 impl<H: DatagramHandler> Service for Serving<H> {
     fn on_event(&mut self, inner: &Rc<Inner>, event: Event) {
         let Event::Datagrams { socket: key, .. } = event else {
             return;
         };
+        // What an earlier turn was not allowed to hand out comes first.
+        if !self.deliver(inner, key) {
+            return;
+        }
         let news = inner
             .reactor
             .borrow_mut()
@@ -328,11 +401,7 @@ impl<H: DatagramHandler> Service for Serving<H> {
         if room {
             self.call(inner, key, |handler, socket| handler.on_writable(socket));
         }
-        while let Some(datagram) = self.arrived.pop_front() {
-            self.call(inner, key, |handler, socket| {
-                handler.on_datagram(socket, datagram);
-            });
-        }
+        self.deliver(inner, key);
     }
 
     fn sweep(&mut self, _: &Rc<Inner>) {}

@@ -67,6 +67,16 @@ impl Stream {
         Ok(Self { inner, key })
     }
 
+    /// Gives up the handle, not the connection.
+    pub(crate) fn into_key(self) -> Key {
+        // Its drop would close; what it holds besides is a counted reference.
+        let this = std::mem::ManuallyDrop::new(self);
+        let inner = this.inner.clone();
+        let key = this.key;
+        drop(inner);
+        key
+    }
+
     fn error(&self, action: Action, source: io::Error) -> Error {
         match self.peer_addr() {
             Ok(peer) => Error::new(action, format_args!("from {peer}"), source),
@@ -338,6 +348,10 @@ impl TcpStream {
         Self(stream)
     }
 
+    pub(crate) fn into_stream(self) -> Stream {
+        self.0
+    }
+
     /// Connects to an address.
     ///
     /// # Errors
@@ -475,7 +489,7 @@ impl Drop for ConnectGuard {
     }
 }
 
-async fn connect(address: &Address, options: &ConnectOptions) -> Result<Stream> {
+pub(crate) async fn connect(address: &Address, options: &ConnectOptions) -> Result<Stream> {
     let inner = current(Action::Connect)?;
     let raw = address.to_sock_addr(Action::Connect)?;
     let fd = socket::outgoing(address, options)?;

@@ -103,16 +103,7 @@ impl UdpSocket {
     /// # Errors
     /// There is no route, or the peer is of the other address family.
     pub fn connect(&self, peer: SocketAddr) -> Result<()> {
-        let mut reactor = self.inner.reactor.borrow_mut();
-        let fail = |error: io::Error| Error::new(Action::Connect, peer, error);
-        let Some(socket) = reactor.udp.table.get_mut(self.key) else {
-            return Err(fail(io::ErrorKind::NotConnected.into()));
-        };
-        SockRef::from(&socket.fd)
-            .connect(&SockAddr::from(peer))
-            .map_err(fail)?;
-        socket.peer = Some(peer);
-        Ok(())
+        connect(&self.inner, self.key, peer)
     }
 
     fn receive_error(&self, source: io::Error) -> Error {
@@ -479,6 +470,20 @@ pub(crate) fn open(
         .add_datagram_socket(fd, pool, owner, options.limits())
         .map_err(|error| Error::new(Action::Socket, address, error))?;
     Ok((key, local))
+}
+
+/// Connects a socket to one peer.
+pub(crate) fn connect(inner: &Rc<Inner>, key: Key, peer: SocketAddr) -> Result<()> {
+    let mut reactor = inner.reactor.borrow_mut();
+    let fail = |error: io::Error| Error::new(Action::Connect, peer, error);
+    let Some(socket) = reactor.udp.table.get_mut(key) else {
+        return Err(fail(io::ErrorKind::NotConnected.into()));
+    };
+    SockRef::from(&socket.fd)
+        .connect(&SockAddr::from(peer))
+        .map_err(fail)?;
+    socket.peer = Some(peer);
+    Ok(())
 }
 
 /// Bytes copied for a send: into a pool buffer where they fit one.

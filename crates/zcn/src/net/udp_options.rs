@@ -43,6 +43,8 @@ pub struct UdpOptions {
     /// (`UDP_SEGMENT`): the same datagrams, for a fraction of the work \[off\]. Given up on a
     /// socket whose device or path does not take it.
     pub coalesce: bool,
+    /// Each datagram carries the time at which the kernel received it (`SO_TIMESTAMPNS`) \[off\].
+    pub timestamps: bool,
     /// `SO_RCVBUF` in bytes; capped by sysctl `net.core.rmem_max`.
     pub receive_buffer: Option<usize>,
     /// `SO_SNDBUF` in bytes; capped by sysctl `net.core.wmem_max`.
@@ -68,6 +70,7 @@ impl Default for UdpOptions {
             send_queue: 1024,
             gro: false,
             coalesce: false,
+            timestamps: false,
             receive_buffer: None,
             send_buffer: None,
             reuse_port: false,
@@ -160,6 +163,9 @@ impl UdpOptions {
                 SocketAddr::V6(_) => socket.set_unicast_hops_v6(ttl),
             }
             .map_err(option)?;
+        }
+        if self.timestamps {
+            udp_sockopt::set_timestamps(&socket).map_err(option)?;
         }
         if self.gro {
             udp_sockopt::set_gro(&socket, true).map_err(|error| {

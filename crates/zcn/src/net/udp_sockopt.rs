@@ -6,14 +6,23 @@ use std::os::fd::{AsFd, AsRawFd};
 
 /// `UDP_GRO`: datagrams of one sender and size arrive glued together.
 pub(super) fn set_gro(socket: &impl AsFd, yes: bool) -> io::Result<()> {
+    set(socket, libc::SOL_UDP, libc::UDP_GRO, yes)
+}
+
+/// `SO_TIMESTAMPNS`: each datagram comes with the time of its arrival.
+pub(super) fn set_timestamps(socket: &impl AsFd) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, true)
+}
+
+fn set(socket: &impl AsFd, level: i32, option: i32, yes: bool) -> io::Result<()> {
     let value = libc::c_int::from(yes);
     // SAFETY: `value` is a live int and the length given is its size; the descriptor is open while
     // it is borrowed.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_GRO,
+            level,
+            option,
             (&raw const value).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )

@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zcn_pool::{Buf, BufferPool, HugePages, SharedBuf};
 use zcn_uring::{MAX_SLICES, Msg, OpId, Payload, recv_msg};
@@ -42,6 +43,9 @@ pub struct Datagram {
     /// Size of each datagram in `data`, of which the last may be shorter, when the kernel
     /// coalesced several; only with [`UdpOptions::gro`](crate::UdpOptions::gro).
     pub segment_size: Option<u16>,
+    /// When the kernel received it (`CLOCK_REALTIME`), with
+    /// [`UdpOptions::timestamps`](crate::UdpOptions::timestamps).
+    pub timestamp: Option<SystemTime>,
     /// The datagram was longer than the buffer; the rest of it is lost.
     pub truncated: bool,
 }
@@ -102,6 +106,9 @@ impl Datagram {
                 0 => None,
                 size => Some(size).filter(|&size| usize::from(size) < data.len()),
             },
+            timestamp: parsed
+                .timestamp
+                .map(|(seconds, nanos)| UNIX_EPOCH + Duration::new(seconds, nanos)),
             truncated: parsed.truncated,
             data,
         })

@@ -14,7 +14,7 @@ use zcn_pool::{BufferPool, SharedBuf};
 use zcn_uring::{Msg, OpId, Payload, RegisterError};
 
 use super::epoll::EpollDriver;
-pub(crate) use super::epoll::accepted;
+pub(crate) use super::epoll::{accepted, borrowed};
 use super::uring::UringDriver;
 
 /// How an operation ended, or went on.
@@ -262,6 +262,28 @@ impl Driver {
 
     pub(crate) fn stats(&self) -> DriverStats {
         each!(self, driver => driver.stats())
+    }
+
+    /// Buffers of a source that the kernel has; none on epoll, which takes them as it receives.
+    pub(crate) fn lent(&self, source: Source) -> usize {
+        match self {
+            Self::Uring(driver) => driver.lent(source),
+            Self::Epoll(_) => 0,
+        }
+    }
+
+    /// The descriptor that is readable when a turn would find something.
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        each!(self, driver => driver.raw_fd())
+    }
+
+    /// Whether all that was asked for has been handed to the kernel, and nothing has ended that was
+    /// not reported: only the descriptor can tell news.
+    pub(crate) fn is_settled(&mut self) -> bool {
+        match self {
+            Self::Uring(driver) => !driver.has_news(),
+            Self::Epoll(driver) => driver.is_settled(),
+        }
     }
 
     pub(crate) fn is_uring(&self) -> bool {

@@ -593,6 +593,14 @@ impl EpollDriver {
         entry.reading = Some((Reading::RecvMsg(source), token));
     }
 
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.epoll.as_raw_fd()
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.ready.is_empty() && self.ended.is_empty()
+    }
+
     pub(crate) fn take_msg(&mut self) -> Box<Msg> {
         self.spare_msgs.pop().unwrap_or_else(Msg::new)
     }
@@ -635,6 +643,12 @@ fn check(result: isize) -> Result<i32, i32> {
             .unwrap_or(libc::EIO));
     }
     Ok(i32::try_from(result).unwrap_or(i32::MAX))
+}
+
+/// Lends the descriptor of a driver for as long as its owner is borrowed.
+pub(crate) fn borrowed<T>(fd: RawFd, _owner: &T) -> BorrowedFd<'_> {
+    // SAFETY: the caller passes the owner of the driver, which keeps it open while it lives.
+    unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
 /// Takes a descriptor that an accept reported.

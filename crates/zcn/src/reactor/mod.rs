@@ -35,6 +35,7 @@ use self::connect::Connecting;
 use self::driver::{Attached, Done, Driver, DriverStats, Wait};
 use self::stream::{CloseReason, Stream};
 use self::token::{Class, Token, Way};
+use crate::client::Attempt;
 use crate::config::{Config, ReactorKind, Sleep, ZeroCopy};
 use crate::error::{Action, Error};
 use crate::table::{Key, Table};
@@ -50,6 +51,20 @@ pub(crate) enum Event {
     End { server: u32, stream: Key },
     /// The send queue has fallen to the low-water mark.
     Writable { server: u32, stream: Key },
+    /// The kernel has taken bytes, on a stream whose server wants to know.
+    Sent { server: u32, stream: Key },
+    /// A client's connection was made.
+    Connected {
+        server: u32,
+        stream: Key,
+        attempt: Attempt,
+    },
+    /// A client's connection could not be made.
+    ConnectFailed {
+        server: u32,
+        attempt: Attempt,
+        error: Error,
+    },
     /// The connection is gone; its key is stale.
     Closed {
         server: u32,
@@ -69,6 +84,9 @@ impl Event {
             | Self::Data { server, .. }
             | Self::End { server, .. }
             | Self::Writable { server, .. }
+            | Self::Sent { server, .. }
+            | Self::Connected { server, .. }
+            | Self::ConnectFailed { server, .. }
             | Self::Closed { server, .. }
             | Self::Datagrams { server, .. }
             | Self::Drain { server } => *server,
@@ -137,6 +155,8 @@ pub(crate) struct Reactor {
     /// For the tasks.
     pub(crate) wakers: Vec<Waker>,
     done: Vec<Done>,
+    /// Of a send that takes more than one buffer; empty between calls.
+    pub(crate) copies: Vec<Buf>,
     wake: EventFd,
     wake_at: Attached,
     pub(crate) pool: BufferPool,
@@ -198,6 +218,7 @@ impl Reactor {
             events: VecDeque::new(),
             wakers: Vec::new(),
             done: Vec::new(),
+            copies: Vec::new(),
             wake,
             wake_at,
             local: pool.local(),
@@ -335,8 +356,19 @@ impl Reactor {
         outcome
     }
 
+    /// Starts all that was asked for; whether nothing is left to do but to wait.
+    pub(crate) fn settle(&mut self) -> io::Result<bool> {
+        self.cool();
+        self.turn(Wait::No)?;
+        Ok(!self.has_events()
+            && self.dirty.is_empty()
+            && self.listed.is_empty()
+            && !self.udp.has_work()
+            && self.driver.is_settled())
+    }
+
     /// A wait that must end earlier because of something only the reactor knows.
-    fn shortened(&self, wait: Wait) -> Wait {
+    pub(crate) fn shortened(&self, wait: Wait) -> Wait {
         if !self.events.is_empty() || !self.wakers.is_empty() {
             // Caused by a call from outside the turn, e.g. a close in a callback: nothing else
             // would end the sleep.

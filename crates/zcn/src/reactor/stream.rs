@@ -105,6 +105,8 @@ pub(crate) struct Stream {
     /// Bytes accepted and not yet taken by the kernel.
     pub(crate) unsent: usize,
     pub(crate) sending: bool,
+    /// The server wants to hear of every send that has ended.
+    pub(crate) tell_sent: bool,
     /// In the list of streams with something to send.
     pub(crate) dirty: bool,
     /// Above the high-water mark and not yet down to the low one.
@@ -173,6 +175,7 @@ impl Stream {
             in_flight: None,
             unsent: 0,
             sending: false,
+            tell_sent: false,
             dirty: false,
             full: false,
             zero_copy: false,

@@ -264,6 +264,14 @@ impl Reactor {
         }
     }
 
+    /// Hands a connected stream of a task over to a server.
+    pub(crate) fn give_stream(&mut self, key: Key, server: u32) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.owner = Owner::Server(server);
+            self.list_receive(key);
+        }
+    }
+
     /// Puts received bytes back in front of the next ones.
     pub(crate) fn unread(&mut self, key: Key, buf: Buf) {
         if let Some(stream) = self.streams.get_mut(key) {
@@ -337,6 +345,7 @@ impl Reactor {
         let again = matches!(-result, libc::EINTR | libc::EAGAIN | libc::EBUSY);
         let goes_on = result >= 0 || again;
         let mut count = usize::try_from(result).unwrap_or(0);
+        let count_taken = count > 0;
         stream.unsent = stream.unsent.saturating_sub(count);
         stream.last_write_ms = self.now_ms;
         let zero_copy_slice = stream.in_flight.take();
@@ -376,6 +385,16 @@ impl Reactor {
         }
         if !goes_on {
             return self.fail(key, -result);
+        }
+        if let (true, Closing::No, Owner::Server(server)) = (
+            stream.tell_sent && count_taken,
+            stream.closing,
+            stream.owner,
+        ) {
+            self.events.push_back(Event::Sent {
+                server,
+                stream: key,
+            });
         }
         self.after_send(key);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use socket2::SockAddr;
 use zcn_pool::{BufferPool, SharedBuf};
@@ -213,6 +213,15 @@ impl UringDriver {
     #[inline]
     pub(crate) fn has_news(&mut self) -> bool {
         !self.ended.is_empty() || self.ring.queued() > 0 || self.ring.has_news()
+    }
+
+    pub(crate) fn lent(&self, source: Source) -> usize {
+        let stats = self.ring.group_stats(self.groups[source.0]);
+        stats.map_or(0, |stats| stats.available as usize)
+    }
+
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.ring.as_fd().as_raw_fd()
     }
 
     pub(crate) fn take_msg(&mut self) -> Box<Msg> {

@@ -1,6 +1,7 @@
 //! One event loop of one core.
 
 pub(crate) mod drain;
+mod embed;
 pub(crate) mod executor;
 pub(crate) mod join;
 pub(crate) mod remote;
@@ -60,10 +61,14 @@ pub(crate) struct Inner {
     inbox: Arc<Inbox>,
     spin: Duration,
     stopped: Cell<bool>,
+    /// A [`Runtime::poll`] is under way.
+    polling: Cell<bool>,
+    /// Events that the turn may still hand out; without limit but in [`Runtime::poll`].
+    allowance: Cell<usize>,
     /// While spinning on epoll: since when turns have found nothing.
     idle_since: Cell<Option<Instant>>,
     draining: Draining,
-    /// Reused between turns.
+    /// Reused between turns; holds what a turn was not allowed to hand out.
     events: RefCell<VecDeque<Event>>,
     wakers: RefCell<Vec<Waker>>,
     remotes: RefCell<VecDeque<Remote>>,
@@ -221,6 +226,8 @@ impl RuntimeBuilder {
                 inbox,
                 spin,
                 stopped: Cell::new(false),
+                polling: Cell::new(false),
+                allowance: Cell::new(usize::MAX),
                 idle_since: Cell::new(None),
                 draining: Draining::default(),
                 events: RefCell::default(),
@@ -504,7 +511,12 @@ impl Inner {
     /// spinning for as long as the settings say.
     fn sleepy_turn(self: &Rc<Self>, wait: Wait, awake: &dyn Fn() -> bool) -> Result<()> {
         self.executor.run_ready();
-        if awake() || self.executor.has_ready() || self.stopped.get() || wait == Wait::No {
+        if awake()
+            || self.executor.has_ready()
+            || self.stopped.get()
+            || wait == Wait::No
+            || self.has_leftovers()
+        {
             return self.turn(Wait::No);
         }
         if !self.spin.is_zero() && self.spin(wait, awake) {
@@ -613,7 +625,7 @@ impl Inner {
     /// One turn: inbox, tasks, reactor, wakers, servers, timers.
     pub(crate) fn turn(self: &Rc<Self>, wait: Wait) -> Result<()> {
         self.read_inbox();
-        let wait = if self.executor.has_ready() {
+        let wait = if self.executor.has_ready() || self.has_leftovers() {
             Wait::No
         } else {
             wait
@@ -660,20 +672,57 @@ impl Inner {
     /// Hands the reactor's events to their servers, with nothing borrowed (rule 16).
     fn serve_events(self: &Rc<Self>) {
         let mut events = std::mem::take(&mut *self.events.borrow_mut());
-        std::mem::swap(&mut events, &mut self.reactor.borrow_mut().events);
-        while let Some(event) = events.pop_front() {
+        match events.is_empty() {
+            true => std::mem::swap(&mut events, &mut self.reactor.borrow_mut().events),
+            false => events.append(&mut self.reactor.borrow_mut().events),
+        }
+        while let Some(event) = self.allowed(&mut events, None) {
             let server = event.server();
             let Some(mut service) = self.take_service(server) else {
                 continue;
             };
             service.on_event(self, event);
             // The rest of this server's run of events without putting it back in between.
-            while let Some(event) = events.pop_front_if(|event| event.server() == server) {
+            while let Some(event) = self.allowed(&mut events, Some(server)) {
                 service.on_event(self, event);
             }
             self.give_service(server, service);
         }
         *self.events.borrow_mut() = events;
+    }
+
+    /// The next event, of this server if one is named, if the turn may hand out another.
+    #[inline]
+    fn allowed(&self, events: &mut VecDeque<Event>, server: Option<u32>) -> Option<Event> {
+        if self.allowance.get() == 0 {
+            return None;
+        }
+        let event = match server {
+            None => events.pop_front(),
+            Some(server) => events.pop_front_if(|event| event.server() == server),
+        }?;
+        // Datagrams are counted one by one by their server.
+        if !matches!(event, Event::Datagrams { .. }) {
+            self.spend();
+        }
+        Some(event)
+    }
+
+    /// Takes one event off what the turn may still hand out; `false` when that is nothing.
+    #[inline]
+    pub(crate) fn spend(&self) -> bool {
+        match self.allowance.get().checked_sub(1) {
+            Some(left) => {
+                self.allowance.set(left);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether the last turn was not allowed to hand out everything.
+    fn has_leftovers(&self) -> bool {
+        !self.events.borrow().is_empty()
     }
 
     fn serve_sweeps(self: &Rc<Self>, now: Instant) {
@@ -790,6 +839,11 @@ impl Handle {
     /// Makes the runtime leave [`Runtime::run`] or [`Runtime::block_on`].
     pub fn stop(&self) {
         self.inbox.post(Remote::Stop);
+    }
+
+    /// Ends the runtime's sleep, or the next one; nothing else. Does not allocate.
+    pub fn wake(&self) {
+        self.inbox.nudge();
     }
 
     /// Starts a task on the runtime's thread; `make` runs there and may make futures that never

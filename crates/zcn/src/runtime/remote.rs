@@ -73,6 +73,14 @@ impl Inbox {
         }
     }
 
+    /// Ends the runtime's sleep, or keeps it from the next one, without a message.
+    pub(crate) fn nudge(&self) {
+        self.filled.store(true, Ordering::SeqCst);
+        if self.sleeping.swap(false, Ordering::SeqCst) {
+            self.ring();
+        }
+    }
+
     /// The runtime goes away: what was posted and not taken is dropped, and so is all that comes.
     pub(crate) fn close(&self) {
         let left = {
