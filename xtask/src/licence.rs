@@ -14,6 +14,7 @@ fn run_check() -> Result<String, String> {
     let policy = fs::read_to_string(root().join("deny.toml"))
         .map_err(|error| format!("deny.toml: {error}"))?;
     let allowed = allow_list(&policy).ok_or("deny.toml has no list of allowed licences")?;
+    let exceptions = exceptions(&policy);
     let output = cargo(&[
         "metadata",
         "--format-version",
@@ -32,7 +33,13 @@ fn run_check() -> Result<String, String> {
     let packages = packages_in_use(&metadata);
     let faults: Vec<String> = packages
         .iter()
-        .filter_map(|package| fault(package, &allowed))
+        .filter_map(|package| {
+            let name = package["name"].as_str().unwrap_or_default();
+            let more = exceptions.iter().filter(|(of, _)| of == name);
+            let more = more.flat_map(|(_, licences)| licences.clone());
+            let allowed: Vec<String> = allowed.iter().cloned().chain(more).collect();
+            fault(package, &allowed)
+        })
         .collect();
     if faults.is_empty() {
         Ok(format!("{} packages", packages.len()))
@@ -91,9 +98,25 @@ fn fault(package: &Value, allowed: &[String]) -> Option<String> {
     }
 }
 
+/// Which crates may be under further licences, from the `[[licenses.exceptions]]` tables.
+fn exceptions(policy: &str) -> Vec<(String, Vec<String>)> {
+    let tables = policy.split("[[licenses.exceptions]]").skip(1);
+    let read = |table: &str| {
+        let (_, name) = table.split_once("crate = \"")?;
+        let (name, _) = name.split_once('"')?;
+        Some((name.to_owned(), list(table)?))
+    };
+    tables.filter_map(read).collect()
+}
+
 /// The strings of the `allow = [ ... ]` list of the `[licenses]` table.
 fn allow_list(policy: &str) -> Option<Vec<String>> {
     let (_, table) = policy.split_once("[licenses]")?;
+    list(table)
+}
+
+/// The strings of the first `allow = [ ... ]` list.
+fn list(table: &str) -> Option<Vec<String>> {
     let (_, list) = table.split_once("allow = [")?;
     let (list, _) = list.split_once(']')?;
     let words = list
@@ -228,6 +251,15 @@ mod tests {
         let list = allow_list(policy).expect("a list");
         assert_eq!(list, ["MIT", "ISC"]);
         assert_eq!(allow_list("[bans]\n"), None);
+    }
+
+    #[test]
+    fn an_exception_is_for_one_crate() {
+        let policy = "[licenses]\nallow = [\"MIT\"]\n\n[[licenses.exceptions]]\n\
+                      crate = \"tool\"\nallow = [\"MPL-2.0\"]\n";
+        let one = ("tool".to_owned(), vec!["MPL-2.0".to_owned()]);
+        assert_eq!(exceptions(policy), [one]);
+        assert_eq!(exceptions("[licenses]\nallow = [\"MIT\"]\n"), []);
     }
 
     #[test]
