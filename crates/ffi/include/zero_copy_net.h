@@ -961,7 +961,8 @@ enum ZCN_Error zcn_server_set_on_writable(struct ZCN_Server *server,
                                           ZCN_OnWritable on_writable);
 
 /**
- * Sets what is called when the kernel has taken sent bytes; NULL for nothing. Before the start.
+ * Sets what is called when the kernel has taken sent bytes; NULL for nothing. For connections that
+ * are accepted from now on.
  */
 ZCN_EXPERIMENTAL
 enum ZCN_Error zcn_server_set_on_sent(struct ZCN_Server *server,

@@ -1,0 +1,277 @@
+//! Clients: outgoing connections with callbacks.
+#![allow(unsafe_code)]
+#![allow(clippy::missing_safety_doc)]
+
+use std::cell::Cell;
+use std::ffi::{c_char, c_int, c_void};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use zcn::{Address, ClientOptions, Target, TcpClient};
+
+use crate::address::{ZCN_Address, bytes, parse_ip, text};
+use crate::connection;
+use crate::connections::{Connection, Link};
+use crate::endpoint::{
+    Calling, Endpoint, ZCN_OnClose, ZCN_OnConnect, ZCN_OnData, ZCN_OnEnd, ZCN_OnSent,
+    ZCN_OnWritable,
+};
+use crate::error::{Failure, Result, ZCN_Error, code, or_tell};
+use crate::event_loop::{Loop, ZCN_Loop, answer, number};
+use crate::guard::guard;
+use crate::handle::{self, Id, Object, null};
+use crate::options::{self, Options, ZCN_Options};
+use crate::stats::Figures;
+
+/// A maker of outgoing connections, any number of them. It belongs to the thread that made it.
+#[derive(Debug)]
+#[allow(non_camel_case_types)]
+pub struct ZCN_Client {
+    _opaque: (),
+}
+
+/// A client with its connections.
+pub(crate) struct Client {
+    id: Cell<Option<Id>>,
+    of: Rc<Loop>,
+    pub(crate) endpoint: Rc<Endpoint>,
+    pub(crate) client: TcpClient,
+}
+
+impl Client {
+    fn make(options: Options, given: Option<Rc<Loop>>) -> Result<*mut ZCN_Client> {
+        let of = Loop::given_or_own(given, &options)?;
+        let figures = Figures::new(of.figures.clone());
+        let endpoint = Endpoint::new(of.shared.clone(), figures.clone());
+        let mut settings = ClientOptions::default();
+        settings.connect = options.connect.clone();
+        settings.connect.marks = options.server.marks;
+        settings.idle_timeout = options.server.idle_timeout;
+        settings.write_timeout = options.server.write_timeout;
+        let client = TcpClient::new(&of.runtime, settings, Calling(endpoint.clone()))?;
+        let client = Rc::new(Self {
+            id: Cell::new(None),
+            of: of.clone(),
+            endpoint,
+            client,
+        });
+        let id = handle::enter::<Self>(figures, |_| Object::Client(client.clone()))?;
+        client.id.set(Some(id));
+        of.adopt(id);
+        Ok(id.handle())
+    }
+
+    fn connect(&self, host: &str, port: u16) -> Result<c_int> {
+        let target = if let Some(path) = host.strip_prefix("unix:") {
+            Target::Address(Address::Unix(PathBuf::from(path)))
+        } else if port == 0 {
+            return Err(Failure::fixed(
+                ZCN_Error::ZCN_ERROR_INVALID_ARGUMENT,
+                c"port 0 cannot be connected to",
+            ));
+        } else if let Ok(address) = parse_ip(host, port) {
+            Target::Address(Address::Ip(address))
+        } else {
+            Target::Host(format!("{host}:{port}"))
+        };
+        let attempt = self.client.connect(target);
+        let id = self.of.shared.connections.borrow_mut().insert(Connection {
+            link: Link::Connecting(attempt),
+            endpoint: self.endpoint.number,
+            user_data: std::ptr::null_mut(),
+            peer: ZCN_Address::default(),
+        });
+        let Some(id) = id else {
+            self.client.cancel(attempt);
+            return Err(Failure::fixed(
+                ZCN_Error::ZCN_ERROR_OUT_OF_MEMORY,
+                c"a loop can have a million connections",
+            ));
+        };
+        self.endpoint.attempts.borrow_mut().insert(attempt, id);
+        self.of.touched();
+        Ok(id)
+    }
+
+    /// No callback comes any more, and what is left ends as the loop runs on.
+    pub(crate) fn silence(&self) {
+        self.endpoint.silence();
+        self.client.shutdown(Duration::ZERO);
+        self.of.touched();
+    }
+}
+
+/// A client with a loop of its own, from options (NULL: the defaults); NULL on failure, with the
+/// reason in `error` unless that is NULL. Poll `zcn_client_loop`.
+///
+/// cbindgen:prefix=ZCN_EXPERIMENTAL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zcn_client_create(
+    options: *const ZCN_Options,
+    error: *mut ZCN_Error,
+) -> *mut ZCN_Client {
+    let made = guard(|| Client::make(options::copy(options)?, None));
+    // SAFETY: C passes a place for the code, or NULL.
+    unsafe { answer(made, error) }
+}
+
+/// A client on a loop that there is already, for example a server's. Options of the loop itself
+/// (buffers, ring, spinning) are those of the loop.
+///
+/// cbindgen:prefix=ZCN_EXPERIMENTAL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zcn_client_create_on(
+    event_loop: *mut ZCN_Loop,
+    options: *const ZCN_Options,
+    error: *mut ZCN_Error,
+) -> *mut ZCN_Client {
+    let made = guard(|| {
+        let given = handle::get::<Loop>(event_loop)?;
+        Client::make(options::copy(options)?, Some(given))
+    });
+    // SAFETY: C passes a place for the code, or NULL.
+    unsafe { answer(made, error) }
+}
+
+/// Destroys a client and ends its connections, as `zcn_server_destroy` does.
+///
+/// cbindgen:prefix=ZCN_EXPERIMENTAL
+#[unsafe(no_mangle)]
+pub extern "C" fn zcn_client_destroy(client: *mut ZCN_Client) {
+    if client.is_null() {
+        return;
+    }
+    let destroyed = guard(|| {
+        let client = handle::remove::<Client>(client)?;
+        client.silence();
+        if let Some(id) = client.id.get() {
+            let of = client.of.clone();
+            of.part_with(id, Object::Client(client));
+        }
+        Ok(())
+    });
+    or_tell(destroyed, ());
+}
+
+/// Sets what is called, with `user_data` as its first argument: when a connection is made or has
+/// failed, when bytes arrived, when a connection is gone. Each may be NULL.
+///
+/// cbindgen:prefix=ZCN_EXPERIMENTAL
+#[unsafe(no_mangle)]
+pub extern "C" fn zcn_client_set_callbacks(
+    client: *mut ZCN_Client,
+    user_data: *mut c_void,
+    on_connect: ZCN_OnConnect,
+    on_data: ZCN_OnData,
+    on_close: ZCN_OnClose,
+) -> ZCN_Error {
+    code(guard(|| {
+        handle::with::<Client, _>(client, |client| {
+            let endpoint = &client.endpoint;
+            endpoint.user_data.set(user_data);
+            endpoint.on_connect.set(on_connect);
+            endpoint.on_data.set(on_data);
+            endpoint.on_close.set(on_close);
+            Ok(())
+        })
+    }))
+}
+
+/// As `zcn_server_set_on_writable`.
+///
+/// cbindgen:prefix=ZCN_EXPERIMENTAL
+#[unsafe(no_mangle)]
+pub extern "C" fn zcn_client_set_on_writable(
+    client: *mut ZCN_Client,
+    on_writable: ZCN_OnWritable,
+) -> ZCN_Error {
+    code(guard(|| {
+        handle::with::<Client, _>(client, |client| {
+            client.endpoint.on_writable.set(on_writable);
+            Ok(())
+        })
+    }))
+}
+
+/// As `zcn_server_set_on_sent`; for connections that are made from now on.
+///
+/// cbindgen:prefix=ZCN_EXPERIMENTAL
+#[unsafe(no_mangle)]
+pub extern "C" fn zcn_client_set_on_sent(
+    client: *mut ZCN_Client,
+    on_sent: ZCN_OnSent,
+) -> ZCN_Error {
+    code(guard(|| {
+        handle::with::<Client, _>(client, |client| {
+            client.endpoint.on_sent.set(on_sent);
+            client.client.notify_sent(on_sent.is_some());
+            Ok(())
+        })
+    }))
+}
+
+/// As `zcn_server_set_on_end`.
+///
+/// cbindgen:prefix=ZCN_EXPERIMENTAL
+#[unsafe(no_mangle)]
+pub extern "C" fn zcn_client_set_on_end(client: *mut ZCN_Client, on_end: ZCN_OnEnd) -> ZCN_Error {
+    code(guard(|| {
+        handle::with::<Client, _>(client, |client| {
+            client.endpoint.on_end.set(on_end);
+            Ok(())
+        })
+    }))
+}
+
+/// Begins to connect to `host`, a numeric address, a name, or "unix:PATH" (whose port is ignored).
+///
+/// Returns the connection's id, above 0, or a negative error. `on_connect` tells the outcome, never
+/// from inside this call. Until then the connection can be closed, and have user data.
+///
+/// cbindgen:prefix=ZCN_EXPERIMENTAL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zcn_client_connect(
+    client: *mut ZCN_Client,
+    host: *const c_char,
+    port: u16,
+) -> c_int {
+    number(guard(|| {
+        // SAFETY: C passes a text, or NULL.
+        let host = unsafe { text(host, "host")? };
+        handle::get::<Client>(client)?.connect(host, port)
+    }))
+}
+
+/// As `zcn_server_send`, on a connection of the client. `ZCN_ERROR_WOULD_BLOCK` before it is
+/// connected.
+///
+/// cbindgen:prefix=ZCN_EXPERIMENTAL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zcn_client_send(
+    client: *mut ZCN_Client,
+    fd: c_int,
+    data: *const u8,
+    len: usize,
+) -> ZCN_Error {
+    code(guard(|| {
+        // SAFETY: C passes `len` bytes at `data`.
+        let data = unsafe { bytes(data, len)? };
+        handle::with::<Client, _>(client, |client| {
+            connection::send_copy(&client.of, Some(&client.endpoint), fd, data)
+        })
+    }))
+}
+
+/// The loop that the client is on. NULL for a void handle.
+///
+/// cbindgen:prefix=ZCN_EXPERIMENTAL
+#[unsafe(no_mangle)]
+pub extern "C" fn zcn_client_loop(client: *mut ZCN_Client) -> *mut ZCN_Loop {
+    let found = guard(|| {
+        handle::with::<Client, _>(client, |client| {
+            Ok(client.of.id.get().map_or(null(), Id::handle))
+        })
+    });
+    or_tell(found, null())
+}
