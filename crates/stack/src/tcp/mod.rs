@@ -1,1 +1,4 @@
 //! TCP (RFC 9293): knows IP only through values.
+
+pub mod congestion;
+pub mod sender;

@@ -1,0 +1,132 @@
+//! Delivery rate samples (draft-cheng-iccrg-delivery-rate-estimation).
+
+use core::time::Duration;
+
+use super::records::Record;
+use super::rtt::micros;
+use crate::tcp::congestion::RateSample;
+use crate::time::Instant;
+
+/// What the connection has delivered, and when.
+#[derive(Clone, Debug)]
+pub(super) struct RateEstimator {
+    /// Bytes delivered so far.
+    delivered: u64,
+    delivered_at: Instant,
+    /// When the segment that was delivered last had left.
+    first_sent_at: Instant,
+    /// Samples are application-limited until this many bytes are delivered; zero: they are
+    /// not.
+    app_limited_until: u64,
+    last: Option<RateSample>,
+}
+
+/// The newest segment that one acknowledgment delivered: it gives the sample.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    prior_delivered: u32,
+    sent_at: Instant,
+    send_elapsed_us: u32,
+    delivered_age_us: u32,
+    app_limited: bool,
+}
+
+impl RateEstimator {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            delivered: 0,
+            delivered_at: now,
+            first_sent_at: now,
+            app_limited_until: 0,
+            last: None,
+        }
+    }
+
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// The last sample.
+    pub(super) fn last(&self) -> Option<RateSample> {
+        self.last
+    }
+
+    pub(super) fn is_app_limited(&self) -> bool {
+        self.app_limited_until != 0
+    }
+
+    /// The application has nothing more to send while the window has room.
+    pub(super) fn set_app_limited(&mut self, in_flight: u32) {
+        self.app_limited_until = (self.delivered + u64::from(in_flight)).max(1);
+    }
+
+    /// Writes into `record`, about to leave, what its delivery is later compared with.
+    pub(super) fn stamp(&mut self, record: &mut Record, was_idle: bool, now: Instant) {
+        if was_idle {
+            self.first_sent_at = now;
+            self.delivered_at = now;
+        }
+        record.send_elapsed_us = micros(now.saturating_duration_since(self.first_sent_at));
+        record.delivered_age_us = micros(now.saturating_duration_since(self.delivered_at));
+        record.delivered = self.delivered as u32; // Modulo 2^32; only differences are used.
+        record.set_app_limited(self.is_app_limited());
+    }
+
+    /// A piece of `record` was delivered.
+    pub(super) fn deliver(
+        &mut self,
+        record: &Record,
+        now: Instant,
+        candidate: &mut Option<Candidate>,
+    ) {
+        self.delivered += u64::from(record.len);
+        self.delivered_at = now;
+        let newer = candidate.is_none_or(|c| {
+            record
+                .delivered
+                .wrapping_sub(c.prior_delivered)
+                .cast_signed()
+                > 0
+                || (record.delivered == c.prior_delivered && record.sent_at > c.sent_at)
+        });
+        if newer {
+            self.first_sent_at = record.sent_at;
+            *candidate = Some(Candidate {
+                prior_delivered: record.delivered,
+                sent_at: record.sent_at,
+                send_elapsed_us: record.send_elapsed_us,
+                delivered_age_us: record.delivered_age_us,
+                app_limited: record.is_app_limited(),
+            });
+        }
+    }
+
+    /// The sample of this acknowledgment. One shorter than the least round-trip time would
+    /// mislead: segments cannot have been sent and acknowledged within it.
+    pub(super) fn sample(
+        &mut self,
+        candidate: Option<Candidate>,
+        min_rtt: Duration,
+        now: Instant,
+    ) -> Option<RateSample> {
+        if self.is_app_limited() && self.delivered > self.app_limited_until {
+            self.app_limited_until = 0;
+        }
+        let candidate = candidate?;
+        let sending = Duration::from_micros(u64::from(candidate.send_elapsed_us));
+        let acking = now.saturating_duration_since(candidate.sent_at)
+            + Duration::from_micros(u64::from(candidate.delivered_age_us));
+        let interval = sending.max(acking);
+        if interval < min_rtt || interval.is_zero() {
+            return None;
+        }
+        let sample = RateSample {
+            delivered: (self.delivered as u32).wrapping_sub(candidate.prior_delivered),
+            interval,
+            prior_delivered: candidate.prior_delivered,
+            app_limited: candidate.app_limited,
+        };
+        self.last = Some(sample);
+        Some(sample)
+    }
+}

@@ -1,0 +1,541 @@
+//! Records of what is in flight: one for each transmission, in sequence order.
+
+use std::collections::VecDeque;
+
+use zcn_wire::{SackBlock, SeqNum};
+
+use crate::time::Instant;
+
+/// Records kept of one connection, at most. With super-segments a gigabyte in flight needs
+/// as many; without, 23 MB at an MSS of 1448. A peer that makes segments tiny and SACKs every
+/// second one costs this much memory and no more.
+pub(super) const MAX_RECORDS: usize = 16_384;
+
+/// SACKed, not yet acknowledged.
+const SACKED: u8 = 1;
+/// Deemed lost.
+const LOST: u8 = 1 << 1;
+/// A retransmission is in flight.
+const RETRANSMITTED: u8 = 1 << 2;
+/// Was retransmitted at some time: which copy an acknowledgment means is open (Karn).
+const EVER_RETRANSMITTED: u8 = 1 << 3;
+/// The application limited the sender when this left.
+const APP_LIMITED: u8 = 1 << 4;
+/// Ends with a FIN, which takes a sequence number and no payload.
+const FIN: u8 = 1 << 5;
+
+/// A run of sequence numbers that left together, and what has become of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    pub(super) seq: SeqNum,
+    pub(super) len: u32,
+    /// When it last left.
+    pub(super) sent_at: Instant,
+    /// From the send of the segment that opened the rate sample to this send, µs.
+    pub(super) send_elapsed_us: u32,
+    /// From the last delivery to this send, µs.
+    pub(super) delivered_age_us: u32,
+    /// Bytes the connection had delivered at this send, modulo 2^32.
+    pub(super) delivered: u32,
+    /// Size of the segments that it left as.
+    mss: u16,
+    /// How many those were.
+    segments: u16,
+    flags: u8,
+}
+
+impl Record {
+    pub(super) fn new(seq: SeqNum, len: u32, mss: u16, fin: bool, now: Instant) -> Self {
+        let mut record = Self {
+            seq,
+            len,
+            sent_at: now,
+            send_elapsed_us: 0,
+            delivered_age_us: 0,
+            delivered: 0,
+            mss,
+            segments: 0,
+            flags: if fin { FIN } else { 0 },
+        };
+        record.count_segments();
+        record
+    }
+
+    /// The number after the last of this record.
+    #[inline]
+    pub(super) fn end(&self) -> SeqNum {
+        self.seq + self.len
+    }
+
+    #[inline]
+    fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    #[inline]
+    pub(super) fn is_sacked(&self) -> bool {
+        self.has(SACKED)
+    }
+
+    #[inline]
+    pub(super) fn is_lost(&self) -> bool {
+        self.has(LOST)
+    }
+
+    #[inline]
+    pub(super) fn is_retransmitted(&self) -> bool {
+        self.has(RETRANSMITTED)
+    }
+
+    #[inline]
+    pub(super) fn was_retransmitted(&self) -> bool {
+        self.has(EVER_RETRANSMITTED)
+    }
+
+    #[inline]
+    pub(super) fn is_app_limited(&self) -> bool {
+        self.has(APP_LIMITED)
+    }
+
+    #[inline]
+    pub(super) fn has_fin(&self) -> bool {
+        self.has(FIN)
+    }
+
+    pub(super) fn set_app_limited(&mut self, limited: bool) {
+        self.flags = if limited {
+            self.flags | APP_LIMITED
+        } else {
+            self.flags & !APP_LIMITED
+        };
+    }
+
+    #[inline]
+    pub(super) fn mss(&self) -> u16 {
+        self.mss
+    }
+
+    #[inline]
+    pub(super) fn segments(&self) -> u32 {
+        u32::from(self.segments)
+    }
+
+    fn count_segments(&mut self) {
+        let payload = self.len - u32::from(self.has_fin() && self.len > 0);
+        let segments = payload.div_ceil(u32::from(self.mss)).max(1);
+        self.segments = u16::try_from(segments).unwrap_or(u16::MAX);
+    }
+
+    /// Keeps the first `at` numbers and returns the rest.
+    fn split_off(&mut self, at: u32) -> Self {
+        debug_assert!(at > 0 && at < self.len);
+        let mut rest = *self;
+        rest.seq = self.seq + at;
+        rest.len = self.len - at;
+        self.len = at;
+        self.flags &= !FIN;
+        self.count_segments();
+        rest.count_segments();
+        rest
+    }
+}
+
+/// All that is in flight, contiguous from `snd_una` to `snd_nxt`.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    queue: VecDeque<Record>,
+    /// Numbers in flight or delivered out of order: `snd_nxt - snd_una`.
+    outstanding: u32,
+    sacked: u32,
+    sacked_segments: u32,
+    lost: u32,
+    retransmitted: u32,
+    /// No record before this number waits for its retransmission.
+    next_lost: SeqNum,
+}
+
+impl Records {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether new data would exceed [`MAX_RECORDS`].
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.queue.len() >= MAX_RECORDS
+    }
+
+    #[inline]
+    pub(super) fn front(&self) -> Option<&Record> {
+        self.queue.front()
+    }
+
+    #[inline]
+    pub(super) fn back(&self) -> Option<&Record> {
+        self.queue.back()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.queue.iter()
+    }
+
+    #[inline]
+    pub(super) fn outstanding(&self) -> u32 {
+        self.outstanding
+    }
+
+    #[inline]
+    pub(super) fn sacked(&self) -> u32 {
+        self.sacked
+    }
+
+    #[inline]
+    pub(super) fn sacked_segments(&self) -> u32 {
+        self.sacked_segments
+    }
+
+    #[inline]
+    pub(super) fn lost(&self) -> u32 {
+        self.lost
+    }
+
+    #[inline]
+    pub(super) fn retransmitted(&self) -> u32 {
+        self.retransmitted
+    }
+
+    /// Bytes thought to be in the network: neither SACKed nor lost, and retransmissions.
+    #[inline]
+    pub(super) fn pipe(&self) -> u32 {
+        (self.outstanding + self.retransmitted).saturating_sub(self.sacked + self.lost)
+    }
+
+    pub(super) fn push(&mut self, record: Record) {
+        debug_assert!(
+            self.queue
+                .back()
+                .is_none_or(|last| last.end() == record.seq)
+        );
+        if self.queue.is_empty() {
+            self.next_lost = record.seq;
+        }
+        self.outstanding += record.len;
+        self.queue.push_back(record);
+    }
+
+    /// The record that holds `seq`.
+    pub(super) fn find(&self, seq: SeqNum) -> Option<usize> {
+        let first = self.queue.front()?.seq;
+        if seq.before(first) {
+            return None;
+        }
+        let offset = seq.distance(first);
+        let after = self
+            .queue
+            .partition_point(|r| r.seq.distance(first) <= offset);
+        let index = after.checked_sub(1)?;
+        seq.before(self.queue[index].end()).then_some(index)
+    }
+
+    /// Takes what is cumulatively acknowledged out, oldest first, and shows each piece to
+    /// `seen` as it stood. Memory goes when nothing is left.
+    pub(super) fn acknowledge(&mut self, ack: SeqNum, mut seen: impl FnMut(&Record)) {
+        while let Some(front) = self.queue.front_mut() {
+            if !front.seq.before(ack) {
+                break;
+            }
+            let piece = if ack.before(front.end()) {
+                let rest = front.split_off(ack.distance(front.seq));
+                core::mem::replace(front, rest)
+            } else {
+                let piece = *front;
+                self.queue.pop_front();
+                piece
+            };
+            self.forget(&piece);
+            self.outstanding -= piece.len;
+            seen(&piece);
+        }
+        if self.next_lost.before(ack) {
+            self.next_lost = ack;
+        }
+        if self.queue.is_empty() {
+            *self = Self {
+                next_lost: ack,
+                ..Self::default()
+            };
+        }
+    }
+
+    /// Takes `record`'s marks out of the sums.
+    fn forget(&mut self, record: &Record) {
+        if record.is_sacked() {
+            self.sacked -= record.len;
+            self.sacked_segments = if self.sacked == 0 {
+                0
+            } else {
+                self.sacked_segments.saturating_sub(record.segments())
+            };
+        }
+        if record.is_lost() {
+            self.lost -= record.len;
+        }
+        if record.is_retransmitted() {
+            self.retransmitted -= record.len;
+        }
+    }
+
+    /// Marks the whole segments within `block` as SACKed and shows each newly marked
+    /// piece to `seen` as it stood before.
+    ///
+    /// Only whole segments count, so a peer that SACKs single bytes cannot make more records
+    /// than segments were sent. Neighbours that are both SACKed become one record.
+    pub(super) fn sack(&mut self, block: SackBlock, mut seen: impl FnMut(&Record)) {
+        let SackBlock { left, right } = block;
+        let Some(mut index) = self.find(left) else {
+            return;
+        };
+        while let Some(record) = self.queue.get(index).copied() {
+            if !record.seq.before(right) {
+                break;
+            }
+            let mss = u32::from(record.mss);
+            let from = match left.after(record.seq) {
+                true => left.distance(record.seq).next_multiple_of(mss),
+                false => 0,
+            };
+            let to = match right.before(record.end()) {
+                true => right.distance(record.seq) / mss * mss,
+                false => record.len,
+            };
+            if record.is_sacked() || from >= to {
+                index += 1;
+                continue;
+            }
+            index = self.sack_within(index, from, to, &mut seen);
+        }
+    }
+
+    /// Marks `from..to` of one record. Returns the index of the first record after the piece.
+    fn sack_within(
+        &mut self,
+        mut index: usize,
+        from: u32,
+        to: u32,
+        seen: &mut impl FnMut(&Record),
+    ) -> usize {
+        let whole = self.queue[index].len;
+        let pieces = usize::from(from > 0) + usize::from(to < whole);
+        if self.queue.len() + pieces > 2 * MAX_RECORDS {
+            return index + 1;
+        }
+        if from > 0 {
+            self.split(index, from);
+            index += 1;
+        }
+        let len = to - from;
+        let follows_sacked = index > 0 && self.queue[index - 1].is_sacked();
+        let mut piece = self.queue[index];
+        let rest = (len < piece.len).then(|| piece.split_off(len));
+        seen(&piece);
+        self.forget(&piece);
+        piece.flags = piece.flags & !(LOST | RETRANSMITTED) | SACKED;
+        self.sacked += piece.len;
+        self.sacked_segments += piece.segments();
+
+        if follows_sacked {
+            // The common case in recovery: the run before grows, nothing is inserted.
+            let before = &mut self.queue[index - 1];
+            absorb(before, &piece);
+            match rest {
+                Some(rest) => {
+                    self.queue[index] = rest;
+                    return index;
+                }
+                None => {
+                    self.queue.remove(index);
+                    index -= 1;
+                }
+            }
+        } else {
+            self.queue[index] = piece;
+            if let Some(rest) = rest {
+                self.queue.insert(index + 1, rest);
+                return index + 1;
+            }
+        }
+        if self.queue.get(index + 1).is_some_and(Record::is_sacked)
+            && let Some(next) = self.queue.remove(index + 1)
+        {
+            absorb(&mut self.queue[index], &next);
+        }
+        index + 1
+    }
+
+    /// Cuts record `index` after its first `at` numbers; nothing to do at its ends.
+    pub(super) fn split(&mut self, index: usize, at: u32) {
+        if at == 0 || at >= self.queue[index].len {
+            return;
+        }
+        let record = &mut self.queue[index];
+        let sacked = record.is_sacked();
+        let before = record.segments();
+        let rest = record.split_off(at);
+        if sacked {
+            let after = record.segments() + rest.segments();
+            self.sacked_segments = (self.sacked_segments + after).saturating_sub(before);
+        }
+        self.queue.insert(index + 1, rest);
+    }
+
+    /// Marks a record lost, and its retransmission too if one was in flight. Returns how many
+    /// bytes have thereby left the pipe.
+    pub(super) fn mark_lost(&mut self, index: usize) -> u32 {
+        let record = &mut self.queue[index];
+        debug_assert!(!record.is_sacked());
+        let mut left = 0;
+        if record.is_retransmitted() {
+            record.flags &= !RETRANSMITTED;
+            self.retransmitted -= record.len;
+            left = record.len;
+        }
+        if !record.is_lost() {
+            record.flags |= LOST;
+            self.lost += record.len;
+            left = record.len;
+        }
+        if left > 0 {
+            self.next_lost = self.next_lost.min(record.seq);
+        }
+        left
+    }
+
+    /// Takes every loss mark away: the reduction was wrong.
+    pub(super) fn unmark_lost(&mut self) {
+        if self.lost == 0 {
+            return;
+        }
+        for record in &mut self.queue {
+            record.flags &= !LOST;
+        }
+        self.lost = 0;
+    }
+
+    /// Takes every SACK mark away: the peer has reneged (RFC 2018, section 8).
+    pub(super) fn unmark_sacked(&mut self) {
+        for record in &mut self.queue {
+            record.flags &= !SACKED;
+        }
+        self.sacked = 0;
+        self.sacked_segments = 0;
+    }
+
+    /// The first record that is lost and not yet retransmitted.
+    pub(super) fn next_lost(&mut self) -> Option<usize> {
+        if self.lost == 0 {
+            return None;
+        }
+        let start = self.find(self.next_lost)?;
+        let offset = self
+            .queue
+            .range(start..)
+            .position(|r| r.is_lost() && !r.is_retransmitted());
+        match offset {
+            Some(offset) => {
+                self.next_lost = self.queue[start + offset].seq;
+                Some(start + offset)
+            }
+            None => {
+                if let Some(last) = self.queue.back() {
+                    self.next_lost = last.end();
+                }
+                None
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, index: usize) -> Option<&Record> {
+        self.queue.get(index)
+    }
+
+    /// Notes that record `index` left again, as segments of `mss`. The caller fills in the
+    /// rate sample's part of what it gets.
+    pub(super) fn mark_retransmitted(
+        &mut self,
+        index: usize,
+        mss: u16,
+        now: Instant,
+    ) -> &mut Record {
+        let record = &mut self.queue[index];
+        debug_assert!(!record.is_sacked());
+        if !record.is_retransmitted() {
+            self.retransmitted += record.len;
+        }
+        record.flags |= RETRANSMITTED | EVER_RETRANSMITTED;
+        record.sent_at = now;
+        record.mss = mss;
+        record.count_segments();
+        record
+    }
+
+    /// Without SACK each duplicate acknowledgment stands for one segment delivered out of
+    /// order: counts one, as far as there is anything it can stand for.
+    pub(super) fn add_duplicate(&mut self, mss: u32) {
+        // One segment at least is missing, or there would be no duplicate.
+        let most = self.outstanding.saturating_sub(mss.max(self.lost));
+        if self.sacked < most {
+            self.sacked = (self.sacked + mss).min(most);
+            self.sacked_segments += 1;
+        }
+    }
+
+    /// Without SACK: `acked` bytes left; one segment of them filled the hole, the others are
+    /// those that the duplicates stood for. Returns how many of them no duplicate had told.
+    pub(super) fn remove_duplicates(&mut self, acked: u32, mss: u32) -> u32 {
+        let told = self.sacked.min(acked.saturating_sub(mss.min(acked)));
+        self.sacked = (self.sacked - told).min(self.outstanding.saturating_sub(self.lost));
+        self.sacked_segments = self.sacked.div_ceil(mss.max(1)).min(self.sacked_segments);
+        acked - told
+    }
+
+    /// Without SACK: the duplicates counted so far mean nothing any more.
+    pub(super) fn reset_duplicates(&mut self) {
+        self.sacked = 0;
+        self.sacked_segments = 0;
+    }
+
+    /// Asserts that the sums are those of the records.
+    #[cfg(debug_assertions)]
+    pub(super) fn check(&self, sack: bool) {
+        let sum = |flag: u8| -> u32 {
+            self.queue
+                .iter()
+                .filter(|r| r.has(flag))
+                .map(|r| r.len)
+                .sum()
+        };
+        assert_eq!(
+            self.outstanding,
+            self.queue.iter().map(|r| r.len).sum::<u32>()
+        );
+        assert_eq!(self.lost, sum(LOST));
+        assert_eq!(self.retransmitted, sum(RETRANSMITTED));
+        if sack {
+            assert_eq!(self.sacked, sum(SACKED));
+        }
+        assert!(self.sacked + self.lost <= self.outstanding);
+        assert!(self.queue.len() <= 3 * MAX_RECORDS);
+        assert!(!self.queue.is_empty() || self.queue.capacity() == 0);
+    }
+}
+
+/// Makes `next` part of `run`, both SACKed.
+fn absorb(run: &mut Record, next: &Record) {
+    debug_assert!(run.end() == next.seq && run.is_sacked() && next.is_sacked());
+    run.len += next.len;
+    run.segments = run.segments.saturating_add(next.segments);
+    run.flags |= next.flags & (EVER_RETRANSMITTED | FIN);
+    run.sent_at = run.sent_at.max(next.sent_at);
+}

@@ -1,0 +1,15 @@
+//! Tests of the sender: traces by hand, and a model network.
+
+mod support;
+mod traces;
+
+use core::mem::size_of;
+
+use super::Sender;
+use super::records::Record;
+
+#[test]
+fn a_sender_is_small() {
+    assert!(size_of::<Sender>() <= 256, "{} bytes", size_of::<Sender>());
+    assert_eq!(size_of::<Record>(), 40);
+}

@@ -1,0 +1,85 @@
+//! Tail loss probes (RFC 8985, section 7).
+
+use core::time::Duration;
+
+use zcn_wire::SeqNum;
+
+use super::Sender;
+use super::ack::Verdict;
+use super::recovery::CaState;
+use super::rtt::INITIAL_RTO;
+use crate::time::Instant;
+
+/// Slack for the granularity of timers on either side, as in Linux.
+const TIMER_SLACK: Duration = Duration::from_millis(2);
+
+/// A probe that is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// None is.
+    None,
+    /// New data left; the episode ends when this number is acknowledged.
+    NewData(SeqNum),
+    /// The last segment left again; `snd_nxt` was this.
+    Retransmission(SeqNum),
+}
+
+impl Sender {
+    /// Whether a D-SACK up to `end` is about the probe.
+    pub(super) fn is_probe_end(&self, end: SeqNum) -> bool {
+        self.probe == Probe::Retransmission(end)
+    }
+
+    /// Arms the probe timer if a probe makes sense (section 7.2). False: the caller is to
+    /// arm the retransmission timer.
+    pub(super) fn schedule_probe(&mut self, now: Instant) -> bool {
+        let calm = matches!(self.state, CaState::Open | CaState::Cwr);
+        if !self.sack
+            || !calm
+            || self.probe != Probe::None
+            || self.records.is_empty()
+            || self.records.sacked() > 0
+        {
+            return false;
+        }
+        let mut timeout = INITIAL_RTO;
+        if self.rtt.has_sample() {
+            // A single segment may be waiting for the peer's delayed acknowledgment.
+            let single = self.records.outstanding() <= self.window.mss;
+            timeout = 2 * self.rtt.srtt()
+                + if single {
+                    self.rtt.min_rto()
+                } else {
+                    TIMER_SLACK
+                };
+        }
+        let at = (now + timeout).min(self.rto_deadline(now));
+        self.timer.arm_probe(at);
+        true
+    }
+
+    /// An acknowledgment that may end a probe's episode (section 7.4.2).
+    pub(super) fn settle_probe(&mut self, v: &Verdict) {
+        match self.probe {
+            Probe::None => {}
+            Probe::NewData(end) => {
+                if v.ack.after_eq(end) {
+                    self.probe = Probe::None;
+                }
+            }
+            Probe::Retransmission(end) => {
+                if v.ack.before(end) {
+                } else if v.dsack_end == Some(end) {
+                    self.probe = Probe::None; // Both copies arrived.
+                } else if v.ack.after(end) {
+                    // No duplicate was reported, and more was delivered since: the probe
+                    // repaired a loss, which must not go without a reduction.
+                    self.probe = Probe::None;
+                    self.reduce_for_probe(v);
+                } else if v.duplicate && v.sacked == 0 {
+                    self.probe = Probe::None; // A peer without D-SACK got both copies.
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Whether the congestion window is used (RFC 2861's concern; judged as Linux does).
+
+use core::time::Duration;
+
+use zcn_wire::SeqNum;
+
+use crate::tcp::congestion::Window;
+use crate::time::Instant;
+
+/// How much of the window the last window of data used.
+#[derive(Clone, Debug)]
+pub(super) struct Usage {
+    /// The judgement is renewed when this is acknowledged.
+    until: SeqNum,
+    /// Most that was in flight since.
+    max_flight: u32,
+    /// Most that was in flight since the window was last filled.
+    used: u32,
+    /// When it was last filled or checked.
+    checked_at: Instant,
+    limited: bool,
+}
+
+impl Usage {
+    pub(super) fn new(snd_una: SeqNum, now: Instant) -> Self {
+        Self {
+            until: snd_una,
+            max_flight: 0,
+            used: 0,
+            checked_at: now,
+            limited: false,
+        }
+    }
+
+    /// Something was sent, or was not for want of window.
+    pub(super) fn note(&mut self, limited: bool, flight: u32, una: SeqNum, nxt: SeqNum) {
+        if limited || una.after_eq(self.until) || (!self.limited && flight > self.max_flight) {
+            self.limited = limited;
+            self.max_flight = flight;
+            self.until = nxt;
+        }
+    }
+
+    /// The window has changed otherwise than by growth.
+    pub(super) fn restart(&mut self, snd_una: SeqNum) {
+        self.until = snd_una;
+    }
+
+    /// Whether the window may grow. In slow start it may up to twice what was in flight, so
+    /// that a sender just below the limit does not stop growing.
+    pub(super) fn is_limited(&self, window: &Window) -> bool {
+        self.limited || (window.in_slow_start() && window.cwnd / 2 < self.max_flight)
+    }
+
+    /// Lets a window decay that was not filled for a whole timeout: halfway to what was used
+    /// (RFC 2861, section 3.1). Returns the new `cwnd`.
+    pub(super) fn decay(
+        &mut self,
+        window: &Window,
+        initial: u32,
+        flight: u32,
+        rto: Duration,
+        now: Instant,
+    ) -> Option<u32> {
+        if self.is_limited(window) {
+            self.used = 0;
+            self.checked_at = now;
+            return None;
+        }
+        self.used = self.used.max(flight);
+        if now.saturating_duration_since(self.checked_at) < rto {
+            return None;
+        }
+        let used = self.used.max(initial);
+        self.used = 0;
+        self.checked_at = now;
+        (used < window.cwnd).then(|| used + (window.cwnd - used) / 2)
+    }
+
+    /// Sending resumes after an idle time.
+    pub(super) fn on_restart(&mut self, now: Instant) {
+        self.used = 0;
+        self.checked_at = now;
+    }
+}
