@@ -76,4 +76,5 @@ pub mod opcode {
     pub const FIXED_FD_INSTALL: u8 = 54;
     pub const BIND: u8 = 56;
     pub const LISTEN: u8 = 57;
+    pub const RECV_ZC: u8 = 58;
 }

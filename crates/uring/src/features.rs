@@ -38,6 +38,9 @@ pub struct Features {
     pub bundles: bool,
     /// A wait can settle for less after a minimum time (6.12).
     pub min_wait: bool,
+    /// A place of the file table is freed as soon as its own operations have ended, not only when
+    /// all earlier ones of the ring have (6.13; recognised by an opcode of 6.15).
+    pub independent_files: bool,
     /// Busy polling of network devices from the wait (6.9); known once asked for.
     pub napi: bool,
 }
@@ -53,6 +56,7 @@ impl Features {
         self.send_zc = probe.is_supported(opcode::SEND_ZC);
         self.sendmsg_zc = probe.is_supported(opcode::SENDMSG_ZC);
         self.bind_listen = probe.is_supported(opcode::BIND) && probe.is_supported(opcode::LISTEN);
+        self.independent_files = probe.is_supported(opcode::RECV_ZC);
         self.install_fd = probe.is_supported(opcode::FIXED_FD_INSTALL);
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -697,8 +697,21 @@ impl Ring {
         offset: u32,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), RegisterError> {
-        let raw: Vec<i32> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-        let end = u64::from(offset) + raw.len() as u64;
+        let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        self.set_files(offset, &raw)
+    }
+
+    /// Empties a place of the file table. The file is closed when the operations on it have ended,
+    /// if no descriptor keeps it open.
+    ///
+    /// # Errors
+    /// [`RegisterError`]: beyond the table, or the kernel's refusal.
+    pub fn clear_file(&mut self, place: u32) -> Result<(), RegisterError> {
+        self.set_files(place, &[-1])
+    }
+
+    fn set_files(&mut self, offset: u32, fds: &[RawFd]) -> Result<(), RegisterError> {
+        let end = u64::from(offset) + fds.len() as u64;
         if end > u64::from(self.file_slots) {
             return Err(RegisterError::Config {
                 setting: "file slot",
@@ -708,7 +721,7 @@ impl Ring {
         }
         self.queues
             .submitter()
-            .register_files_update(offset, &raw)
+            .register_files_update(offset, fds)
             .map(drop)
             .map_err(|source| RegisterError::Kernel {
                 what: "file table update",

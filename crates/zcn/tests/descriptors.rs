@@ -8,9 +8,12 @@ use std::net::TcpStream as StdStream;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{all_home, any, at_rest, client, echo, for_each_reactor, run_for, run_until, runtime};
+use common::{
+    Script, all_home, any, at_rest, client, echo, for_each_reactor, run_for, run_until, runtime,
+    serve,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use zcn::{TcpListener, TcpStream};
+use zcn::{ReactorKind, TcpListener, TcpStream};
 
 /// Set in the process that runs one test alone.
 const ALONE: &str = "ZCN_TEST_ALONE";
@@ -244,4 +247,87 @@ fn child_memlock() {
         // Before 5.12 the rings themselves were charged to it.
         Err(error) => assert!(error.to_string().contains("RLIMIT_MEMLOCK"), "{error}"),
     });
+}
+
+/// Places in use in the file table of the process's only ring; `None` where the kernel has none or
+/// does not tell.
+fn places_in_use() -> Option<usize> {
+    let ring = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| {
+            std::fs::read_link(path).is_ok_and(|to| to.ends_with("anon_inode:[io_uring]"))
+        })?;
+    let info = std::path::Path::new("/proc/self/fdinfo").join(ring.file_name()?);
+    let info = std::fs::read_to_string(info).ok()?;
+    let mut lines = info.lines();
+    let size = lines.find_map(|line| line.strip_prefix("UserFiles:"))?;
+    if size.trim() == "0" {
+        return None;
+    }
+    Some(lines.take_while(|line| line.starts_with(' ')).count())
+}
+
+#[test]
+fn busy_connections_get_a_place_in_the_file_table_and_give_it_back() {
+    alone(
+        "busy_connections_get_a_place_in_the_file_table_and_give_it_back",
+        child_file_table,
+    );
+}
+
+fn child_file_table() {
+    const CLIENTS: usize = 40;
+    let Some(kind) = common::reactors()
+        .into_iter()
+        .find(|kind| *kind == ReactorKind::Uring)
+    else {
+        return;
+    };
+    let mut runtime = runtime(kind);
+    if places_in_use().is_none() {
+        return common::skipped("file table: not on this kernel");
+    }
+    let script = Script {
+        data: Box::new(|conn, data| match &data[..] {
+            b"abort" => conn.abort(),
+            _ => conn.send(data).unwrap(),
+        }),
+        ..Script::default()
+    };
+    let (server, address) = common::script(&runtime, script);
+    let quiet = client(address);
+    let mut clients = serve(&mut runtime, move || {
+        let mut clients: Vec<StdStream> = (0..CLIENTS).map(|_| client(address)).collect();
+        for round in 0..50_u8 {
+            for stream in &mut clients {
+                stream.write_all(&[round; 7]).unwrap();
+            }
+            for stream in &mut clients {
+                let mut answer = [0; 7];
+                stream.read_exact(&mut answer).unwrap();
+                assert_eq!(answer, [round; 7]);
+            }
+        }
+        clients
+    });
+    assert_eq!(places_in_use(), Some(CLIENTS), "all but the quiet one");
+    // An end by the peer, and a reset by the server: both are seen, so nothing keeps the file.
+    let aborted = clients.split_off(CLIENTS / 2);
+    serve(&mut runtime, move || {
+        for mut stream in clients {
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+        }
+        for mut stream in aborted {
+            stream.write_all(b"abort").unwrap();
+            let error = stream.read(&mut [0; 8]).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        }
+    });
+    run_until(&mut runtime, "closed", |_| {
+        server.stats().closed == CLIENTS as u64
+    });
+    assert_eq!(places_in_use(), Some(0));
+    drop(quiet);
 }

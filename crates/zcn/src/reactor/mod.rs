@@ -3,9 +3,10 @@
 //! It turns operations into events. Nothing in here calls user code: events are collected and
 //! wakers gathered while the reactor is borrowed, and served by the runtime afterwards (rule 16).
 //!
-//! A connection receives with one operation at a time, started again after the sends of the turn:
-//! by then the answer to what was just sent is often there and the receive completes inline,
-//! without a wake-up (`docs/decisions.md`, "One receive at a time"). A waiting receive holds no
+//! A connection receives with one operation at a time, started again after the sends of the turn,
+//! on a busy ring a turn later still: by then the answer to what was just sent is often there and
+//! the receive completes inline, without a wake-up (`docs/decisions.md`, "One receive at a time",
+//! "Busy connections"). A waiting receive holds no
 //! buffer; the kernel picks one when data is there.
 
 pub(crate) mod accept;
@@ -14,6 +15,7 @@ pub(crate) mod connect;
 pub(crate) mod datagram;
 pub(crate) mod driver;
 mod epoll;
+mod files;
 mod hot;
 pub(crate) mod progress;
 pub(crate) mod stream;
@@ -106,6 +108,13 @@ const BULK_LENT: u16 = 8;
 /// How long a runtime that is dropped goes on sending for streams that were closed before.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
+/// Completions in one turn from which on receives are postponed.
+const LARGE_BATCH: usize = 8;
+
+/// Most postponed receives started in one turn: as many connections as the second-level cache
+/// holds the sockets of, from their receive to their send in the turn after.
+const ROUND: usize = 32;
+
 /// What a look while spinning finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
@@ -132,6 +141,10 @@ pub(crate) struct Reactor {
     dirty: Vec<Key>,
     /// Streams that want to receive.
     listed: Vec<Key>,
+    /// Streams of a large batch that want to receive, [`ROUND`] of them a turn.
+    postponed: VecDeque<Key>,
+    /// Completions of the last turn.
+    batch: usize,
     /// Streams asked directly while the loop spins.
     hot: Vec<Key>,
     /// Whether the loop spins, on io_uring.
@@ -142,8 +155,6 @@ pub(crate) struct Reactor {
     starved_since_ms: u32,
     /// Most buffers that receives can have.
     receive_buffers: usize,
-    /// The last turn brought something.
-    pub(crate) was_busy: bool,
     /// Dropped streams of tasks that still have something to send, with when to look whether they
     /// get on; the first due first.
     flushing: VecDeque<(u32, Key)>,
@@ -207,12 +218,13 @@ impl Reactor {
             udp: datagram::Sockets::new(config.huge_pages),
             dirty: Vec::new(),
             listed: Vec::new(),
+            postponed: VecDeque::new(),
+            batch: 0,
             hot: Vec::new(),
             spinning: matches!(config.sleep, Sleep::Spin(_)) && driver_spins,
             starved: VecDeque::new(),
             starved_since_ms: 0,
             receive_buffers: config.receive_buffers.into(),
-            was_busy: false,
             flushing: VecDeque::new(),
             lingering: VecDeque::new(),
             events: VecDeque::new(),
@@ -295,6 +307,16 @@ impl Reactor {
         self.now_ms = self.now.duration_since(self.born).as_millis() as u32;
     }
 
+    /// Whether the last turn brought something.
+    pub(crate) fn was_busy(&self) -> bool {
+        self.batch > 0
+    }
+
+    /// Whether receives are left for the next turn.
+    fn wants_turn(&self) -> bool {
+        !self.listed.is_empty() || !self.postponed.is_empty()
+    }
+
     /// What a spinning loop would find now; costs a system call for each hot connection, otherwise
     /// reads of shared memory.
     #[inline]
@@ -304,7 +326,7 @@ impl Reactor {
         }
         if !self.events.is_empty()
             || !self.dirty.is_empty()
-            || !self.listed.is_empty()
+            || self.wants_turn()
             || self.udp.has_work()
             || self.driver.has_news()
         {
@@ -338,7 +360,7 @@ impl Reactor {
         let mut done = std::mem::take(&mut self.done);
         let outcome = self.driver.turn(wait, &mut done);
         self.read_clock();
-        self.was_busy = !done.is_empty();
+        self.batch = done.len();
         for done in done.drain(..) {
             self.complete(done);
         }
@@ -362,16 +384,16 @@ impl Reactor {
         self.turn(Wait::No)?;
         Ok(!self.has_events()
             && self.dirty.is_empty()
-            && self.listed.is_empty()
+            && !self.wants_turn()
             && !self.udp.has_work()
             && self.driver.is_settled())
     }
 
     /// A wait that must end earlier because of something only the reactor knows.
     pub(crate) fn shortened(&self, wait: Wait) -> Wait {
-        if !self.events.is_empty() || !self.wakers.is_empty() {
-            // Caused by a call from outside the turn, e.g. a close in a callback: nothing else
-            // would end the sleep.
+        if !self.events.is_empty() || !self.wakers.is_empty() || self.wants_turn() {
+            // Caused by a call from outside the turn, e.g. a close in a callback, or left for the
+            // next turn: nothing else would end the sleep.
             return Wait::No;
         }
         let mut limit = wait.timeout();
@@ -436,7 +458,10 @@ impl Reactor {
         for key in listed.drain(..) {
             self.start_receive(key);
         }
+        // Nor does `start_receive`.
         self.listed = listed;
+        let round = self.postponed.len().min(ROUND);
+        self.listed.extend(self.postponed.drain(..round));
         self.flush_datagrams();
         if !self.starved.is_empty() {
             self.feed_starved();

@@ -90,6 +90,8 @@ pub(crate) struct Stream {
     pub(crate) bulk: bool,
     /// The next receive probably finds data at once.
     pub(crate) likely: bool,
+    /// Receives that brought something, up to [`BUSY`].
+    pub(crate) receives: u8,
     /// Small receives in a row since the last large one.
     pub(crate) small: u8,
     /// The application wants no data for now.
@@ -137,6 +139,9 @@ const _: () = assert!(size_of::<Stream>() <= 300);
 /// Small receives in a row after which a connection is taken to have little data again.
 const SMALL_MAX: u8 = 8;
 
+/// Receives after which a connection is taken to be a busy one.
+pub(crate) const BUSY: u8 = 32;
+
 /// High and low marks of a send queue, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaterMarks {
@@ -166,6 +171,7 @@ impl Stream {
             misses: 0,
             bulk: false,
             likely: true,
+            receives: 0,
             small: 0,
             paused: false,
             eof: false,

@@ -13,9 +13,9 @@ use zcn_pool::{Buf, SharedBuf};
 use zcn_uring::{MAX_SLICES, Payload};
 
 use super::driver::{BULK_SOURCE, Done, STREAM_SOURCE};
-use super::stream::{CloseReason, Closing, Owner, Receive, Shut, Stream, WaterMarks};
+use super::stream::{BUSY, CloseReason, Closing, Owner, Receive, Shut, Stream, WaterMarks};
 use super::token::{Class, Token, Way};
-use super::{Event, Reactor};
+use super::{Event, LARGE_BATCH, Reactor};
 use crate::config::{ZERO_COPY_MIN, ZeroCopy};
 use crate::error::{Action, Error};
 use crate::table::Key;
@@ -83,13 +83,22 @@ impl Reactor {
         }
     }
 
-    /// Notes that a receive is to be started, or keeps the stream hot.
+    /// Notes that a receive is to be started, now or a turn later, or keeps the stream hot.
     #[inline]
     fn list(&mut self, key: Key) {
         if self.heat(key) {
             if let Some(stream) = self.streams.get_mut(key) {
                 stream.receive = Receive::Hot;
             }
+            return;
+        }
+        if self.batch >= LARGE_BATCH
+            && self.driver.is_uring()
+            && let Some(stream) = self.streams.get_mut(key)
+        {
+            // Meanwhile the kernel and the peer do something else.
+            stream.likely = true;
+            self.postponed.push_back(key);
             return;
         }
         self.listed.push(key);
@@ -136,6 +145,12 @@ impl Reactor {
                 stream.misses = 0;
                 stream.weigh(buf.len(), self.pool.buffer_size());
                 stream.likely = done.nonempty || stream.bulk;
+                if stream.receives < BUSY {
+                    stream.receives += 1;
+                    if stream.receives == BUSY {
+                        self.driver.favour(stream.fd.as_fd(), &mut stream.at);
+                    }
+                }
                 match stream.owner {
                     _ if stream.closing != Closing::No => self.list_receive(key),
                     Owner::Server(server) => {

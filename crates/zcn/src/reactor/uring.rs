@@ -10,6 +10,7 @@ use zcn_uring::{Consumption, GroupId, Kind, Msg, NewFd, Op, OpId, RegisterError,
 
 use super::batch::Batch;
 use super::driver::{Attached, Done, DriverStats, Source, Wait};
+use super::files::{FileTable, NO_PLACE};
 use crate::config::Config;
 use crate::error::{Action, Error};
 
@@ -17,6 +18,7 @@ use crate::error::{Action, Error};
 #[derive(Debug)]
 pub(crate) struct UringDriver {
     ring: Ring,
+    files: FileTable,
     /// Buffer group of each source.
     groups: Vec<GroupId>,
     /// Sources that were removed; their groups are stale.
@@ -36,9 +38,11 @@ impl UringDriver {
         if let Some(time) = config.napi {
             builder = builder.napi_busy_poll(time);
         }
-        let ring = builder.build().map_err(SetupFailure::Ring)?;
+        let mut ring = builder.build().map_err(SetupFailure::Ring)?;
+        let files = FileTable::new(&mut ring);
         let mut driver = Self {
             ring,
+            files,
             groups: Vec::new(),
             vacant: Vec::new(),
             ended: Vec::new(),
@@ -73,22 +77,42 @@ impl UringDriver {
     pub(crate) fn attach(&mut self, fd: BorrowedFd<'_>) -> io::Result<Attached> {
         Ok(Attached {
             fd: fd.as_raw_fd(),
-            place: 0,
+            place: NO_PLACE,
         })
     }
 
-    #[allow(clippy::unused_self)]
-    pub(crate) fn detach(&mut self, _at: Attached) {}
+    pub(crate) fn detach(&mut self, at: Attached) {
+        if at.place != NO_PLACE {
+            self.other_calls += 1;
+            self.files.remove(&mut self.ring, at.place);
+        }
+    }
+
+    pub(crate) fn favour(&mut self, fd: BorrowedFd<'_>, at: &mut Attached) {
+        if at.place == NO_PLACE {
+            self.other_calls += 1;
+            at.place = self.files.install(&mut self.ring, fd);
+        }
+    }
+
+    /// How an operation of a stream names its socket.
+    #[inline]
+    fn target(at: Attached) -> Target {
+        match at.place {
+            NO_PLACE => Target::Fd(at.fd),
+            place => Target::Direct(place),
+        }
+    }
 
     #[inline]
     pub(crate) fn recv(&mut self, at: Attached, source: Source, likely: bool, token: u64) {
-        let op = Op::recv_from_group(Target::Fd(at.fd), self.groups[source.0]).token(token);
+        let op = Op::recv_from_group(Self::target(at), self.groups[source.0]).token(token);
         self.push(if likely { op } else { op.poll_first() });
     }
 
     #[inline]
     pub(crate) fn send(&mut self, at: Attached, data: SharedBuf, zero_copy: bool, token: u64) {
-        let target = Target::Fd(at.fd);
+        let target = Self::target(at);
         let op = if zero_copy && self.ring.features().send_zc {
             Op::send_zc(target, data)
         } else {
@@ -98,7 +122,7 @@ impl UringDriver {
     }
 
     pub(crate) fn sendmsg(&mut self, at: Attached, msg: Box<Msg>, zero_copy: bool, token: u64) {
-        let target = Target::Fd(at.fd);
+        let target = Self::target(at);
         let op = if zero_copy && self.ring.features().sendmsg_zc {
             Op::sendmsg_zc(target, msg)
         } else {

@@ -546,7 +546,7 @@ impl Inner {
                 // enough.
                 let now = Instant::now();
                 let since = match self.idle_since.get() {
-                    Some(since) if !reactor.was_busy => since,
+                    Some(since) if !reactor.was_busy() => since,
                     _ => now,
                 };
                 self.idle_since.set(Some(since));
