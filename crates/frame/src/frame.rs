@@ -74,6 +74,12 @@ impl Frame {
         count <= self.linear().len() || self.pull_apart(count)
     }
 
+    /// As [`pull`](Self::pull), but into the head, where they can be written.
+    #[inline]
+    pub fn pull_into_head(&mut self, count: usize) -> bool {
+        count <= self.head.len() || self.pull_apart(count)
+    }
+
     #[cold]
     fn pull_apart(&mut self, count: usize) -> bool {
         if count > HEAD_MAX || count > self.len() {

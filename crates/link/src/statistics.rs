@@ -96,6 +96,13 @@ impl Statistics {
         self.drops[reason as usize] += frames;
     }
 
+    /// Adds what another counted as dropped.
+    pub fn add_drops(&mut self, other: &Self) {
+        for (own, other) in self.drops.iter_mut().zip(other.drops) {
+            *own += other;
+        }
+    }
+
     /// Counts one frame of `bytes` received.
     pub fn count_in(&mut self, bytes: usize) {
         self.frames_in += 1;
