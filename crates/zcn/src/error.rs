@@ -75,6 +75,7 @@ struct Inner {
     target: String,
     source: io::Error,
     hint: Option<String>,
+    thread: Option<String>,
 }
 
 /// What failed, on which address, with the errno and, where there is one, a hint what to do.
@@ -93,6 +94,7 @@ impl Error {
             target: target.to_string(),
             source,
             hint: None,
+            thread: None,
         }))
     }
 
@@ -117,6 +119,11 @@ impl Error {
         self
     }
 
+    pub(crate) fn on_thread(mut self, thread: impl Into<String>) -> Self {
+        self.0.thread = Some(thread.into());
+        self
+    }
+
     /// What was being done.
     pub fn action(&self) -> Action {
         self.0.action
@@ -125,6 +132,12 @@ impl Error {
     /// The address or name it was done to; empty when there is none.
     pub fn target(&self) -> &str {
         &self.0.target
+    }
+
+    /// The thread of a [`Cluster`](crate::Cluster) that it happened on, with its core if it is
+    /// pinned to one.
+    pub fn thread(&self) -> Option<&str> {
+        self.0.thread.as_deref()
     }
 
     /// The errno, when the kernel gave one.
@@ -217,6 +230,9 @@ impl fmt::Display for Error {
             write!(f, " {}", self.0.target)?;
         }
         write!(f, ": {}", self.0.source)?;
+        if let Some(thread) = &self.0.thread {
+            write!(f, ", on {thread}")?;
+        }
         match self.hint() {
             Some(hint) => write!(f, " ({hint})"),
             None => Ok(()),

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use zcn::{
-    Action, Address, Buf, Cluster, ClusterBuilder, Conn, Handler, ListenGroup, ListenOptions,
-    ReactorKind, Runtime, ServerOptions, TcpListener, TcpServer,
+    Action, Address, Buf, Cluster, ClusterBuilder, Conn, Datagram, DatagramHandler, Handler,
+    ListenGroup, ListenOptions, ReactorKind, Runtime, ServerOptions, TcpListener, TcpServer,
+    UdpConn, UdpOptions,
 };
 
 fn kinds() -> [ReactorKind; 2] {
@@ -134,6 +135,75 @@ fn peers_are_spread_over_the_cores() {
         running.cluster.stop();
         let last = running.cluster.join().unwrap();
         assert_eq!((last.cores.len(), last.connections()), (2, 0));
+    }
+}
+
+/// Sends from 64 sockets, each of which wants its own byte back. What the kernel may lose is sent
+/// again.
+fn datagrams_come_back(address: SocketAddr) {
+    for byte in 0..64 {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(address).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        let mut back = [0; 2];
+        let answered = (0..60).any(|_| {
+            socket.send(&[byte]).unwrap();
+            socket.recv(&mut back).is_ok()
+        });
+        assert!(answered, "no answer to {byte}");
+        assert_eq!(back[0], byte);
+    }
+}
+
+#[test]
+fn datagrams_are_spread_over_the_cores() {
+    struct Back(Arc<[AtomicUsize]>, usize);
+    impl DatagramHandler for Back {
+        fn on_datagram(&mut self, socket: &mut UdpConn<'_>, datagram: Datagram) {
+            self.0[self.1].fetch_add(1, Ordering::SeqCst);
+            let peer = datagram.peer;
+            let _ = socket.forward(datagram, peer);
+        }
+    }
+    for kind in kinds() {
+        let group = group();
+        let (shared, counts) = (group.clone(), counters(2));
+        let counting = counts.clone();
+        let cluster = builder(kind, 2)
+            .start(move |index, runtime| {
+                let handler = Back(counting.clone(), index);
+                shared.serve_udp(runtime, UdpOptions::default(), handler)
+            })
+            .unwrap();
+        datagrams_come_back(group.local_addr().unwrap());
+        let counts: Vec<_> = counts.iter().map(|n| n.load(Ordering::SeqCst)).collect();
+        assert!(counts.iter().all(|&count| count > 0), "{counts:?}");
+        cluster.stop();
+        cluster.join().unwrap();
+    }
+}
+
+#[test]
+fn tasks_share_a_udp_port() {
+    for kind in kinds() {
+        let group = group();
+        let shared = group.clone();
+        let cluster = builder(kind, 2)
+            .start(move |_, runtime| {
+                let socket = shared.bind_udp(UdpOptions::default())?;
+                Ok(runtime.spawn(async move {
+                    while let Ok(datagram) = socket.recv().await {
+                        let peer = datagram.peer;
+                        let _ = socket.send_to(datagram.data, peer).await;
+                    }
+                }))
+            })
+            .unwrap();
+        datagrams_come_back(group.local_addr().unwrap());
+        cluster.stop();
+        cluster.join().unwrap();
     }
 }
 
@@ -284,9 +354,14 @@ fn a_setup_that_fails_stops_the_start_as_a_whole() {
             })
             .unwrap_err();
         let text = error.to_string();
-        assert_eq!(error.action(), Action::Start);
-        assert!(text.contains("192.0.2.1:1"), "{text}");
-        assert!(text.contains("thread test-1"), "{text}");
+        assert_eq!(error.action(), Action::Bind);
+        assert_eq!(error.target(), "192.0.2.1:1");
+        assert_eq!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL));
+        assert_eq!(error.thread(), Some("thread test-1"));
+        assert!(
+            text.contains("on thread test-1 (the address is not one"),
+            "{text}"
+        );
         // The others have let go of the port, if they had bound it.
         if let Some(address) = group.local_addr() {
             StdStream::connect(address).unwrap_err();

@@ -4,11 +4,16 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Result;
-use crate::{Handler, ListenOptions, Runtime, ServerOptions, TcpListener, TcpServer};
+use crate::{
+    DatagramHandler, Handler, ListenOptions, Runtime, ServerOptions, TcpListener, TcpServer,
+    UdpOptions, UdpServer, UdpSocket,
+};
 
 /// Lets every core of a [`Cluster`](crate::Cluster) listen on the same address by `SO_REUSEPORT`,
-/// and the kernel spread the peers over them. With port 0 the first to bind picks the port and the
-/// others use it.
+/// and the kernel spread the peers over them: connections one by one, datagrams by their source,
+/// so that a peer's all reach the same core. With port 0 the first to bind picks the port and the
+/// others use it. A group is for TCP or for UDP, not for both: a port that is free in one may be
+/// taken in the other.
 #[derive(Debug)]
 pub struct ListenGroup {
     asked: SocketAddr,
@@ -67,6 +72,37 @@ impl ListenGroup {
             let listener = TcpListener::bind_with(address, &options)?;
             let local = listener.local_addr();
             Ok((listener, local))
+        })
+    }
+
+    /// This core's UDP server with callbacks. `reuse_port` of the options is set here.
+    ///
+    /// # Errors
+    /// As [`UdpServer::bind`].
+    pub fn serve_udp<H: DatagramHandler>(
+        &self,
+        runtime: &Runtime,
+        mut options: UdpOptions,
+        handler: H,
+    ) -> Result<UdpServer> {
+        options.reuse_port = true;
+        self.bind(|address| {
+            let server = UdpServer::bind(runtime, address, &options, handler)?;
+            let local = server.local_addr();
+            Ok((server, local))
+        })
+    }
+
+    /// This core's UDP socket for tasks. `reuse_port` of the options is set here.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::bind_with`].
+    pub fn bind_udp(&self, mut options: UdpOptions) -> Result<UdpSocket> {
+        options.reuse_port = true;
+        self.bind(|address| {
+            let socket = UdpSocket::bind_with(address, &options)?;
+            let local = socket.local_addr();
+            Ok((socket, local))
         })
     }
 }

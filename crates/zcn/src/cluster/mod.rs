@@ -129,7 +129,7 @@ impl ClusterBuilder {
     ///
     /// # Errors
     /// A setting out of range; or a thread, a runtime or a setup that failed or panicked on one of
-    /// the cores, which is named. The other threads have then been stopped.
+    /// the cores, which is named ([`Error::thread`]). The other threads have then been stopped.
     pub fn start<T: 'static>(
         self,
         setup: impl Fn(usize, &Runtime) -> Result<T> + Send + Sync + 'static,
@@ -167,7 +167,9 @@ impl ClusterBuilder {
             match started {
                 Ok(thread) => threads.push(Thread { name, cpu, thread }),
                 Err(error) => {
-                    failure = Some(Error::new(Action::Start, format!("thread {name}"), error));
+                    let failed = Error::new(Action::Start, format!("thread {name}"), error);
+                    let hint = "fewer threads, or a higher limit of processes (`ulimit -u`)";
+                    failure = Some(failed.hinted(hint));
                     break;
                 }
             }
@@ -178,8 +180,7 @@ impl ClusterBuilder {
             match outcome {
                 Ok(handle) => handles[index] = Some(handle),
                 Err(error) if failure.is_none() => {
-                    let text = format!("{error} (on {})", threads[index].title());
-                    failure = Some(Error::setting(Action::Start, text));
+                    failure = Some(error.on_thread(threads[index].title()));
                 }
                 Err(_) => {}
             }
@@ -479,16 +480,20 @@ impl Cluster {
         let mut failure = None;
         for thread in std::mem::take(&mut self.threads) {
             let title = thread.title();
-            let why = match thread.thread.join() {
+            let error = match thread.thread.join() {
                 Ok(Ok(core)) => {
                     stats.cores.push(core);
                     continue;
                 }
-                Ok(Err(error)) => error.to_string(),
-                Err(panic) => format!("it panicked: {}", message(panic.as_ref())),
+                Ok(Err(error)) => error,
+                Err(panic) => {
+                    let text = format!("a thread panicked: {}", message(panic.as_ref()));
+                    Error::new(Action::Run, "the cluster", io::Error::other(text))
+                }
             };
-            tracing::error!(%title, %why, "a core of the cluster has failed");
-            failure.get_or_insert_with(|| Error::new(Action::Run, title, io::Error::other(why)));
+            let error = error.on_thread(title);
+            tracing::error!(%error, "a core of the cluster has failed");
+            failure.get_or_insert(error);
         }
         match failure {
             None => Ok(stats),
