@@ -1,23 +1,26 @@
 //! `zcn echo`: a server that sends back what it receives.
 
+mod door;
+mod ledger;
 mod tcp;
 mod udp;
-mod worker;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::mpsc;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use zcn::Address;
+use zcn::{Address, Cluster, ClusterBuilder, ReactorKind};
+use zcn_measure::core;
 
 use crate::endpoint;
 use crate::failure::Failure;
 use crate::reactor::{self, ReactorChoice};
 use crate::signal;
-use worker::{News, Report, Worker};
+use door::Service;
+use ledger::{Counter, Ledger, Loop, Report, Server};
 
 /// Arguments of `zcn echo`.
 #[derive(Clone, Debug, Args)]
@@ -53,45 +56,37 @@ pub struct EchoArgs {
     pub json: bool,
 }
 
+/// How long connections may take to finish after the signal.
+const DRAIN: Duration = Duration::from_secs(5);
+
 /// Serves until a signal comes.
 ///
 /// # Errors
 /// When it cannot listen, when the reactor fails, or when a buffer is missing
 /// at the end.
 pub fn run(args: &EchoArgs) -> Result<ExitCode, Failure> {
-    if matches!(args.listen, Address::Unix(_)) && (args.threads > 1 || args.udp) {
-        let what = format!(
-            "cannot serve {} with --threads above 1 or --udp",
-            args.listen
-        );
-        return Err(Failure::new(what).remedy("an IP address, or neither of the two"));
-    }
-    let (tell, news) = mpsc::channel();
-    let asked = tell.clone();
-    signal::on_first(move || {
-        // The workers are gone when nobody listens, and then so is the program.
-        let _ = asked.send(News::Signal);
-    })
-    .map_err(|error| Failure::new("cannot watch for signals").because(error))?;
-
+    let service = Service::new(args)?;
+    let ledger = Arc::new(Ledger::default());
+    let books = ledger.clone();
     let begun = Instant::now();
-    let mut workers: Vec<Worker> = Vec::new();
-    let mut address = args.listen.clone();
-    for number in 0..args.threads {
-        let worker = Worker::start(args, &address, number, tell.clone(), &news)?;
-        // The port that the kernel picked for the first is everybody's.
-        address = worker.address.clone();
-        workers.push(worker);
+    let cluster = cluster(args)?.start(move |_, runtime| {
+        let counter = Counter::default();
+        let server = match &service {
+            Service::Streams(door) => Server::Tcp(tcp::serve(runtime, door, counter.clone())?),
+            Service::Datagrams(door) => Server::Udp(udp::serve(runtime, door, counter.clone())?),
+        };
+        Ok(Loop::open(runtime, server, counter, &books))
+    })?;
+    let stopper = cluster.stopper();
+    signal::on_first(move || stopper.stop())
+        .map_err(|error| Failure::new("cannot watch for signals").because(error))?;
+    if let Some((address, reactor)) = ledger.listening() {
+        announce(args, &address, reactor)?;
     }
-    announce(args, &workers[0])?;
     // Either somebody wants an end, or a loop has come to one by itself.
-    let _ = news.recv();
-    workers.iter().for_each(Worker::stop);
-    let mut total = Report::default();
-    for worker in workers {
-        total.add(&worker.join()?);
-    }
-    farewell(args, &total, begun.elapsed().as_secs_f64())?;
+    let system_calls = cluster.join()?.reactors().system_calls;
+    let total = ledger.close();
+    farewell(args, &total, system_calls, begun.elapsed().as_secs_f64())?;
     if total.buffers_home < total.buffers {
         let missing = total.buffers - total.buffers_home;
         return Err(
@@ -99,6 +94,22 @@ pub fn run(args: &EchoArgs) -> Result<ExitCode, Failure> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One loop goes where the kernel wants it; several have a core each, and
+/// more loops than cores take turns.
+fn cluster(args: &EchoArgs) -> Result<ClusterBuilder, Failure> {
+    let builder = Cluster::builder()
+        .name("echo")
+        .runtime(reactor::builder(args.reactor, args.spin))
+        .drain_limit(DRAIN);
+    if args.threads == 1 {
+        return Ok(builder.pin(false).count(1));
+    }
+    let allowed = core::allowed()
+        .map_err(|error| Failure::new("cannot spread threads over cores").because(error))?;
+    let cores = allowed.into_iter().cycle().take(args.threads.into());
+    Ok(builder.cores(cores.collect::<Vec<_>>()))
 }
 
 fn transport(args: &EchoArgs) -> &'static str {
@@ -109,8 +120,8 @@ fn transport(args: &EchoArgs) -> &'static str {
     }
 }
 
-fn announce(args: &EchoArgs, worker: &Worker) -> io::Result<()> {
-    let (address, reactor) = (&worker.address, reactor::name(worker.reactor));
+fn announce(args: &EchoArgs, address: &Address, reactor: ReactorKind) -> io::Result<()> {
+    let reactor = reactor::name(reactor);
     let mut out = io::stdout().lock();
     if args.json {
         let line = json!({
@@ -133,7 +144,7 @@ fn announce(args: &EchoArgs, worker: &Worker) -> io::Result<()> {
     out.flush()
 }
 
-fn farewell(args: &EchoArgs, total: &Report, seconds: f64) -> io::Result<()> {
+fn farewell(args: &EchoArgs, total: &Report, system_calls: u64, seconds: f64) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if args.json {
         let line = json!({
@@ -143,7 +154,7 @@ fn farewell(args: &EchoArgs, total: &Report, seconds: f64) -> io::Result<()> {
             "panics": total.panics,
             "receives": total.receives,
             "bytes": total.bytes,
-            "system_calls": total.system_calls,
+            "system_calls": system_calls,
             "buffers": total.buffers,
             "buffers_home": total.buffers_home,
         });
@@ -155,7 +166,7 @@ fn farewell(args: &EchoArgs, total: &Report, seconds: f64) -> io::Result<()> {
             plural(total.connections, "connection"),
             plural(total.bytes, "byte"),
             plural(total.receives, "receive"),
-            plural(total.system_calls, "system call"),
+            plural(system_calls, "system call"),
         )?;
         writeln!(
             out,

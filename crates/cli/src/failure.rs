@@ -99,7 +99,11 @@ impl From<zcn::Error> for Failure {
         };
         let mut failure = Failure::new(what);
         if let Some(cause) = error.source() {
-            failure = failure.because(cause.to_string());
+            let why = match error.thread() {
+                Some(thread) => format!("{cause}, on {thread}"),
+                None => cause.to_string(),
+            };
+            failure = failure.because(why);
         }
         match error.hint() {
             Some(hint) => failure.remedy(hint),
