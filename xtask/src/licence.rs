@@ -2,7 +2,7 @@
 //! against the list in `deny.toml`, and cargo-deny where it is installed.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -53,19 +53,46 @@ pub(crate) fn licences() -> Outcome {
     run_check().map_or_else(Outcome::Failed, Outcome::Done)
 }
 
-/// `cargo deny check`, or the reason why not.
+/// Lock files that cargo-deny judges, by their manifests: the workspace, and
+/// the fuzz targets, which are a workspace of their own.
+const MANIFESTS: &[&str] = &["Cargo.toml", "fuzz/Cargo.toml"];
+
+/// `cargo deny check`, or the reason why not. Advisories are checked where
+/// their database can be fetched.
 pub(crate) fn deny() -> Outcome {
-    let installed = cargo(&["deny", "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !installed {
+    let quiet = |command: &mut Command| {
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    if !quiet(&mut cargo(&["deny", "--version"])) {
         return Outcome::Skipped(
             "cargo-deny is not installed; cargo install --locked cargo-deny".to_owned(),
         );
     }
-    run(&mut cargo(&["deny", "check"]))
+    let advisories = quiet(&mut cargo(&["deny", "fetch", "db"]));
+    for manifest in MANIFESTS {
+        let mut command = cargo(&["deny", "--manifest-path", manifest]);
+        command.args(["--config", "deny.toml", "check"]);
+        // One policy for both: what it names may be in the other only.
+        for lint in ["unmatched-skip-root", "license-exception-not-encountered"] {
+            command.args(["--allow", lint]);
+        }
+        command.args(["bans", "licenses", "sources"]);
+        if advisories {
+            command.arg("advisories");
+        }
+        let outcome = run(&mut command);
+        if matches!(outcome, Outcome::Failed(_)) {
+            return outcome;
+        }
+    }
+    Outcome::Done(match advisories {
+        true => String::new(),
+        false => "advisories SKIPPED: their database cannot be fetched here".to_owned(),
+    })
 }
 
 /// The packages in the resolved graph (metadata also lists those that only

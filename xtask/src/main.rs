@@ -42,7 +42,7 @@ enum Task {
     Tidy,
     /// Licences and sources of every dependency.
     Licences,
-    /// cargo-deny: advisories, duplicates, bans.
+    /// cargo-deny: licences, sources, duplicates, advisories.
     Deny,
     /// Unit, integration and documentation tests.
     Test,
