@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod cargo;
+mod dist;
 mod fuzz;
 mod licence;
 mod quality;
@@ -15,6 +16,7 @@ mod step;
 mod tally;
 mod tidy;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
@@ -28,6 +30,9 @@ struct Arguments {
     /// What to do; several are done in the order given.
     #[arg(value_enum, required = true)]
     tasks: Vec<Task>,
+    /// Where `dist` installs [default: target/dist].
+    #[arg(long)]
+    prefix: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -60,6 +65,8 @@ enum Task {
     DemoSmoke,
     /// Every benchmark, briefly.
     BenchSmoke,
+    /// The C library, built, installed under a prefix and checked.
+    Dist,
 }
 
 /// What `ci` runs: cheap first, and the long release builds last.
@@ -76,6 +83,7 @@ const CI: &[Task] = &[
     Task::Fuzz,
     Task::DemoSmoke,
     Task::BenchSmoke,
+    Task::Dist,
     Task::Test,
 ];
 
@@ -97,6 +105,7 @@ impl Task {
             Task::Fuzz => fuzz::fuzz,
             Task::DemoSmoke => smoke::demo,
             Task::BenchSmoke => smoke::bench,
+            Task::Dist => dist::dist,
         };
         let name = self
             .to_possible_value()
@@ -106,7 +115,10 @@ impl Task {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    if let Some(prefix) = arguments.prefix.take() {
+        dist::install_to(prefix);
+    }
     let steps: Vec<Step> = arguments
         .tasks
         .iter()
