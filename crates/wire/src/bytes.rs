@@ -26,3 +26,8 @@ pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
 pub(crate) fn put<const N: usize>(bytes: &mut [u8], at: usize, field: [u8; N]) {
     bytes[at..at + N].copy_from_slice(&field);
 }
+
+/// Two 16-bit fields side by side.
+pub(crate) const fn pair(first: u16, second: u16) -> [u8; 4] {
+    ((first as u32) << 16 | second as u32).to_be_bytes()
+}

@@ -1,6 +1,6 @@
 //! ICMP for IPv4 (RFC 792).
 
-use crate::bytes::{array, be16, be32, put};
+use crate::bytes::{array, be16, be32, pair, put};
 use crate::checksum::{self, Sum};
 use crate::error::{EmitError, ParseError};
 
@@ -307,11 +307,6 @@ impl<'a> Icmpv4Repr<'a> {
             } => (message_type, code, rest, data),
         }
     }
-}
-
-/// Two 16-bit fields side by side.
-const fn pair(first: u16, second: u16) -> [u8; 4] {
-    ((first as u32) << 16 | second as u32).to_be_bytes()
 }
 
 #[cfg(test)]

@@ -1,5 +1,11 @@
 //! IPv6 (RFC 8200) with extension headers.
 
+mod chain;
+mod fragment;
+
+pub use chain::{Chain, ChainError, MAX_BYTES, MAX_HEADERS, MAX_OPTIONS};
+pub use fragment::{FRAGMENT_LEN, FragmentHeader};
+
 use std::net::Ipv6Addr;
 
 use crate::bytes::{array, be16, be32, put};

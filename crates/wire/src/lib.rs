@@ -36,6 +36,7 @@ mod bytes;
 mod cidr;
 mod error;
 mod protocol;
+mod quote;
 mod seq;
 mod window;
 
@@ -43,8 +44,10 @@ pub mod arp;
 pub mod checksum;
 pub mod ethernet;
 pub mod icmpv4;
+pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
+pub mod ndp;
 pub mod tcp;
 pub mod udp;
 pub mod virtio;
@@ -54,13 +57,17 @@ pub use checksum::PseudoHeader;
 pub use cidr::{CidrError, IpCidr, Ipv4Cidr, Ipv6Cidr};
 pub use error::{EmitError, ParseError};
 pub use ethernet::{EtherType, EthernetAddress, EthernetRepr, EthernetView, VlanTag};
-pub use icmpv4::{Icmpv4Repr, Icmpv4View};
+pub use icmpv4::{Icmpv4Repr, Icmpv4View, UnreachableV4};
+pub use icmpv6::{Icmpv6Repr, Icmpv6View, UnreachableV6};
 pub use ipv4::{Ipv4Options, Ipv4Repr, Ipv4View};
 pub use ipv6::{Ipv6Repr, Ipv6View};
+pub use ndp::{NdpOption, NdpOptions, NdpRepr, PrefixInformation, RouterAdvertisement};
 pub use protocol::{Ecn, Protocol, TrafficClass};
+pub use quote::QuotedPacket;
 pub use seq::SeqNum;
 pub use tcp::{
-    OptionLayout, SackBlock, SackBlocks, TcpFlags, TcpOptions, TcpRepr, TcpTimestamps, TcpView,
+    AccEcn, AccEcnOrder, FastOpenCookie, OptionLayout, SackBlock, SackBlocks, TcpFlags, TcpOptions,
+    TcpRepr, TcpTimestamps, TcpView,
 };
 pub use udp::{UdpRepr, UdpView};
 pub use virtio::{ChecksumState, Gso, GsoKind, VirtioNetHeader};
