@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::cargo::{TARGET, cargo, root, run};
 use crate::step::Outcome;
+use crate::workspace;
 
 /// Checks every dependency that a build for Linux draws in.
 fn run_check() -> Result<String, String> {
@@ -15,21 +16,7 @@ fn run_check() -> Result<String, String> {
         .map_err(|error| format!("deny.toml: {error}"))?;
     let allowed = allow_list(&policy).ok_or("deny.toml has no list of allowed licences")?;
     let exceptions = exceptions(&policy);
-    let output = cargo(&[
-        "metadata",
-        "--format-version",
-        "1",
-        "--filter-platform",
-        TARGET,
-    ])
-    .stderr(Stdio::inherit())
-    .output()
-    .map_err(|error| format!("cargo metadata: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("cargo metadata ended with {}", output.status));
-    }
-    let metadata: Value = serde_json::from_slice(&output.stdout)
-        .map_err(|error| format!("cargo metadata is not JSON: {error}"))?;
+    let metadata = workspace::metadata(&["--filter-platform", TARGET])?;
     let packages = packages_in_use(&metadata);
     let faults: Vec<String> = packages
         .iter()

@@ -15,6 +15,7 @@ mod smoke;
 mod step;
 mod tally;
 mod tidy;
+mod workspace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
-//! Lock-free code under loom and under the sanitizers.
+//! Lock-free code under loom and under the sanitizers: the crates that depend
+//! on loom, and those whose manifest asks for a sanitizer.
 //!
 //! The standard library that comes with nightly is not instrumented, and its
 //! source is not asked for. AddressSanitizer does not mind; ThreadSanitizer
@@ -8,11 +9,8 @@
 use crate::cargo::{TARGET, cargo, nightly, root, target_dir};
 use crate::step::Outcome;
 use crate::tally;
+use crate::workspace::{self, Package};
 
-/// Crates whose lock-free code has loom models.
-const MODELLED: &[&str] = &["zcn-pool"];
-/// Crates that run under the sanitizers.
-const SANITIZED: &[&str] = &["zcn-pool"];
 /// What ThreadSanitizer is told to leave out.
 const SUPPRESSIONS: &str = "xtask/tsan.supp";
 /// Allocations that are too large fail, as without a sanitizer; tests ask for
@@ -21,8 +19,12 @@ const REFUSE: &str = "allocator_may_return_null=1";
 
 /// The loom models, with a bound on preemptions that keeps them in minutes.
 pub(crate) fn loom() -> Outcome {
+    let modelled = match chosen(|package| package.dependencies.iter().any(|name| name == "loom")) {
+        Ok(modelled) => modelled,
+        Err(reason) => return Outcome::Failed(reason),
+    };
     let mut arguments = vec!["test", "--release", "--lib"];
-    for package in MODELLED {
+    for package in &modelled {
         arguments.extend(["-p", package]);
     }
     // One at a time: some models look whether memory was unmapped.
@@ -52,6 +54,21 @@ pub(crate) fn asan() -> Outcome {
     sanitize("address", ("ASAN_OPTIONS", &options))
 }
 
+/// The names of those packages of ours that are to be looked at; there is one
+/// at least.
+fn chosen(wanted: impl Fn(&Package) -> bool) -> Result<Vec<String>, String> {
+    let packages = workspace::packages()?;
+    let names: Vec<String> = packages
+        .into_iter()
+        .filter(wanted)
+        .map(|package| package.name)
+        .collect();
+    match names.is_empty() {
+        true => Err("no package asks for it".to_owned()),
+        false => Ok(names),
+    }
+}
+
 fn sanitize(kind: &str, options: (&str, &str)) -> Outcome {
     if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
         return Outcome::Skipped(format!("the sanitizers are set up for {TARGET} only"));
@@ -61,8 +78,12 @@ fn sanitize(kind: &str, options: (&str, &str)) -> Outcome {
         "thread" => " --cfg tsan",
         _ => "",
     };
+    let sanitized = match chosen(|package| package.sanitizers.iter().any(|name| name == kind)) {
+        Ok(sanitized) => sanitized,
+        Err(reason) => return Outcome::Failed(reason),
+    };
     let mut arguments = vec!["test", "--lib", "--tests", "--target", TARGET];
-    for package in SANITIZED {
+    for package in &sanitized {
         arguments.extend(["-p", package]);
     }
     // One test at a time: memory that one test unmaps, the next may get at the same address, and

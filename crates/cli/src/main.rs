@@ -1,5 +1,7 @@
 //! The program `zcn`; everything it does lives in the library beside it.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,5 +1,7 @@
-//! House rules over every tracked file, for what no compiler or linter sees.
+//! House rules over every tracked file and over the crates, for what no
+//! compiler or linter sees.
 
+mod floors;
 mod rules;
 
 use std::fs;
@@ -7,6 +9,7 @@ use std::process::Command;
 
 use crate::cargo::root;
 use crate::step::{Outcome, say};
+use crate::workspace;
 
 /// Lines from which on a file is listed as long. A list, not a fault.
 const LONG_FILE_LINES: usize = 900;
@@ -42,8 +45,16 @@ pub(crate) fn run() -> Outcome {
             say(&format!("{path}: {lines} lines: is it two files?"));
         }
     }
+    let packages = match workspace::packages() {
+        Ok(packages) => packages,
+        Err(reason) => return Outcome::Failed(reason),
+    };
+    for fault in floors::faults(root(), &packages) {
+        say(&fault);
+        faults += 1;
+    }
     match faults {
-        0 => Outcome::Done(format!("{files} files")),
+        0 => Outcome::Done(format!("{files} files, {} packages", packages.len())),
         faults => Outcome::Failed(format!("{faults} faults in {files} files")),
     }
 }

@@ -34,7 +34,7 @@ const UNFINISHED: &[&str] = &[
 ];
 
 const UNSAFE: &str = concat!("uns", "afe");
-const ALLOWANCE: &str = concat!("allow(uns", "afe_code)");
+pub(super) const ALLOWANCE: &str = concat!("allow(uns", "afe_code)");
 /// How far above its block a reason may stand.
 const REASON_LINES: usize = 10;
 /// How far down the head of a file reaches.
