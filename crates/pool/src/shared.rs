@@ -10,6 +10,7 @@ use std::slice;
 use bytes::Bytes;
 
 use crate::buf::{Buf, Parts};
+use crate::foreign::Foreign;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// A slice of a buffer that others may hold slices of, too: immutable, cheap to clone and
@@ -28,24 +29,24 @@ const _: () = assert!(size_of::<SharedBuf>() <= 32);
 enum Repr {
     Pool(PoolSlice),
     /// Foreign, static or no bytes.
-    Bytes(Bytes),
+    Bytes(Foreign),
 }
 
 impl Default for Repr {
     fn default() -> Self {
-        Self::Bytes(Bytes::new())
+        Self::Bytes(Foreign::new(Bytes::new()))
     }
 }
 
 impl SharedBuf {
     /// No bytes.
     pub const fn new() -> Self {
-        Self(Repr::Bytes(Bytes::new()))
+        Self(Repr::Bytes(Foreign::new(Bytes::new())))
     }
 
     /// Bytes that are always there.
     pub const fn from_static(bytes: &'static [u8]) -> Self {
-        Self(Repr::Bytes(Bytes::from_static(bytes)))
+        Self(Repr::Bytes(Foreign::new(Bytes::from_static(bytes))))
     }
 
     /// Splits off and returns the first `at` bytes; the rest stays.
@@ -116,7 +117,7 @@ impl SharedBuf {
                 // SAFETY: inside the bytes or at their end.
                 slice.0.ptr = unsafe { slice.0.ptr.add(count) };
             }
-            Repr::Bytes(bytes) => bytes::Buf::advance(bytes, count),
+            Repr::Bytes(foreign) => bytes::Buf::advance(foreign.bytes_mut(), count),
         }
     }
 
@@ -126,7 +127,7 @@ impl SharedBuf {
             Repr::Pool(slice) => {
                 slice.0.len = slice.0.len.min(u32::try_from(len).unwrap_or(u32::MAX));
             }
-            Repr::Bytes(bytes) => bytes.truncate(len),
+            Repr::Bytes(foreign) => foreign.bytes_mut().truncate(len),
         }
     }
 
@@ -246,7 +247,7 @@ impl Deref for SharedBuf {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Repr::Pool(slice) => slice,
-            Repr::Bytes(bytes) => bytes,
+            Repr::Bytes(foreign) => foreign.bytes(),
         }
     }
 }
@@ -269,7 +270,7 @@ impl From<Buf> for SharedBuf {
 impl From<Bytes> for SharedBuf {
     #[inline]
     fn from(bytes: Bytes) -> Self {
-        Self(Repr::Bytes(bytes))
+        Self(Repr::Bytes(Foreign::new(bytes)))
     }
 }
 
@@ -293,7 +294,7 @@ impl From<SharedBuf> for Bytes {
     fn from(shared: SharedBuf) -> Self {
         match shared.0 {
             Repr::Pool(slice) => Self::from_owner(slice),
-            Repr::Bytes(bytes) => bytes,
+            Repr::Bytes(foreign) => foreign.into_bytes(),
         }
     }
 }

@@ -5,13 +5,15 @@ mod common;
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{
     Script, all_home, any, at_rest, builder, client, for_each_reactor, pattern, run_for, run_until,
     runtime, script, talk,
 };
-use zcn::{TcpListener, TcpStream, ZeroCopy};
+use zcn::{TcpListener, TcpStream, UdpOptions, UdpSocket, ZeroCopy};
 
 #[test]
 fn rule_03_zero_copy_sends_arrive_whole_and_their_buffers_come_home() {
@@ -172,5 +174,132 @@ fn rule_15_a_timeout_and_its_receive_may_end_in_either_order() {
             })
             .unwrap();
         all_home(&mut runtime, rest);
+    });
+}
+
+/// Owns bytes that are sent, and uses the runtime in its destructor.
+struct Owner(Vec<u8>, Arc<AtomicUsize>);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // Each of them borrows the reactor, if there is a runtime on this thread.
+        let _ = (zcn::stats(), zcn::buffer(), UdpSocket::bind(any()));
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn rule_16_the_owner_of_sent_bytes_is_dropped_with_nothing_borrowed() {
+    for_each_reactor(|kind| {
+        let mut runtime = builder(kind).zero_copy(ZeroCopy::Always).build().unwrap();
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let made = Rc::new(Cell::new(0));
+        let owned = {
+            let (dropped, made) = (dropped.clone(), made.clone());
+            move |len: usize| {
+                made.set(made.get() + 1);
+                bytes::Bytes::from_owner(Owner(pattern(len, 1), dropped.clone()))
+            }
+        };
+        let all_dropped = |runtime: &mut zcn::Runtime, what: &str| {
+            run_until(runtime, what, |_| {
+                dropped.load(Ordering::Relaxed) == made.get()
+            });
+        };
+        let (listener, one, mut other) = runtime
+            .block_on(async {
+                let listener = TcpListener::bind(any()).unwrap();
+                let one = TcpStream::connect(listener.local_addr()).await.unwrap();
+                let (other, _) = listener.accept().await.unwrap();
+                // Sent, in one piece and in a gathered one; small, and without a copy.
+                for len in [10, 20, 30, 40_000] {
+                    one.send(owned(len)).await.unwrap();
+                }
+                one.flush().await.unwrap();
+                let mut left = 40_060;
+                while left > 0 {
+                    left -= other.recv().await.unwrap().unwrap().len();
+                }
+                (listener, one, Some(other))
+            })
+            .unwrap();
+        all_dropped(&mut runtime, "sent");
+
+        // Queued behind what the peer does not take, when the connection is cut.
+        runtime
+            .block_on(async {
+                let _ = zcn::timeout(Duration::from_millis(50), async {
+                    loop {
+                        one.send(owned(60_000)).await.unwrap();
+                    }
+                })
+                .await;
+                one.abort();
+            })
+            .unwrap();
+        all_dropped(&mut runtime, "cut");
+        drop((other.take(), listener));
+
+        // Datagrams: sent, and refused by a socket that is closed with its queue full.
+        runtime
+            .block_on(async {
+                let socket = UdpSocket::bind_with(any(), &UdpOptions::default()).unwrap();
+                let peer = socket.local_addr();
+                for _ in 0..20 {
+                    socket.send_to(owned(1000), peer).await.unwrap();
+                }
+            })
+            .unwrap();
+        all_dropped(&mut runtime, "datagrams");
+
+        // By a server, from a callback that ends the connection at once.
+        let make = owned.clone();
+        let (_server, address) = script(
+            &runtime,
+            Script {
+                data: Box::new(move |conn, _| {
+                    for _ in 0..3 {
+                        conn.send(make(50_000)).unwrap();
+                    }
+                    conn.abort();
+                }),
+                ..Script::default()
+            },
+        );
+        let mut stream = client(address);
+        let before = made.get();
+        stream.write_all(b"go").unwrap();
+        run_until(&mut runtime, "asked", |_| made.get() == before + 3);
+        all_dropped(&mut runtime, "aborted");
+
+        // Still queued and in flight when the runtime ends.
+        let listener = std::net::TcpListener::bind(any()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let kept = runtime
+            .block_on(async {
+                let stream = TcpStream::connect(address).await.unwrap();
+                let _ = zcn::timeout(Duration::from_millis(50), async {
+                    loop {
+                        stream.send(owned(60_000)).await.unwrap();
+                    }
+                })
+                .await;
+                stream
+            })
+            .unwrap();
+        let peer = listener.accept().unwrap();
+        drop(runtime);
+        drop((kept, peer));
+        assert_eq!(
+            dropped.load(Ordering::Relaxed),
+            made.get(),
+            "{kind:?}: at the end"
+        );
     });
 }

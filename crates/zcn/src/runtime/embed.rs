@@ -51,6 +51,7 @@ impl Runtime {
         let inner = &self.inner;
         let settled = inner.reactor.borrow_mut().settle();
         if !settled.map_err(|error| Error::bare(Action::Receive, error))?
+            || super::cell::let_go()
             || inner.has_leftovers()
             || inner.executor.has_ready()
             || !inner.inbox.fall_asleep()

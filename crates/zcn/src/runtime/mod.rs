@@ -1,5 +1,6 @@
 //! One event loop of one core.
 
+mod cell;
 pub(crate) mod drain;
 mod embed;
 pub(crate) mod executor;
@@ -30,6 +31,7 @@ use crate::config::{Config, ReactorKind, Sleep, ZeroCopy};
 use crate::error::{Action, Error, Result};
 use crate::reactor::driver::{DriverStats, Wait};
 use crate::reactor::{Event, Look, Reactor};
+use crate::runtime::cell::ReactorCell;
 
 /// What a runtime calls for the events of a server; implemented by the server with its handler.
 pub(crate) trait Service {
@@ -54,7 +56,7 @@ struct ServiceSlot {
 
 /// A runtime's state, shared by its handles on its own thread.
 pub(crate) struct Inner {
-    pub(crate) reactor: RefCell<Reactor>,
+    pub(crate) reactor: ReactorCell,
     executor: Executor,
     timers: RefCell<Timers>,
     services: RefCell<Vec<ServiceSlot>>,
@@ -219,7 +221,7 @@ impl RuntimeBuilder {
         };
         Ok(Runtime {
             inner: Rc::new(Inner {
-                reactor: RefCell::new(reactor),
+                reactor: ReactorCell::new(reactor),
                 executor: Executor::new(inbox.clone()),
                 timers: RefCell::default(),
                 services: RefCell::default(),
@@ -437,6 +439,7 @@ impl Drop for Runtime {
         drop(services);
         self.inner.inbox.close();
         self.inner.reactor.borrow_mut().shut_down();
+        cell::let_go();
     }
 }
 
@@ -591,7 +594,7 @@ impl Inner {
                 self.executor.run_ready();
             }
             self.reactor.borrow_mut().flush_directly();
-            if awake() || self.stopped.get() {
+            if cell::let_go() || awake() || self.stopped.get() {
                 return true;
             }
             fresh = true;
@@ -625,7 +628,7 @@ impl Inner {
     /// One turn: inbox, tasks, reactor, wakers, servers, timers.
     pub(crate) fn turn(self: &Rc<Self>, wait: Wait) -> Result<()> {
         self.read_inbox();
-        let wait = if self.executor.has_ready() || self.has_leftovers() {
+        let wait = if cell::let_go() || self.executor.has_ready() || self.has_leftovers() {
             Wait::No
         } else {
             wait
@@ -638,6 +641,7 @@ impl Inner {
         self.serve_events();
         self.serve_sweeps(now);
         self.executor.run_ready();
+        cell::let_go();
         Ok(())
     }
 
