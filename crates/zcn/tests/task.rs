@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -203,8 +204,13 @@ fn a_handle_outlives_its_runtime_and_keeps_nothing() {
 fn a_stop_ends_block_on_with_an_error_and_run_without() {
     for_each_reactor(|kind| {
         let mut runtime = runtime(kind);
-        runtime.handle().stop();
-        let error = runtime.block_on(std::future::pending::<()>()).unwrap_err();
+        let handle = runtime.handle();
+        let error = runtime
+            .block_on(async {
+                handle.stop();
+                std::future::pending::<()>().await;
+            })
+            .unwrap_err();
         assert!(
             error.to_string().contains("stopped before it was done"),
             "{error}"
@@ -221,6 +227,39 @@ fn a_stop_ends_block_on_with_an_error_and_run_without() {
             turns += 1;
         }
         assert!(turns < 20, "{kind:?}: {turns} turns; it does not wait");
+    });
+}
+
+#[test]
+fn a_stop_concerns_what_is_in_progress_or_the_next_run() {
+    for_each_reactor(|kind| {
+        let mut runtime = runtime(kind);
+        let handle = runtime.handle();
+        // Before anything runs: what begins later is not disturbed, and the stop is not lost.
+        handle.stop();
+        let value = runtime.block_on(async {
+            zcn::sleep(Duration::from_millis(2)).await;
+            1
+        });
+        assert_eq!(value.unwrap(), 1, "{kind:?}: the stop was for another");
+        runtime.run_for(Duration::from_millis(2)).unwrap();
+        runtime.run().unwrap();
+        // It has had its effect: this one is ended by a second.
+        let asked = Arc::new(AtomicBool::new(false));
+        let second = std::thread::spawn({
+            let (handle, asked) = (handle.clone(), asked.clone());
+            move || {
+                std::thread::sleep(Duration::from_millis(20));
+                asked.store(true, Ordering::SeqCst);
+                handle.stop();
+            }
+        });
+        runtime.run().unwrap();
+        assert!(asked.load(Ordering::SeqCst), "{kind:?}: ended by the first");
+        second.join().unwrap();
+        // One that came while something was in progress, which ended by itself.
+        runtime.block_on(async { handle.stop() }).unwrap();
+        runtime.run().unwrap();
     });
 }
 

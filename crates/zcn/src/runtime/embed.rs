@@ -30,7 +30,7 @@ impl Runtime {
         let _entered = self.enter();
         // It may have been left asleep by `prepare_to_sleep`.
         inner.inbox.wake_up();
-        inner.stopped.set(false);
+        let _earlier = inner.set_stop_aside();
         inner.allowance.set(max_events);
         let wait = match limit {
             Duration::ZERO => Wait::No,

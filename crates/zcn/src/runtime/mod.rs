@@ -371,7 +371,8 @@ impl Runtime {
     /// Runs until `future` has ended and returns its value. Other tasks and servers run along.
     ///
     /// # Errors
-    /// When the reactor itself fails, or a [`Handle::stop`] came first.
+    /// When the reactor itself fails, or a [`Handle::stop`] comes meanwhile; one that came before
+    /// waits for the next [`run`](Self::run).
     pub fn block_on<F: Future>(&mut self, future: F) -> Result<F::Output> {
         let _entered = self.enter();
         let flag = Arc::new(RootWaker {
@@ -381,14 +382,14 @@ impl Runtime {
         });
         let waker = Waker::from(flag.clone());
         let mut future = pin!(future);
-        self.inner.stopped.set(false);
+        let _earlier = self.inner.set_stop_aside();
         loop {
             if flag.woken.swap(false, Ordering::AcqRel)
                 && let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker))
             {
                 return Ok(value);
             }
-            if self.inner.stopped.get() {
+            if self.inner.stopped.take() {
                 let error = std::io::Error::other("the runtime was stopped before it was done");
                 return Err(Error::bare(Action::Start, error));
             }
@@ -396,14 +397,13 @@ impl Runtime {
         }
     }
 
-    /// Runs until [`Handle::stop`] or [`stop`].
+    /// Runs until [`Handle::stop`] or [`stop`]; not at all if that came while nothing was running.
     ///
     /// # Errors
     /// When the reactor itself fails.
     pub fn run(&mut self) -> Result<()> {
         let _entered = self.enter();
-        self.inner.stopped.set(false);
-        while !self.inner.stopped.get() {
+        while !self.inner.stopped.take() {
             self.inner.round(&|| false)?;
         }
         Ok(())
@@ -425,7 +425,7 @@ impl Runtime {
     /// When the reactor itself fails.
     pub fn run_for(&mut self, limit: Duration) -> Result<()> {
         let _entered = self.enter();
-        self.inner.stopped.set(false);
+        let _earlier = self.inner.set_stop_aside();
         self.inner.sleepy_turn(Wait::AtMost(limit), &|| false)
     }
 }
@@ -440,6 +440,19 @@ impl Drop for Runtime {
         self.inner.inbox.close();
         self.inner.reactor.borrow_mut().shut_down();
         cell::let_go();
+    }
+}
+
+/// A stop that came while nothing was running.
+struct Earlier<'a> {
+    stopped: &'a Cell<bool>,
+    was: bool,
+}
+
+impl Drop for Earlier<'_> {
+    /// Leaves it to the next `run`, as one that came meanwhile and ended nothing.
+    fn drop(&mut self) {
+        self.stopped.set(self.was || self.stopped.get());
     }
 }
 
@@ -503,6 +516,15 @@ impl Inner {
 
     pub(crate) fn timers(&self) -> std::cell::RefMut<'_, Timers> {
         self.timers.borrow_mut()
+    }
+
+    /// Takes a stop aside that came before what begins now, which it does not concern.
+    fn set_stop_aside(self: &Rc<Self>) -> Earlier<'_> {
+        self.read_inbox();
+        Earlier {
+            stopped: &self.stopped,
+            was: self.stopped.replace(false),
+        }
     }
 
     /// One round of `run`: everything that is ready, then a turn that may sleep.
@@ -840,7 +862,9 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Makes the runtime leave [`Runtime::run`] or [`Runtime::block_on`].
+    /// Makes the runtime leave the [`Runtime::run`] or [`Runtime::block_on`] that is in progress.
+    /// When none is, it concerns the next `run`, which returns at once, so that a stop is never
+    /// lost between the two; a `block_on` that begins later is not disturbed.
     pub fn stop(&self) {
         self.inbox.post(Remote::Stop);
     }
