@@ -121,6 +121,38 @@ reasons! {
     TcpChecksum = "tcp-checksum",
     /// A segment to or from a multicast or broadcast address.
     TcpNotUnicast = "tcp-not-unicast",
+    /// A segment to a port where nobody listens, or about a connection that is gone.
+    TcpNoConnection = "tcp-no-connection",
+    /// A segment with flags that mean nothing together, or nothing to a listener.
+    TcpBadFlags = "tcp-bad-flags",
+    /// A segment without ACK where every segment has one.
+    TcpNoAck = "tcp-no-ack",
+    /// A segment without SYN as an answer to ours.
+    TcpNoSyn = "tcp-no-syn",
+    /// An acknowledgement of what was never sent, or of what is older than any window.
+    TcpBadAck = "tcp-bad-ack",
+    /// A segment outside the window.
+    TcpOutOfWindow = "tcp-out-of-window",
+    /// Data that was there before.
+    TcpDuplicate = "tcp-duplicate",
+    /// A segment with an older timestamp than what came before it (PAWS).
+    TcpPaws = "tcp-paws",
+    /// A SYN in the middle of a connection; it is challenged.
+    TcpUnexpectedSyn = "tcp-unexpected-syn",
+    /// An RST that only nearly fits; it is challenged where the RFC says so.
+    TcpBlindReset = "tcp-blind-reset",
+    /// An RST for a connection in TIME-WAIT (RFC 1337).
+    TcpTimeWaitReset = "tcp-time-wait-reset",
+    /// Data beyond the memory of a connection.
+    TcpNoRoom = "tcp-no-room",
+    /// A handshake that found the accept queue full.
+    TcpAcceptQueueFull = "tcp-accept-queue-full",
+    /// A SYN that found the table of half-open connections full, with cookies switched off.
+    TcpSynTableFull = "tcp-syn-table-full",
+    /// A handshake beyond the limit of connections.
+    TcpConnectionLimit = "tcp-connection-limit",
+    /// A reply that found the queue of replies full, or beyond its rate.
+    TcpReplyLimit = "tcp-reply-limit",
 }
 
 /// How often each reason struck.

@@ -1,0 +1,403 @@
+//! When what arrived is acknowledged (RFC 9293 section 3.8.6.3, RFC 5681 section 4.2).
+
+use core::time::Duration;
+
+use super::config::{PushAck, TcpConfig};
+use super::stamp::Stamp;
+use crate::time::Instant;
+
+/// Segments acknowledged at once when a connection starts, at most.
+const QUICK_MAX: u32 = 16;
+/// The peer's segment size before it has shown one (RFC 9293 section 3.7.1).
+const DEFAULT_MSS: u32 = 536;
+/// Half the smallest MSS on any path, as Linux.
+const FLOOR_MSS: u32 = 88;
+
+/// Delayed acknowledgements, after Linux's rules: at once for every second full segment,
+/// out of order, while a connection starts, after a long silence, and for PSH (see
+/// [`PushAck`]); otherwise after a time that follows the pace of arrivals.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AckPolicy {
+    /// When the delayed one is due; `MAX`: none is.
+    pub(crate) deadline: Instant,
+    last_data: Stamp,
+    /// Size of the peer's full segments, as far as they show.
+    pub(crate) rcv_mss: u16,
+    /// The pace of arrivals, in milliseconds; 0: nothing arrived yet.
+    ato_ms: u16,
+    /// Segments that are still acknowledged at once.
+    quick: u8,
+    /// The application answers what it reads: the answer carries the acknowledgement.
+    interactive: bool,
+    /// The last segments ended a write of the peer's.
+    pushed: bool,
+    /// One must leave at the next output.
+    now: bool,
+    /// Something is there to be acknowledged.
+    owed: bool,
+}
+
+/// Data that arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) now: Instant,
+    /// Bytes.
+    pub(crate) len: u32,
+    /// Segments of the wire.
+    pub(crate) segments: u16,
+    pub(crate) push: bool,
+    pub(crate) rcv_wnd: u32,
+    pub(crate) rto: Duration,
+}
+
+/// Where the connection stands after data arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) now: Instant,
+    /// Bytes in order since the last acknowledgement.
+    pub(crate) unacked: u32,
+    /// The window to advertise is no smaller than the last one.
+    pub(crate) window_ok: bool,
+    /// Something is missing, or was until now.
+    pub(crate) hole: bool,
+    pub(crate) push: bool,
+    pub(crate) srtt: Duration,
+}
+
+impl AckPolicy {
+    pub(crate) fn new() -> Self {
+        Self {
+            deadline: Instant::MAX,
+            last_data: Stamp::NEVER,
+            rcv_mss: DEFAULT_MSS as u16,
+            ato_ms: 0,
+            quick: 0,
+            interactive: false,
+            pushed: false,
+            now: false,
+            owed: false,
+        }
+    }
+
+    /// The first guess at the peer's segment size.
+    pub(crate) fn set_initial_mss(&mut self, mss: u32, rcv_wnd: u32) {
+        let hint = mss.min(rcv_wnd / 2).clamp(FLOOR_MSS, DEFAULT_MSS);
+        self.rcv_mss = hint as u16;
+    }
+
+    /// An acknowledgement must leave with the next output.
+    pub(crate) fn send_now(&mut self) {
+        self.owed = true;
+        self.now = true;
+    }
+
+    /// Whether one must leave.
+    pub(crate) fn is_due(&self) -> bool {
+        self.now
+    }
+
+    /// Whether something is there to be acknowledged, now or later.
+    #[cfg(test)]
+    pub(crate) fn is_owed(&self) -> bool {
+        self.owed
+    }
+
+    /// The next segments are acknowledged at once: a connection starts, or the peer starts
+    /// again after silence or loss and needs ACKs to grow its window.
+    pub(crate) fn start_quick(&mut self, config: &TcpConfig, rcv_wnd: u32) {
+        if config.quick_ack {
+            let count = (rcv_wnd / (2 * u32::from(self.rcv_mss))).clamp(2, QUICK_MAX);
+            self.quick = self.quick.max(count as u8);
+        }
+    }
+
+    /// Leaves the interactive mode and starts quick acknowledgements: something is wrong.
+    pub(crate) fn enter_quick(&mut self, config: &TcpConfig, rcv_wnd: u32) {
+        self.start_quick(config, rcv_wnd);
+        self.interactive = false;
+        self.ato_ms = config.delayed_ack_min.as_millis() as u16;
+    }
+
+    fn is_quick(&self) -> bool {
+        self.quick > 0 && !self.interactive
+    }
+
+    /// Data arrived, in order or not.
+    pub(crate) fn on_data(&mut self, config: &TcpConfig, arrival: &Arrival) {
+        let &Arrival {
+            now,
+            len,
+            segments,
+            push,
+            rcv_wnd,
+            rto,
+        } = arrival;
+        self.owed = true;
+        let segment = (len / u32::from(segments.max(1))).min(u32::from(u16::MAX)) as u16;
+        if segment >= self.rcv_mss {
+            self.rcv_mss = segment;
+        }
+        self.pushed |= push;
+        let min = config.delayed_ack_min.as_millis() as u16;
+        if self.ato_ms == 0 {
+            self.start_quick(config, rcv_wnd);
+            self.ato_ms = min;
+        } else {
+            let gap = self.last_data.elapsed(now);
+            let gap_ms = gap.as_millis().min(u128::from(u16::MAX)) as u16;
+            if gap_ms <= min / 2 {
+                self.ato_ms = self.ato_ms / 2 + min / 2;
+            } else if gap_ms < self.ato_ms {
+                let rto_ms = rto.as_millis().min(u128::from(u16::MAX)) as u16;
+                self.ato_ms = (self.ato_ms / 2 + gap_ms).min(rto_ms);
+            } else if gap > rto {
+                self.start_quick(config, rcv_wnd);
+            }
+        }
+        self.last_data = Stamp::of(now);
+    }
+
+    /// Decides about what arrived.
+    pub(crate) fn decide(&mut self, config: &TcpConfig, standing: &Standing) {
+        let &Standing {
+            now,
+            unacked,
+            window_ok,
+            hole,
+            push,
+            srtt,
+        } = standing;
+        if !self.owed {
+            return;
+        }
+        let second_segment = unacked > u32::from(self.rcv_mss) && window_ok;
+        let push = push
+            && match config.push_ack {
+                PushAck::AtOnce => true,
+                PushAck::UnlessInteractive => false,
+            };
+        if second_segment || self.is_quick() || hole || push {
+            self.now = true;
+        }
+        if !self.now {
+            self.delay(now, config, srtt);
+        }
+    }
+
+    fn delay(&mut self, now: Instant, config: &TcpConfig, srtt: Duration) {
+        let min = config.delayed_ack_min;
+        let mut wait = Duration::from_millis(u64::from(self.ato_ms));
+        if wait > min {
+            let mut max = if self.interactive || self.pushed {
+                config.delayed_ack_max
+            } else {
+                Duration::from_millis(500)
+            };
+            if srtt > Duration::ZERO {
+                max = max.min((srtt / 8).max(min));
+            }
+            wait = wait.min(max);
+        }
+        let at = now + wait.min(config.delayed_ack_max);
+        if self.deadline != Instant::MAX && self.deadline <= now + wait / 4 {
+            self.now = true; // the one that is due soon takes this with it
+            return;
+        }
+        self.deadline = self.deadline.min(at);
+    }
+
+    /// The timer struck: the guess at the pace was wrong.
+    pub(crate) fn on_timeout(&mut self, config: &TcpConfig, rto: Duration) {
+        self.deadline = Instant::MAX;
+        if !self.owed {
+            return;
+        }
+        if self.interactive {
+            self.interactive = false;
+            self.ato_ms = config.delayed_ack_min.as_millis() as u16;
+        } else {
+            let rto_ms = rto.as_millis().min(u128::from(u16::MAX)) as u16;
+            self.ato_ms = self.ato_ms.saturating_mul(2).min(rto_ms);
+        }
+        self.now = true;
+    }
+
+    /// The application read all there was: a sender that waits after its PSH gets its ACK.
+    pub(crate) fn on_read(&mut self, unacked: u32, drained: bool) {
+        if self.owed
+            && (unacked > u32::from(self.rcv_mss) || (self.pushed && drained && !self.interactive))
+        {
+            self.now = true;
+        }
+    }
+
+    /// Our data left: an answer, if it came soon after the peer's.
+    pub(crate) fn on_data_sent(&mut self, now: Instant) {
+        let since = self.last_data.elapsed(now);
+        if self.ato_ms > 0 && since < Duration::from_millis(u64::from(self.ato_ms)) {
+            self.interactive = true;
+        }
+    }
+
+    /// The peer ended its side: Linux lets our FIN carry the acknowledgement.
+    pub(crate) fn on_fin(&mut self, config: &TcpConfig) {
+        self.owed = true;
+        match config.push_ack {
+            PushAck::AtOnce => self.now = true,
+            PushAck::UnlessInteractive => {
+                self.interactive = true;
+                self.ato_ms = self.ato_ms.max(config.delayed_ack_min.as_millis() as u16);
+            }
+        }
+    }
+
+    /// A segment with an acknowledgement left.
+    pub(crate) fn on_sent(&mut self) {
+        self.deadline = Instant::MAX;
+        self.owed = false;
+        self.now = false;
+        self.pushed = false;
+        self.quick = self.quick.saturating_sub(1);
+    }
+
+    /// TCP_QUICKACK: on or off, until the traffic decides otherwise.
+    pub(crate) fn set_quick(&mut self, on: bool) {
+        self.interactive = !on;
+        if on && self.owed {
+            self.now = true;
+        }
+    }
+
+    /// When data last came, for TCP_INFO.
+    pub(crate) fn last_data(&self) -> Stamp {
+        self.last_data
+    }
+
+    /// The current delay, for TCP_INFO.
+    pub(crate) fn ato(&self) -> Duration {
+        Duration::from_millis(u64::from(self.ato_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTO: Duration = Duration::from_millis(200);
+    const SRTT: Duration = Duration::from_millis(10);
+
+    struct Case {
+        policy: AckPolicy,
+        config: TcpConfig,
+        now: Instant,
+        unacked: u32,
+    }
+
+    impl Case {
+        fn new(quick_ack: bool, push_ack: PushAck) -> Self {
+            let config = TcpConfig {
+                quick_ack,
+                push_ack,
+                ..TcpConfig::default()
+            };
+            let mut policy = AckPolicy::new();
+            policy.set_initial_mss(1448, 65_535);
+            Self {
+                policy,
+                config,
+                now: Instant::from_secs(1),
+                unacked: 0,
+            }
+        }
+
+        /// One segment in order; whether an ACK is due.
+        fn segment(&mut self, len: u32, push: bool, hole: bool) -> bool {
+            self.unacked += len;
+            let now = self.now;
+            self.policy.on_data(
+                &self.config,
+                &Arrival {
+                    now,
+                    len,
+                    segments: 1,
+                    push,
+                    rcv_wnd: 65_535,
+                    rto: RTO,
+                },
+            );
+            self.policy.decide(
+                &self.config,
+                &Standing {
+                    now,
+                    unacked: self.unacked,
+                    window_ok: true,
+                    hole,
+                    push,
+                    srtt: SRTT,
+                },
+            );
+            let due = self.policy.is_due();
+            if due {
+                self.sent();
+            }
+            due
+        }
+
+        fn sent(&mut self) {
+            self.policy.on_sent();
+            self.unacked = 0;
+        }
+    }
+
+    #[test]
+    fn the_first_sixteen_are_quick_then_every_second_one() {
+        let mut case = Case::new(true, PushAck::UnlessInteractive);
+        let due: Vec<bool> = (0..20).map(|_| case.segment(1448, false, false)).collect();
+        assert!(due[..16].iter().all(|&due| due), "{due:?}");
+        assert_eq!(due[16..], [false, true, false, true]);
+    }
+
+    #[test]
+    fn quick_acks_can_be_switched_off() {
+        let mut case = Case::new(false, PushAck::UnlessInteractive);
+        let due: Vec<bool> = (0..4).map(|_| case.segment(1448, false, false)).collect();
+        assert_eq!(due, [false, true, false, true]);
+    }
+
+    #[test]
+    fn a_lone_segment_waits_forty_milliseconds() {
+        let mut case = Case::new(false, PushAck::UnlessInteractive);
+        assert!(!case.segment(100, true, false));
+        assert_eq!(case.policy.deadline, case.now + Duration::from_millis(40));
+        case.policy.on_timeout(&case.config, RTO);
+        assert!(case.policy.is_due());
+    }
+
+    #[test]
+    fn push_and_holes_are_answered_at_once() {
+        let mut case = Case::new(false, PushAck::AtOnce);
+        assert!(case.segment(100, true, false));
+        assert!(!case.segment(100, false, false));
+        assert!(case.segment(100, false, true));
+    }
+
+    #[test]
+    fn reading_what_was_pushed_acknowledges_it() {
+        let mut case = Case::new(false, PushAck::UnlessInteractive);
+        assert!(!case.segment(100, true, false));
+        case.policy.on_read(100, true);
+        assert!(case.policy.is_due());
+    }
+
+    #[test]
+    fn an_answer_makes_the_exchange_interactive() {
+        let mut case = Case::new(true, PushAck::UnlessInteractive);
+        assert!(case.segment(100, true, false));
+        case.policy
+            .on_data_sent(case.now + Duration::from_millis(1));
+        case.sent();
+        case.now += Duration::from_millis(5);
+        assert!(!case.segment(100, true, false));
+        assert!(case.policy.is_owed());
+    }
+}

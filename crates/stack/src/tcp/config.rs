@@ -1,0 +1,203 @@
+//! Settings of the whole TCP layer.
+
+use core::time::Duration;
+
+/// When SYN cookies (RFC 4987 section 3.6) are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SynCookies {
+    /// Never: SYNs beyond the table of half-open connections are dropped.
+    Never,
+    /// When that table is full.
+    #[default]
+    WhenFull,
+    /// For every SYN; nothing is kept for a half-open connection.
+    Always,
+}
+
+/// How a segment with PSH is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum PushAck {
+    /// At the next output, so that a peer that waits for it (Nagle's algorithm on its
+    /// side) never waits for a timer. An application that answers before that output
+    /// still has the acknowledgement carried by its answer.
+    #[default]
+    AtOnce,
+    /// As Linux: delayed once the application has shown that it answers requests.
+    UnlessInteractive,
+}
+
+/// Settings of the TCP layer, for all connections; what a connection can choose is in
+/// [`SocketOptions`](super::SocketOptions). Defaults are those of Linux unless said
+/// otherwise. Sizes are in bytes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TcpConfig {
+    /// Offer and accept timestamps (RFC 7323).
+    pub timestamps: bool,
+    /// Offer and accept selective acknowledgements (RFC 2018).
+    pub sack: bool,
+    /// Offer and accept window scaling (RFC 7323).
+    pub window_scaling: bool,
+    /// Shift count offered; `None`: what the largest receive buffer needs.
+    pub window_scale: Option<u8>,
+    /// Acknowledge the first segments of a connection, and those after a long silence,
+    /// without delay.
+    pub quick_ack: bool,
+    /// How PSH is acknowledged.
+    pub push_ack: PushAck,
+    /// How long an acknowledgement waits at least for data to travel with.
+    pub delayed_ack_min: Duration,
+    /// How long an acknowledgement waits at most (RFC 9293 section 3.8.6.3: below 500 ms).
+    pub delayed_ack_max: Duration,
+
+    /// Receive window at first, before it grows with what the application reads.
+    pub receive_buffer: u32,
+    /// Receive window at most.
+    pub receive_buffer_max: u32,
+    /// Memory for data to send at first, before it grows with the congestion window.
+    pub send_buffer: u32,
+    /// Memory for data to send at most.
+    pub send_buffer_max: u32,
+    /// Slices of data that one connection keeps out of order.
+    pub out_of_order_slices: usize,
+    /// Unsent bytes below which a connection with a full send buffer is writable again,
+    /// as a part of the buffer: 1/n.
+    pub writable_fraction: u32,
+
+    /// Smallest MSS that a peer's option, or a path, can bring us to. A tiny one makes
+    /// every byte cost a packet (CVE-2019-11479).
+    pub min_mss: u16,
+    /// Times a SYN is sent again before the connect fails.
+    pub syn_retries: u8,
+    /// Times a SYN-ACK is sent again before a half-open connection is forgotten.
+    pub syn_ack_retries: u8,
+    /// First wait for an answer to SYN or SYN-ACK; doubles (RFC 6298 section 2.1).
+    pub syn_timeout: Duration,
+    /// Times data is sent again, or a zero window probed, before a connection is given up
+    /// (RFC 9293 section 3.8.3, R2), counted as the time that many doublings from 200 ms
+    /// on take: 15 are 924.6 seconds.
+    pub retries: u8,
+    /// The same for connections that the application has closed.
+    pub orphan_retries: u8,
+    /// Waits between retransmissions, and between probes, at most.
+    pub timeout_max: Duration,
+    /// FIN-WAIT-2 of a connection that the application has closed.
+    pub fin_timeout: Duration,
+    /// TIME-WAIT.
+    pub time_wait: Duration,
+
+    /// Connections, established or not, with an application or without.
+    pub connections: usize,
+    /// Connections that the application has closed and that are not over.
+    pub orphans: usize,
+    /// Half-open connections of passive opens.
+    pub half_open: usize,
+    /// Entries of TIME-WAIT.
+    pub time_waits: usize,
+    /// When cookies are sent.
+    pub syn_cookies: SynCookies,
+    /// Whether a full accept queue answers with RST instead of silence
+    /// (`tcp_abort_on_overflow`).
+    pub abort_on_overflow: bool,
+    /// Challenge ACKs in a second, of all connections together, on average; the limit of
+    /// each second is drawn around it, so that it cannot be counted (RFC 5961 section 7).
+    pub challenge_acks: u32,
+    /// Least time between two answers of one connection to segments that are not
+    /// acceptable (`tcp_invalid_ratelimit`).
+    pub invalid_interval: Duration,
+    /// RSTs in a second for segments that no connection knows.
+    pub resets: u32,
+    /// First and last port of connections whose application asked for none.
+    pub ports: (u16, u16),
+    /// Connect to an address and port that are in TIME-WAIT here, after a second and with
+    /// timestamps (RFC 6191).
+    pub time_wait_reuse: bool,
+    /// Data that one connection may send before the next one has its turn.
+    pub quantum: u32,
+}
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        Self {
+            timestamps: true,
+            sack: true,
+            window_scaling: true,
+            window_scale: None,
+            quick_ack: true,
+            push_ack: PushAck::AtOnce,
+            delayed_ack_min: Duration::from_millis(40),
+            delayed_ack_max: Duration::from_millis(200),
+            receive_buffer: 65_536,
+            receive_buffer_max: 3 << 20,
+            send_buffer: 256 << 10,
+            send_buffer_max: 4 << 20,
+            out_of_order_slices: 4096,
+            writable_fraction: 3,
+            min_mss: 48,
+            syn_retries: 6,
+            syn_ack_retries: 5,
+            syn_timeout: Duration::from_secs(1),
+            retries: 15,
+            orphan_retries: 8,
+            timeout_max: Duration::from_secs(120),
+            fin_timeout: Duration::from_secs(60),
+            time_wait: Duration::from_secs(60),
+            connections: 1 << 20,
+            orphans: 1 << 16,
+            half_open: 4096,
+            time_waits: 1 << 16,
+            syn_cookies: SynCookies::WhenFull,
+            abort_on_overflow: false,
+            challenge_acks: 1000,
+            invalid_interval: Duration::from_millis(500),
+            resets: 10_000,
+            ports: (32_768, 60_999),
+            time_wait_reuse: true,
+            quantum: 64 << 10,
+        }
+    }
+}
+
+impl TcpConfig {
+    /// The shift count to offer (RFC 7323 section 2.2), 0 if none is offered.
+    pub(crate) fn offered_window_scale(&self) -> u8 {
+        if !self.window_scaling {
+            return 0;
+        }
+        let needed = zcn_wire::WindowScale::for_window(self.receive_buffer_max).shift();
+        self.window_scale.unwrap_or(needed).min(14)
+    }
+
+    /// How long `retries` doublings from 200 ms on take: the limit R2 as a time, so that it
+    /// does not depend on the round-trip time.
+    pub(crate) fn retries_time(&self, retries: u8) -> Duration {
+        let mut wait = Duration::from_millis(200);
+        let mut sum = Duration::ZERO;
+        for _ in 0..=retries {
+            sum += wait;
+            wait = (wait * 2).min(self.timeout_max);
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fifteen_retries_are_924_seconds() {
+        let config = TcpConfig::default();
+        assert_eq!(config.retries_time(15), Duration::from_millis(924_600));
+    }
+
+    #[test]
+    fn the_window_scale_fits_the_largest_window() {
+        let mut config = TcpConfig::default();
+        assert_eq!(config.offered_window_scale(), 6);
+        config.window_scale = Some(200);
+        assert_eq!(config.offered_window_scale(), 14);
+        config.window_scaling = false;
+        assert_eq!(config.offered_window_scale(), 0);
+    }
+}

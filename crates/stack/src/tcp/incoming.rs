@@ -1,0 +1,55 @@
+//! A header that arrived, as the state machine reads it.
+
+use zcn_wire::{SackBlocks, SeqNum, TcpTimestamps};
+
+use super::segment::SegmentIn;
+
+/// The fields of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Incoming {
+    pub(crate) seq: SeqNum,
+    /// Meaningless without the ACK bit, which `has_ack` says.
+    pub(crate) ack: SeqNum,
+    pub(crate) has_ack: bool,
+    pub(crate) syn: bool,
+    pub(crate) fin: bool,
+    pub(crate) rst: bool,
+    pub(crate) psh: bool,
+    pub(crate) window: u16,
+    /// Bytes of payload.
+    pub(crate) len: u32,
+    /// Segments of the wire.
+    pub(crate) segments: u16,
+    pub(crate) timestamps: Option<TcpTimestamps>,
+    pub(crate) sack: SackBlocks,
+}
+
+impl Incoming {
+    pub(crate) fn of(segment: &SegmentIn) -> Self {
+        let flags = segment.tcp.flags;
+        Self {
+            seq: segment.tcp.seq,
+            ack: segment.tcp.ack,
+            has_ack: flags.ack(),
+            syn: flags.syn(),
+            fin: flags.fin(),
+            rst: flags.rst(),
+            psh: flags.psh() || segment.psh_seen,
+            window: segment.tcp.window,
+            len: segment.payload.len() as u32,
+            segments: segment.segments.max(1),
+            timestamps: segment.tcp.options.timestamps,
+            sack: segment.tcp.options.sack,
+        }
+    }
+
+    /// Sequence numbers that the segment takes: SYN and FIN count as one each.
+    pub(crate) fn seq_len(&self) -> u32 {
+        self.len + u32::from(self.syn) + u32::from(self.fin)
+    }
+
+    /// The number behind its last one.
+    pub(crate) fn end(&self) -> SeqNum {
+        self.seq + self.seq_len()
+    }
+}

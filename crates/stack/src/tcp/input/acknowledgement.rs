@@ -1,0 +1,169 @@
+//! The ACK of a segment (RFC 9293 section 3.10.7.4, fifth).
+
+use core::time::Duration;
+
+use zcn_wire::SeqNum;
+
+use crate::event::Readiness;
+use crate::stats::DropReason;
+use crate::tcp::connection::{Common, Connection, Flags};
+use crate::tcp::incoming::Incoming;
+use crate::tcp::sender::{Ack, Sender, SenderConfig};
+use crate::tcp::stamp::Stamp;
+use crate::tcp::state::State;
+use crate::time::Instant;
+
+impl Connection {
+    /// Handles the ACK; false if the segment is to be dropped.
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Instant,
+        common: &mut Common,
+        head: &Incoming,
+    ) -> bool {
+        if self.state == State::SynReceived && !self.complete_handshake(now, common, head) {
+            return false;
+        }
+        let result = self.sender.handle_ack(
+            now,
+            &Ack {
+                ack: head.ack,
+                sack: &head.sack,
+                window: u32::from(head.window) << self.snd_scale,
+                segment_seq: head.seq,
+                ts_ecr: self.echo(head),
+                carries_data: head.len > 0 || head.fin,
+                ece: false, // not negotiated
+            },
+        );
+        let Ok(outcome) = result else {
+            // Nobody who sees the connection acknowledges that (RFC 5961 section 5.2).
+            common.drop(DropReason::TcpBadAck);
+            self.challenge(now, common);
+            return false;
+        };
+        common.stats.undos += u64::from(outcome.undone);
+        self.last_ack_in = Stamp::of(now);
+        // Whoever answers is there; a closed window goes on being probed, less often.
+        self.flags.set(Flags::PROBE_DUE, false);
+        self.probes = 0;
+        if outcome.acked > 0 {
+            self.on_acked(now, common);
+        }
+        self.on_window(now);
+        true
+    }
+
+    /// The echoed timestamp by our clock, without the connection's offset.
+    fn echo(&self, head: &Incoming) -> Option<u32> {
+        head.timestamps
+            .filter(|stamps| self.timestamps.enabled && stamps.ecr != 0)
+            .map(|stamps| stamps.ecr.wrapping_sub(self.timestamps.offset))
+    }
+
+    /// The ACK that completes a handshake: of a simultaneous open, or of a passive one whose
+    /// half-open entry has just become this connection.
+    fn complete_handshake(&mut self, now: Instant, common: &mut Common, head: &Incoming) -> bool {
+        if head.ack != self.first_data() {
+            common.drop(DropReason::TcpBadAck);
+            if common.replies.reset(now, self.local(), self.remote(), head) {
+                common.stats.out_rsts += 1;
+            }
+            return false;
+        }
+        let rtt = (self.probes == 0 || self.timestamps.enabled)
+            .then(|| self.handshake_rtt(now, head))
+            .flatten();
+        let window = u32::from(head.window) << self.snd_scale;
+        self.start_sender(now, window, head.seq, rtt);
+        self.establish(now, common);
+        if self.has(Flags::FIN_QUEUED) {
+            self.state = State::FinWait1;
+        }
+        true
+    }
+
+    /// Round-trip time of the handshake: by the echoed timestamp, or since the SYN left.
+    pub(super) fn handshake_rtt(&self, now: Instant, head: &Incoming) -> Option<Duration> {
+        if self.probes == 0 && self.stalled_since != Instant::MAX {
+            return Some(now.saturating_duration_since(self.stalled_since));
+        }
+        let echo = head.timestamps.map(|stamps| stamps.ecr)?;
+        let elapsed = self.timestamps.elapsed_ms(now, echo);
+        (echo != 0 && elapsed < 600_000).then(|| Duration::from_millis(u64::from(elapsed.max(1))))
+    }
+
+    /// The sending side begins.
+    pub(crate) fn start_sender(
+        &mut self,
+        now: Instant,
+        window: u32,
+        wl1: SeqNum,
+        rtt: Option<Duration>,
+    ) {
+        let mut sender = SenderConfig::new(self.first_data(), self.mss);
+        sender.snd_wnd = window;
+        sender.snd_wl1 = wl1;
+        sender.congestion = self.options.congestion;
+        sender.sack = self.has(Flags::SACK);
+        sender.timestamps = self.timestamps.enabled;
+        sender.handshake_rtt = rtt;
+        sender.syn_retransmissions = self.probes;
+        if let Some(segments) = self.initial_window() {
+            sender.initial_window = segments;
+        }
+        self.sender = Sender::new(&sender, now);
+        if let Some(rtt) = rtt {
+            self.window.on_rtt(rtt);
+        }
+    }
+
+    /// New data was acknowledged.
+    fn on_acked(&mut self, now: Instant, common: &mut Common) {
+        let una = self.data_una();
+        if let Some(queue) = &mut self.send_queue {
+            queue.acknowledge(una);
+        }
+        self.stalled_since = Instant::MAX;
+        if self.has(Flags::WANTS_WRITABLE) && self.is_writable(common) {
+            self.flags.set(Flags::WANTS_WRITABLE, false);
+            self.signal(Readiness::WRITABLE);
+        }
+        if self.fin_acked() {
+            self.on_fin_acked(now, common);
+        }
+    }
+
+    /// Our FIN is acknowledged (RFC 9293 section 3.10.7.4, fifth, the closing states).
+    fn on_fin_acked(&mut self, now: Instant, common: &mut Common) {
+        match self.state {
+            State::FinWait1 => {
+                self.state = State::FinWait2;
+                if self.has(Flags::ORPHAN) {
+                    let wait = self
+                        .options
+                        .fin_timeout
+                        .unwrap_or(common.config.fin_timeout);
+                    self.long_deadline = now + wait;
+                }
+            }
+            State::Closing => self.state = State::TimeWait,
+            State::LastAck => self.finish(None, common),
+            _ => {}
+        }
+    }
+
+    /// After every ACK: has a closed window opened?
+    fn on_window(&mut self, now: Instant) {
+        if self.probe_deadline == Instant::MAX {
+            return;
+        }
+        if self.sender.usable_window() >= self.unsent().min(u32::from(self.mss)) {
+            self.probe_deadline = Instant::MAX;
+            self.backoff = 0;
+            self.stalled_since = Instant::MAX;
+        } else if self.sender.flight_size() == 0 {
+            self.probe_deadline = now + self.probe_interval();
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Data and FIN of a segment (RFC 9293 section 3.10.7.4, seventh and eighth).
+
+use core::time::Duration;
+
+use zcn_frame::Chain;
+use zcn_wire::{SeqNum, TcpFlags};
+
+use crate::event::Readiness;
+use crate::stats::DropReason;
+use crate::tcp::ack::{Arrival, Standing};
+use crate::tcp::connection::{Common, Connection, Flags};
+use crate::tcp::error::TcpError;
+use crate::tcp::incoming::Incoming;
+use crate::tcp::receive_queue::Received;
+use crate::tcp::state::State;
+use crate::time::Instant;
+
+impl Connection {
+    /// Takes data and FIN, and decides about the acknowledgement.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        common: &mut Common,
+        head: &Incoming,
+        mut payload: Chain,
+    ) {
+        if head.len == 0 && !head.fin {
+            return;
+        }
+        if !self.state.may_receive() {
+            // After the peer's FIN nothing can follow; what is there is old.
+            self.receive_old(now, common, head);
+            return;
+        }
+        let end = head.seq + head.len;
+        let beyond = end.after(self.rcv_nxt);
+        if self.has(Flags::ORPHAN) && beyond && head.len > 0 {
+            // Nobody will read it: say so (RFC 9293 section 3.6, RFC 2525 section 2.17).
+            common.stats.abort_on_close += 1;
+            self.reset_peer(now, common);
+            self.finish(Some(TcpError::Aborted), common);
+            return;
+        }
+        let rcv_wnd = self.rcv_wnd();
+        let mut seq = head.seq;
+        let mut fin = head.fin;
+        if seq.before(self.rcv_nxt) {
+            let known = end.min(self.rcv_nxt);
+            if head.len > 0 {
+                self.note_duplicate(seq, known);
+            }
+            payload.advance(known.distance(seq) as usize);
+            seq = self.rcv_nxt;
+        }
+        // What lies beyond the window, or beyond the FIN, is cut off.
+        let mut limit = self.rcv_nxt + rcv_wnd;
+        if self.has(Flags::FIN_PENDING) {
+            limit = limit.min(self.fin_at);
+        }
+        if end.after(limit) {
+            payload.truncate(limit.distance(seq.min(limit)) as usize);
+            fin = false;
+        }
+        let rto = self.sender.rto();
+        if head.len > 0 {
+            self.ack.on_data(
+                &common.config,
+                &Arrival {
+                    now,
+                    len: head.len,
+                    segments: head.segments,
+                    push: head.psh,
+                    rcv_wnd,
+                    rto,
+                },
+            );
+        }
+        let mut hole = false;
+        if payload.is_empty() {
+            if !(beyond || fin && end == self.rcv_nxt) {
+                self.receive_old(now, common, head);
+                return;
+            }
+            if head.len > 0 && beyond {
+                // A closed window: the peer probes it.
+                common.drop(DropReason::TcpOutOfWindow);
+                self.ack.send_now();
+            }
+        } else {
+            hole = self.store(now, common, head, seq, payload);
+        }
+        if fin && !self.has(Flags::FIN_RECEIVED) {
+            self.flags.set(Flags::FIN_PENDING, true);
+            self.fin_at = end;
+            hole |= end.after(self.rcv_nxt);
+        }
+        if self.has(Flags::FIN_PENDING) && self.fin_at == self.rcv_nxt {
+            self.receive_fin(now, common);
+        }
+        self.decide_ack(now, common, hole, head.psh);
+    }
+
+    /// Data that was there before, all of it.
+    fn receive_old(&mut self, _now: Instant, common: &mut Common, head: &Incoming) {
+        common.drop(DropReason::TcpDuplicate);
+        if head.len > 0 {
+            self.note_duplicate(head.seq, (head.seq + head.len).min(self.rcv_nxt));
+        }
+        let wnd = self.rcv_wnd();
+        self.ack.enter_quick(&common.config, wnd);
+        self.ack.send_now();
+    }
+
+    /// Puts data into the queues; true if something is missing before it, or was until now.
+    fn store(
+        &mut self,
+        now: Instant,
+        common: &mut Common,
+        head: &Incoming,
+        seq: SeqNum,
+        payload: Chain,
+    ) -> bool {
+        let limits = self.receive_limits(common);
+        let position = self.received;
+        let offset = seq.distance(self.rcv_nxt);
+        let (reading, low_water) = (
+            !self.has(Flags::READ_SHUT),
+            self.options.receive_low_water as usize,
+        );
+        let queue = Self::receive_queue(&mut self.receive_queue, &mut common.spares);
+        let mut duplicate = None;
+        let received = queue.receive(
+            position,
+            offset,
+            payload,
+            &limits,
+            &common.pool,
+            &mut duplicate,
+        );
+        let mut holes = queue.has_holes();
+        let readable = queue.readable();
+        if let Some((from, to)) = duplicate {
+            let number = |at: u64| self.rcv_nxt + at.wrapping_sub(position) as u32;
+            let (from, to) = (number(from), number(to));
+            self.note_duplicate(from, to);
+        }
+        match received {
+            Received::InOrder { bytes, filled } => {
+                self.rcv_nxt += bytes;
+                self.received += u64::from(bytes);
+                // The segment that fills a hole is acknowledged at once (RFC 5681 4.2).
+                holes |= filled;
+                self.measure_rtt(now, head);
+                if !reading {
+                    self.discard_readable(common);
+                } else if readable >= low_water {
+                    self.signal(Readiness::READABLE);
+                }
+            }
+            Received::OutOfOrder => {
+                common.stats.ofo_queue += 1;
+                holes = true;
+            }
+            Received::Duplicate => {
+                common.drop(DropReason::TcpDuplicate);
+                let wnd = self.rcv_wnd();
+                self.ack.enter_quick(&common.config, wnd);
+                self.ack.send_now();
+            }
+            Received::NoRoom => {
+                common.stats.ofo_drop += 1;
+                common.drop(DropReason::TcpNoRoom);
+                self.ack.send_now();
+            }
+        }
+        self.release_empty_queues(common);
+        holes
+    }
+
+    /// The application shut its reading side: data is acknowledged and goes nowhere.
+    fn discard_readable(&mut self, common: &mut Common) {
+        if let Some(queue) = &mut self.receive_queue {
+            while queue.take(usize::MAX).is_some() {}
+        }
+        self.release_empty_queues(common);
+    }
+
+    /// Whether a duplicate is to be reported.
+    pub(crate) fn has_duplicate(&self) -> bool {
+        self.dsack.0 != self.dsack.1
+    }
+
+    /// Remembers a duplicate for the next SACK option (RFC 2883 section 4): one at a time,
+    /// the first one grows if the next one touches it.
+    pub(crate) fn note_duplicate(&mut self, from: SeqNum, to: SeqNum) {
+        if !self.has(Flags::SACK) || !from.before(to) {
+            return;
+        }
+        let (start, end) = self.dsack;
+        if start == end {
+            self.dsack = (from, to);
+        } else if from.before_eq(end) && to.after_eq(start) {
+            self.dsack = (start.min(from), end.max(to));
+        }
+    }
+
+    /// The peer's FIN is in order: it has nothing more to say.
+    fn receive_fin(&mut self, now: Instant, common: &mut Common) {
+        self.flags.set(Flags::FIN_PENDING, false);
+        self.flags.set(Flags::FIN_RECEIVED, true);
+        self.rcv_nxt += 1_u32;
+        match self.state {
+            State::SynReceived | State::Established => {
+                self.state = State::CloseWait;
+                self.ack.on_fin(&common.config);
+            }
+            State::FinWait1 => {
+                // Had our FIN been acknowledged, this would be FIN-WAIT-2 already.
+                self.state = State::Closing;
+                self.ack.send_now();
+            }
+            State::FinWait2 => {
+                self.state = State::TimeWait;
+                self.ack.send_now();
+            }
+            _ => {}
+        }
+        if let Some(queue) = &mut self.receive_queue {
+            queue.drop_out_of_order();
+        }
+        self.release_empty_queues(common);
+        self.restart_keepalive(now);
+        self.signal(Readiness::READABLE);
+    }
+
+    /// A sample of the round-trip time for the growth of the window: by the echo of the
+    /// timestamp of the ACK that let this data go.
+    fn measure_rtt(&mut self, now: Instant, head: &Incoming) {
+        let Some(stamps) = head.timestamps.filter(|_| self.timestamps.enabled) else {
+            return;
+        };
+        let segment = head.len / u32::from(head.segments);
+        if stamps.ecr == 0 || segment < u32::from(self.ack.rcv_mss) {
+            return;
+        }
+        let elapsed = self.timestamps.elapsed_ms(now, stamps.ecr);
+        if elapsed < 60_000 {
+            self.window
+                .on_rtt(Duration::from_millis(u64::from(elapsed.max(1))));
+        }
+    }
+
+    /// Decides when what arrived is acknowledged.
+    fn decide_ack(&mut self, now: Instant, common: &mut Common, hole: bool, push: bool) {
+        let unacked = self.unacked_in();
+        let mss = u32::from(self.ack.rcv_mss);
+        let window = self.window.select(self.waiting(), unacked, mss);
+        let window_ok = window >= self.window.wnd || self.readable() == 0;
+        // A small window is one that the peer waits for: whatever frees it is told at once.
+        let small = self.rcv_wnd() < 2 * mss;
+        let standing = Standing {
+            now,
+            unacked,
+            window_ok,
+            hole: hole || small || self.has_duplicate(),
+            push,
+            srtt: self.srtt(),
+        };
+        self.ack.decide(&common.config, &standing);
+    }
+
+    /// Sends RST for a connection that ends here and now.
+    pub(crate) fn reset_peer(&mut self, now: Instant, common: &mut Common) {
+        let seq = self.sender.snd_nxt();
+        let options = self.options_of(now, false);
+        let mut segment = self.outgoing(TcpFlags::RST | TcpFlags::ACK, seq, options);
+        segment.tcp.ack = self.rcv_nxt;
+        segment.tcp.window = 0;
+        if common.replies.push(segment) {
+            common.stats.out_rsts += 1;
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A segment arrives (RFC 9293 section 3.10.7), for a connection that exists.
+
+mod acknowledgement;
+mod data;
+mod syn_sent;
+
+use zcn_frame::Chain;
+
+use super::connection::{Common, Connection, Flags};
+use super::error::TcpError;
+use super::incoming::Incoming;
+use super::segment::SegmentIn;
+use super::stamp::Stamp;
+use super::state::State;
+use crate::stats::DropReason;
+use crate::time::Instant;
+
+/// What is known of a segment's acceptability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    Accept,
+    /// Dropped; an answer was queued, if one is due.
+    Drop,
+}
+
+impl Connection {
+    /// Handles a segment.
+    pub(crate) fn handle_segment(&mut self, now: Instant, common: &mut Common, segment: SegmentIn) {
+        let mut head = Incoming::of(&segment);
+        self.counters.segs_in = self.counters.segs_in.wrapping_add(u32::from(head.segments));
+        if head.len > 0 {
+            self.counters.data_segs_in = self
+                .counters
+                .data_segs_in
+                .wrapping_add(u32::from(head.segments));
+        }
+        match self.state {
+            State::SynSent => self.handle_in_syn_sent(now, common, &segment, &head),
+            State::Closed | State::Listen | State::TimeWait => {
+                common.drop(DropReason::TcpNoConnection);
+            }
+            _ => self.handle_in_order_of_checks(now, common, &mut head, segment.payload),
+        }
+    }
+
+    /// All states with a `RCV.NXT`: the eight checks of RFC 9293 section 3.10.7.4.
+    fn handle_in_order_of_checks(
+        &mut self,
+        now: Instant,
+        common: &mut Common,
+        head: &mut Incoming,
+        payload: Chain,
+    ) {
+        if self.check(now, common, head) == Check::Drop {
+            return;
+        }
+        if let Some(stamps) = head.timestamps {
+            // Only what was acknowledged already, so that a delayed ACK echoes the first
+            // segment that it covers.
+            self.timestamps
+                .update(now, stamps.val, head.seq, self.rcv_wup);
+        }
+        // Fifth: a segment without ACK is dropped.
+        if !head.has_ack {
+            common.drop(DropReason::TcpNoAck);
+            return;
+        }
+        if !self.acknowledge(now, common, head) || self.state == State::Closed {
+            return;
+        }
+        // Sixth, the urgent pointer: RFC 6093 makes urgent data ordinary data, in line.
+        // Seventh and eighth: data and FIN.
+        self.receive(now, common, head, payload);
+    }
+
+    /// First to fourth: PAWS and sequence number, RST, SYN.
+    fn check(&mut self, now: Instant, common: &mut Common, head: &mut Incoming) -> Check {
+        let crossed = self.state == State::SynReceived
+            && head.syn
+            && head.has_ack
+            && head.seq + 1_u32 == self.rcv_nxt;
+        if crossed {
+            // Both ends sent SYN at once; this is the SYN-ACK of the other one, whose SYN we
+            // have (RFC 9293 figure 8).
+            head.syn = false;
+            head.seq += 1_u32;
+        }
+        if let Some(stamps) = head.timestamps
+            && self.timestamps.refuses(now, stamps.val)
+            && !head.rst
+        {
+            common.stats.paws_estab += 1;
+            common.drop(DropReason::TcpPaws);
+            let harmless = head.len == 0 && !head.syn && !head.fin && head.seq == self.rcv_nxt;
+            if !harmless {
+                self.answer_unacceptable(now, common, head);
+            }
+            return Check::Drop;
+        }
+        if !self.is_acceptable(head) {
+            common.drop(DropReason::TcpOutOfWindow);
+            if head.rst {
+                return Check::Drop;
+            }
+            if head.syn {
+                self.challenge(now, common);
+            } else {
+                self.answer_unacceptable(now, common, head);
+            }
+            return Check::Drop;
+        }
+        if head.rst {
+            self.handle_rst(now, common, head);
+            return Check::Drop;
+        }
+        if head.syn {
+            // RFC 5961 section 4: whoever really restarted answers the challenge with RST.
+            common.drop(DropReason::TcpUnexpectedSyn);
+            self.challenge(now, common);
+            return Check::Drop;
+        }
+        Check::Accept
+    }
+
+    /// Whether a segment overlaps the window (RFC 9293 section 3.10.7.4, first). Like Linux
+    /// counted from what was last acknowledged: whose ACK still hides in a delayed one is
+    /// heard.
+    fn is_acceptable(&self, head: &Incoming) -> bool {
+        head.end().after_eq(self.rcv_wup) && head.seq.before_eq(self.rcv_nxt + self.rcv_wnd())
+    }
+
+    /// Answers a segment outside the window with what we expect. One without data may be
+    /// an answer itself, so those have a limit in time: no two ends keep at it.
+    fn answer_unacceptable(&mut self, now: Instant, common: &mut Common, head: &Incoming) {
+        if head.len == 0 && !self.may_answer_invalid(now, common) {
+            return;
+        }
+        if head.len > 0 && head.seq.before(self.rcv_nxt) {
+            let wnd = self.rcv_wnd();
+            self.ack.enter_quick(&common.config, wnd);
+            self.note_duplicate(head.seq, head.end().min(self.rcv_nxt));
+        }
+        self.ack.send_now();
+    }
+
+    fn may_answer_invalid(&mut self, now: Instant, common: &Common) -> bool {
+        if self.last_invalid.elapsed(now) < common.config.invalid_interval {
+            return false;
+        }
+        self.last_invalid = Stamp::of(now);
+        true
+    }
+
+    /// A challenge ACK (RFC 5961), if the limits of connection and shard permit.
+    pub(crate) fn challenge(&mut self, now: Instant, common: &mut Common) {
+        if self.may_answer_invalid(now, common) && common.challenges.take(now) {
+            common.stats.challenge_acks += 1;
+            self.ack.send_now();
+        } else {
+            common.stats.challenge_ack_limited += 1;
+        }
+    }
+
+    /// RST in the window (RFC 5961 section 3.2): obeyed only at exactly `RCV.NXT`, or where
+    /// our SACK blocks end, for a peer that lost its state after it answered those.
+    fn handle_rst(&mut self, now: Instant, common: &mut Common, head: &Incoming) {
+        let exact = head.seq == self.rcv_nxt;
+        let behind_fin = self.has(Flags::FIN_RECEIVED) && head.seq + 1_u32 == self.rcv_nxt;
+        let behind_sack = self
+            .receive_queue
+            .as_ref()
+            .and_then(|queue| queue.highest())
+            .is_some_and(|end| self.rcv_nxt + end.wrapping_sub(self.received) as u32 == head.seq);
+        if !exact && !behind_fin && !behind_sack {
+            common.drop(DropReason::TcpBlindReset);
+            self.challenge(now, common);
+            return;
+        }
+        let error = match self.state {
+            State::SynReceived => Some(TcpError::Refused),
+            State::CloseWait => Some(TcpError::BrokenPipe),
+            // Nothing is lost any more: both ends have said that they are done.
+            State::Closing | State::LastAck => None,
+            _ => Some(TcpError::Reset),
+        };
+        self.finish(error, common);
+    }
+}

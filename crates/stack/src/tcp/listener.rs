@@ -1,0 +1,54 @@
+//! Listeners: an address and port, and the connections that wait to be accepted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::socket_options::SocketOptions;
+use crate::demux::Binding;
+use crate::event::Readiness;
+use crate::slab::Id;
+use crate::time::Instant;
+
+/// Half-open connections that a listener may have, however small its backlog.
+const HALF_OPEN_MIN: usize = 64;
+
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) binding: Binding,
+    pub(crate) options: Arc<SocketOptions>,
+    /// Connections that may wait to be accepted; like Linux one more than said.
+    pub(crate) backlog: usize,
+    /// Established and not accepted, in the order of their handshakes.
+    pub(crate) ready: VecDeque<Id>,
+    /// Half-open connections.
+    pub(crate) half_open: usize,
+    /// A cookie was sent last at this time: only then may an ACK out of nowhere be one.
+    pub(crate) last_cookie: Instant,
+    pub(crate) pending: Readiness,
+}
+
+impl Listener {
+    pub(crate) fn new(binding: Binding, backlog: usize, options: SocketOptions) -> Self {
+        Self {
+            binding,
+            options: Arc::new(options),
+            backlog,
+            ready: VecDeque::new(),
+            half_open: 0,
+            last_cookie: Instant::ZERO,
+            pending: Readiness::NONE,
+        }
+    }
+
+    /// Whether a further connection must wait outside.
+    pub(crate) fn is_full(&self) -> bool {
+        self.ready.len() > self.backlog
+    }
+
+    /// Whether its share of the table of half-open connections is used up: one listener
+    /// under a flood must not take the table from the others.
+    pub(crate) fn has_too_many_half_open(&self) -> bool {
+        self.half_open >= self.backlog.max(HALF_OPEN_MIN)
+    }
+}

@@ -1,0 +1,294 @@
+//! Segments leave (RFC 9293 section 3.10): SYN, data in super-frames, FIN, probes and
+//! acknowledgements.
+
+use zcn_frame::Chain;
+use zcn_wire::{SackBlock, SackBlocks, SeqNum, TcpFlags, TcpOptions, TcpTimestamps};
+
+use super::connection::{Common, Connection, Flags};
+use super::reply::bare;
+use super::segment::SegmentOut;
+use super::sender::Transmission;
+use super::state::State;
+use crate::time::Instant;
+
+/// Most payload of one super-frame: the length field of IPv4 with room for headers.
+const SUPER_FRAME_MAX: u32 = 65_535 - 120;
+
+impl Connection {
+    /// The next segment to send now, if there is one.
+    pub(crate) fn poll(&mut self, now: Instant, common: &mut Common) -> Option<SegmentOut> {
+        if self.state == State::Closed {
+            return None;
+        }
+        if self.flags.take(Flags::SYN_DUE) {
+            return Some(self.syn(now));
+        }
+        if self.state.transmits() {
+            // What SACK has to tell goes by itself: in a segment of data it would cost the
+            // data its place.
+            if self.ack.is_due() && self.has_sack_news() {
+                return Some(self.pure_ack(now));
+            }
+            if let Some(segment) = self.data(now, common) {
+                return Some(segment);
+            }
+            self.arm_probe(now);
+        }
+        if self.flags.take(Flags::PROBE_DUE) {
+            return Some(self.probe(now));
+        }
+        if self.ack.is_due() && self.state != State::SynSent {
+            return Some(self.pure_ack(now));
+        }
+        None
+    }
+
+    fn has_sack_news(&self) -> bool {
+        self.has(Flags::SACK)
+            && (self.has_duplicate()
+                || self
+                    .receive_queue
+                    .as_ref()
+                    .is_some_and(|queue| queue.has_holes()))
+    }
+
+    /// A segment without data; the acknowledgement is filled in.
+    pub(crate) fn outgoing(
+        &mut self,
+        flags: TcpFlags,
+        seq: SeqNum,
+        options: TcpOptions,
+    ) -> SegmentOut {
+        let mut segment = bare(
+            self.local(),
+            self.remote(),
+            flags,
+            seq,
+            SeqNum(0),
+            0,
+            options,
+        );
+        segment.hop_limit = self.options.hop_limit;
+        self.counters.segs_out = self.counters.segs_out.wrapping_add(1);
+        segment
+    }
+
+    /// Options of a segment after the handshake; `sack` with what the receiver knows.
+    pub(crate) fn options_of(&mut self, now: Instant, sack: bool) -> TcpOptions {
+        let mut options = TcpOptions::NONE;
+        if self.timestamps.enabled {
+            options.timestamps = Some(TcpTimestamps {
+                val: self.timestamps.value(now),
+                ecr: self.timestamps.recent,
+            });
+        }
+        if sack && self.has(Flags::SACK) {
+            options.sack = self.sack_blocks();
+        }
+        options
+    }
+
+    /// What to report: a duplicate first (RFC 2883), then the islands, the one that grew
+    /// last first (RFC 2018 section 4).
+    fn sack_blocks(&mut self) -> SackBlocks {
+        let mut blocks = SackBlocks::EMPTY;
+        let room = if self.timestamps.enabled { 3 } else { 4 };
+        if self.has_duplicate() {
+            let (left, right) = self.dsack;
+            blocks.push(SackBlock::new(left, right));
+            self.dsack.0 = right;
+        }
+        if let Some(queue) = &self.receive_queue {
+            for (left, right) in queue.sack_blocks(self.received, self.rcv_nxt) {
+                blocks.push(SackBlock::new(left, right));
+            }
+        }
+        blocks.truncate(room);
+        blocks
+    }
+
+    /// Fills in acknowledgement and window, and notes that they leave.
+    fn fill_ack(&mut self, segment: &mut SegmentOut) {
+        let mss = u32::from(self.ack.rcv_mss);
+        self.window.wnd = self.window.select(self.waiting(), self.unacked_in(), mss);
+        self.rcv_wup = self.rcv_nxt;
+        segment.tcp.flags |= TcpFlags::ACK;
+        segment.tcp.ack = self.rcv_nxt;
+        segment.tcp.window = self.window.field(false);
+        self.ack.on_sent();
+    }
+
+    /// SYN, or SYN-ACK after a simultaneous open.
+    fn syn(&mut self, now: Instant) -> SegmentOut {
+        let answer = self.state == State::SynReceived;
+        let mut options = TcpOptions {
+            mss: Some(self.advertised_mss),
+            ..TcpOptions::NONE
+        };
+        // In an answer only what the peer's SYN offered (RFC 7323, RFC 2018).
+        if self.timestamps.enabled {
+            options.timestamps = Some(TcpTimestamps {
+                val: self.timestamps.value(now),
+                ecr: if answer { self.timestamps.recent } else { 0 },
+            });
+        }
+        options.sack_permitted = self.has(Flags::SACK);
+        options.window_scale = self.has(Flags::SCALING).then_some(self.window.scale);
+        let mut segment = self.outgoing(TcpFlags::SYN, self.first_data() - 1_u32, options);
+        segment.tcp.window = self.window.field(true);
+        if answer {
+            segment.tcp.flags |= TcpFlags::ACK;
+            segment.tcp.ack = self.rcv_nxt;
+            self.rcv_wup = self.rcv_nxt;
+            self.ack.on_sent();
+        }
+        if self.stalled_since == Instant::MAX {
+            self.stalled_since = now;
+        }
+        segment
+    }
+
+    /// An acknowledgement by itself.
+    fn pure_ack(&mut self, now: Instant) -> SegmentOut {
+        let options = self.options_of(now, true);
+        let seq = self.sender.snd_nxt();
+        let mut segment = self.outgoing(TcpFlags::ACK, seq, options);
+        self.fill_ack(&mut segment);
+        segment
+    }
+
+    /// A probe of a silent peer or a closed window: a number that the peer has acknowledged
+    /// already, so that it must answer and has nothing to take.
+    fn probe(&mut self, now: Instant) -> SegmentOut {
+        let options = self.options_of(now, false);
+        let seq = self.sender.snd_una() - 1_u32;
+        let mut segment = self.outgoing(TcpFlags::ACK, seq, options);
+        self.fill_ack(&mut segment);
+        segment
+    }
+
+    /// What of the unsent data may leave now, as far as Nagle's algorithm and cork decide;
+    /// congestion and the peer's window are the sender's to mind.
+    fn sendable(&self) -> u32 {
+        let unsent = self.unsent();
+        if unsent == 0 || self.has(Flags::FIN_QUEUED) {
+            return unsent;
+        }
+        let tail = unsent % u32::from(self.mss);
+        let corked = self.options.cork || self.has(Flags::MORE);
+        // Minshall's variant of Nagle's algorithm, as Linux has it: only another small
+        // segment in flight holds one back.
+        let nagle = !self.options.nodelay
+            && self.has(Flags::SMALL_IN_FLIGHT)
+            && self.small_end.after(self.sender.snd_una());
+        if corked || nagle {
+            unsent - tail
+        } else {
+            unsent
+        }
+    }
+
+    /// Most payload of the next segment: one MSS, or as many as the link cuts itself.
+    fn burst(&self) -> u32 {
+        let mss = u32::from(self.mss);
+        let headers = self.tuple.header_bytes() + 40;
+        let room = self
+            .gso_max_size
+            .saturating_sub(headers)
+            .min(SUPER_FRAME_MAX);
+        room.max(mss)
+    }
+
+    /// What the sender wants to leave next.
+    fn transmission(&mut self, now: Instant) -> Option<Transmission> {
+        if self.flags.take(Flags::FORCE) {
+            let forced = self.sender.window_probe(self.unsent());
+            if forced.is_some() {
+                return forced;
+            }
+        }
+        let sendable = self.sendable();
+        let next = self.sender.snd_nxt();
+        let mut burst = self.burst();
+        if sendable > 0
+            && let Some(queue) = &self.send_queue
+            && self.write_end.after(next)
+        {
+            // A chain takes only so many slices.
+            let wanted = burst.min(self.write_end.distance(next));
+            let span = queue.span(next, wanted);
+            if span < wanted {
+                burst = span;
+            }
+        }
+        self.sender.next_transmission(now, sendable, burst)
+    }
+
+    /// Data, new or again, with FIN where it ends.
+    fn data(&mut self, now: Instant, common: &mut Common) -> Option<SegmentOut> {
+        let mut transmission = self.transmission(now)?;
+        let seq = transmission.seq;
+        let end = seq + transmission.len;
+        let wanted = if seq.before(self.write_end) {
+            end.min(self.write_end).distance(seq)
+        } else {
+            0
+        };
+        let (payload, mut push) = match &self.send_queue {
+            Some(queue) if wanted > 0 => queue.slices(seq, wanted),
+            _ => (Chain::new(), false),
+        };
+        let len = payload.len() as u32;
+        let mut fin = self.has(Flags::FIN_QUEUED) && end.after(self.write_end);
+        if len < wanted {
+            transmission.len = len;
+            fin = false;
+        }
+        if transmission.len == 0 {
+            debug_assert!(false, "a transmission of nothing");
+            return None;
+        }
+        push |= fin && len > 0;
+        let new = seq == self.sender.snd_nxt();
+        self.sender.on_transmitted(now, &transmission, fin);
+
+        let options = self.options_of(now, false);
+        let mut segment = self.outgoing(TcpFlags::ACK, seq, options);
+        if push {
+            segment.tcp.flags |= TcpFlags::PSH;
+        }
+        if fin {
+            segment.tcp.flags |= TcpFlags::FIN;
+            self.flags.set(Flags::FIN_SENT, true);
+        }
+        self.fill_ack(&mut segment);
+        if len > u32::from(self.mss) {
+            segment.gso_size = Some(self.mss);
+        }
+        segment.payload = payload;
+        self.after_data(now, common, &segment, new);
+        Some(segment)
+    }
+
+    /// Notes that data left.
+    fn after_data(&mut self, now: Instant, common: &mut Common, segment: &SegmentOut, new: bool) {
+        let len = segment.payload.len() as u32;
+        let segments = segment.segments() as u32;
+        self.counters.segs_out = self.counters.segs_out.wrapping_add(segments - 1);
+        self.counters.data_segs_out = self.counters.data_segs_out.wrapping_add(segments);
+        self.counters.bytes_sent += u64::from(len);
+        if new {
+            if !len.is_multiple_of(u32::from(self.mss)) {
+                self.flags.set(Flags::SMALL_IN_FLIGHT, true);
+                self.small_end = segment.tcp.seq + len;
+            }
+        } else {
+            common.stats.retrans_segs += u64::from(segments);
+        }
+        if len > 0 {
+            self.ack.on_data_sent(now);
+        }
+        self.flags.set(Flags::PROBE_DUE, false);
+        self.probe_deadline = Instant::MAX;
+    }
+}

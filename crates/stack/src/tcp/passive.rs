@@ -1,0 +1,526 @@
+//! Segments for no connection: SYNs to listeners, the handshakes of half-open connections,
+//! cookies, TIME-WAIT, and RST for the rest.
+
+use std::sync::Arc;
+
+use zcn_wire::{SeqNum, TcpFlags, TcpOptions, TcpTimestamps};
+
+use super::config::SynCookies;
+use super::connection::Connection;
+use super::cookies::Cookies;
+use super::open::{Opening, advertised_mss, first_window, offered_scale};
+use super::path::Paths;
+use super::reply::bare;
+use super::syncache::{ACKED, HalfOpen, SACK, SYN_ACK_DUE, TIMESTAMPS, WINDOW_SCALE};
+use super::timestamps::clock;
+use super::{Incoming, Place, SegmentIn, SegmentOut, Tcp, Tuple};
+use crate::event::Readiness;
+use crate::id::SocketId;
+use crate::slab::Id;
+use crate::stats::DropReason;
+use crate::time::Instant;
+
+/// How long after a cookie was sent an acknowledgement may still be one.
+const COOKIE_LIFETIME: core::time::Duration = core::time::Duration::from_secs(192);
+
+impl Tcp {
+    /// Answers with RST, or drops.
+    fn refuse(&mut self, now: Instant, segment: &SegmentIn, reason: DropReason) {
+        self.common.drop(reason);
+        let head = Incoming::of(segment);
+        if head.rst {
+            return;
+        }
+        let replies = &mut self.common.replies;
+        if replies.reset(now, segment.local, segment.remote, &head) {
+            self.common.stats.out_rsts += 1;
+        } else {
+            self.common.drop(DropReason::TcpReplyLimit);
+        }
+    }
+
+    /// A segment of ends that nothing is known of (RFC 9293 section 3.10.7.1 and .2). `iss`:
+    /// what a new connection begins with, if an old one in TIME-WAIT says so.
+    pub(super) fn handle_unknown(
+        &mut self,
+        now: Instant,
+        hash: u64,
+        segment: SegmentIn,
+        iss: Option<SeqNum>,
+        paths: &mut dyn Paths,
+    ) {
+        let Some(listener) = self.bindings.get(&segment.local) else {
+            self.refuse(now, &segment, DropReason::TcpNoConnection);
+            return;
+        };
+        let flags = segment.tcp.flags;
+        if flags.rst() {
+            self.common.drop(DropReason::TcpNoConnection);
+        } else if flags.ack() {
+            if flags.syn() || !self.take_cookie(now, hash, listener, &segment, paths) {
+                self.refuse(now, &segment, DropReason::TcpNoConnection);
+                return;
+            }
+            // The segment may carry data; it is handled as the connection's first.
+            if let Some(Place::Connection(id)) =
+                self.find(hash, &Tuple::new(segment.local, segment.remote))
+            {
+                self.handle_for(now, id, segment);
+            }
+        } else if !flags.syn() || flags.fin() {
+            self.common.drop(DropReason::TcpBadFlags);
+        } else if segment.local == segment.remote {
+            self.common.drop(DropReason::MartianSource);
+        } else {
+            self.handle_syn(now, hash, listener, &segment, iss, paths);
+        }
+    }
+
+    /// What both ends will use of the options of a SYN.
+    fn agreed(&self, options: &TcpOptions) -> (u8, u8, u32) {
+        let config = &self.common.config;
+        let mut flags = 0;
+        let scale = options.window_scale.filter(|_| config.window_scaling);
+        if scale.is_some() {
+            flags |= WINDOW_SCALE;
+        }
+        if options.sack_permitted && config.sack {
+            flags |= SACK;
+        }
+        let stamps = options.timestamps.filter(|_| config.timestamps);
+        if stamps.is_some() {
+            flags |= TIMESTAMPS;
+        }
+        (flags, scale.unwrap_or(0), stamps.map_or(0, |s| s.val))
+    }
+
+    /// A SYN for a listener.
+    fn handle_syn(
+        &mut self,
+        now: Instant,
+        hash: u64,
+        listener_id: Id,
+        segment: &SegmentIn,
+        iss: Option<SeqNum>,
+        paths: &mut dyn Paths,
+    ) {
+        let Some(listener) = self.listeners.get_mut(listener_id) else {
+            return;
+        };
+        if listener.is_full() {
+            self.common.stats.listen_overflows += 1;
+            self.common.stats.listen_drops += 1;
+            self.common.drop(DropReason::TcpAcceptQueueFull);
+            return;
+        }
+        let full = listener.has_too_many_half_open() || self.half_open.is_full();
+        let cookies = match self.common.config.syn_cookies {
+            SynCookies::Always => true,
+            SynCookies::WhenFull => full,
+            SynCookies::Never => false,
+        };
+        if full && !cookies {
+            self.common.stats.listen_drops += 1;
+            self.common.drop(DropReason::TcpSynTableFull);
+            return;
+        }
+        let (flags, scale, ts_recent) = self.agreed(&segment.tcp.options);
+        let default = if segment.remote.is_ipv6() { 1220 } else { 536 };
+        let mss = segment.tcp.options.mss.unwrap_or(default);
+        let irs = segment.tcp.seq;
+        let (local, remote) = (segment.local, segment.remote);
+        let tuple = Tuple::new(local, remote);
+        if cookies {
+            let mss = mss.max(self.common.config.min_mss);
+            let iss = self.cookies.make(now, &local, &remote, irs, mss);
+            if let Some(listener) = self.listeners.get_mut(listener_id) {
+                listener.last_cookie = now.max(Instant::from_nanos(1));
+            }
+            let entry = HalfOpen::new(listener_id, tuple, irs, iss, mss, scale, ts_recent, flags);
+            if let Some(mut syn_ack) = self.syn_ack_of(now, &entry, paths) {
+                if let Some(stamps) = &mut syn_ack.tcp.options.timestamps {
+                    stamps.val = Cookies::stamp(stamps.val, flags, scale);
+                } else {
+                    // Without timestamps there is no place to remember them in.
+                    syn_ack.tcp.options.window_scale = None;
+                    syn_ack.tcp.options.sack_permitted = false;
+                }
+                self.common.stats.syncookies_sent += 1;
+                if !self.common.replies.push(syn_ack) {
+                    self.common.drop(DropReason::TcpReplyLimit);
+                }
+            }
+            return;
+        }
+        let iss = iss.unwrap_or_else(|| self.isn.number(now, &local, &remote));
+        let entry = HalfOpen::new(listener_id, tuple, irs, iss, mss, scale, ts_recent, flags);
+        let id = self.half_open.insert(now, entry);
+        if let Some(listener) = self.listeners.get_mut(listener_id) {
+            listener.half_open += 1;
+        }
+        self.ends.insert(hash, Place::HalfOpen(id));
+        self.send_syn_ack(id);
+    }
+
+    /// Puts the SYN-ACK of a half-open connection on the way, once however often it is asked
+    /// for.
+    pub(super) fn send_syn_ack(&mut self, id: Id) {
+        if let Some(entry) = self.half_open.get_mut(id)
+            && !entry.has(SYN_ACK_DUE)
+        {
+            entry.flags |= SYN_ACK_DUE;
+            self.syn_acks.push_back(id);
+        }
+    }
+
+    /// The SYN-ACK of a half-open connection, if it still is one.
+    pub(super) fn syn_ack(
+        &mut self,
+        now: Instant,
+        id: Id,
+        paths: &mut dyn Paths,
+    ) -> Option<SegmentOut> {
+        let entry = self.half_open.get_mut(id)?;
+        entry.flags &= !SYN_ACK_DUE;
+        let entry = *entry;
+        self.syn_ack_of(now, &entry, paths)
+    }
+
+    fn syn_ack_of(
+        &self,
+        now: Instant,
+        entry: &HalfOpen,
+        paths: &mut dyn Paths,
+    ) -> Option<SegmentOut> {
+        let config = &self.common.config;
+        let (local, remote) = (entry.tuple.local(), entry.tuple.remote());
+        let path = paths.path(now, Some(local.ip()), remote.ip()).ok()?;
+        let listener = self.listeners.id_at(entry.listener_index())?;
+        let socket = &self.listeners.get(listener)?.options;
+        let mss = advertised_mss(&path, entry.tuple.is_ipv6(), socket);
+        let scale = offered_scale(config, socket);
+        let stamps = entry.has(TIMESTAMPS);
+        let window = first_window(now, config, socket, scale, mss, stamps);
+        let options = TcpOptions {
+            mss: Some(mss),
+            sack_permitted: entry.has(SACK),
+            window_scale: entry.has(WINDOW_SCALE).then_some(scale),
+            timestamps: stamps.then(|| TcpTimestamps {
+                val: clock(now).wrapping_add(self.isn.timestamp_offset(&local, &remote)),
+                ecr: entry.ts_recent,
+            }),
+            ..TcpOptions::NONE
+        };
+        let flags = TcpFlags::SYN | TcpFlags::ACK;
+        let mut segment = bare(
+            local,
+            remote,
+            flags,
+            entry.iss,
+            entry.irs + 1_u32,
+            window.field(true),
+            options,
+        );
+        segment.hop_limit = socket.hop_limit;
+        Some(segment)
+    }
+
+    /// One half-open connection less for a listener.
+    pub(super) fn leave_listener(&mut self, entry: &HalfOpen) {
+        if let Some(id) = self.listeners.id_at(entry.listener_index())
+            && entry.is_of(id)
+            && let Some(listener) = self.listeners.get_mut(id)
+        {
+            listener.half_open = listener.half_open.saturating_sub(1);
+        }
+    }
+
+    /// A segment for a half-open connection: SYN-RECEIVED of RFC 9293 section 3.10.7.4.
+    pub(super) fn handle_half_open(
+        &mut self,
+        now: Instant,
+        hash: u64,
+        id: Id,
+        segment: SegmentIn,
+        paths: &mut dyn Paths,
+    ) {
+        let Some(entry) = self.half_open.get(id).copied() else {
+            return;
+        };
+        let head = Incoming::of(&segment);
+        let rcv_nxt = entry.irs + 1_u32;
+        if head.syn && !head.rst && !head.has_ack && head.seq == entry.irs {
+            // The SYN again: our SYN-ACK was lost, or is on its way.
+            self.send_syn_ack(id);
+            return;
+        }
+        let old = entry.has(TIMESTAMPS)
+            && head
+                .timestamps
+                .is_some_and(|stamps| super::timestamps::older(stamps.val, entry.ts_recent));
+        if old || !(head.seq.in_window(rcv_nxt, 65_535) || head.end() == rcv_nxt) {
+            self.common.drop(if old {
+                DropReason::TcpPaws
+            } else {
+                DropReason::TcpOutOfWindow
+            });
+            if !head.rst {
+                self.challenge_half_open(now, &entry);
+            }
+            return;
+        }
+        if head.rst {
+            if head.seq == rcv_nxt {
+                self.drop_half_open(id, &entry);
+                self.common.stats.attempt_fails += 1;
+            } else {
+                self.common.drop(DropReason::TcpBlindReset);
+                self.challenge_half_open(now, &entry);
+            }
+            return;
+        }
+        if head.syn {
+            self.common.drop(DropReason::TcpUnexpectedSyn);
+            self.challenge_half_open(now, &entry);
+            return;
+        }
+        if !head.has_ack {
+            self.common.drop(DropReason::TcpNoAck);
+            return;
+        }
+        if head.ack != entry.iss + 1_u32 {
+            self.refuse(now, &segment, DropReason::TcpBadAck);
+            return;
+        }
+        let Some(listener) = self.listeners.id_at(entry.listener_index()) else {
+            return;
+        };
+        if self.listeners.get(listener).is_none_or(|l| l.is_full()) {
+            self.common.stats.listen_overflows += 1;
+            if self.common.config.abort_on_overflow {
+                self.drop_half_open(id, &entry);
+                self.refuse(now, &segment, DropReason::TcpAcceptQueueFull);
+                return;
+            }
+            self.common.drop(DropReason::TcpAcceptQueueFull);
+            if let Some(entry) = self.half_open.get_mut(id) {
+                entry.flags |= ACKED;
+            }
+            return;
+        }
+        if let Some(child) = self.open_passive(now, hash, &entry, Some(id), listener, paths) {
+            self.handle_for(now, child, segment);
+        }
+    }
+
+    /// An ACK with what a half-open connection expects, within the limit.
+    fn challenge_half_open(&mut self, now: Instant, entry: &HalfOpen) {
+        if !self.common.challenges.take(now) {
+            self.common.stats.challenge_ack_limited += 1;
+            return;
+        }
+        self.common.stats.challenge_acks += 1;
+        let (local, remote) = (entry.tuple.local(), entry.tuple.remote());
+        let mut options = TcpOptions::NONE;
+        if entry.has(TIMESTAMPS) {
+            options.timestamps = Some(TcpTimestamps {
+                val: clock(now).wrapping_add(self.isn.timestamp_offset(&local, &remote)),
+                ecr: entry.ts_recent,
+            });
+        }
+        let window = self.common.config.receive_buffer.min(65_535) as u16;
+        let shift = if entry.has(WINDOW_SCALE) {
+            self.common.config.offered_window_scale()
+        } else {
+            0
+        };
+        self.common.replies.push(bare(
+            local,
+            remote,
+            TcpFlags::ACK,
+            entry.iss + 1_u32,
+            entry.irs + 1_u32,
+            window >> shift,
+            options,
+        ));
+    }
+
+    fn drop_half_open(&mut self, id: Id, entry: &HalfOpen) {
+        self.half_open.remove(id);
+        self.leave_listener(entry);
+        self.forget_half_open(id, &entry.tuple.local(), &entry.tuple.remote());
+    }
+
+    /// The handshake is complete: a connection takes the place of the entry. The segment
+    /// that completed it is still to be handled.
+    fn open_passive(
+        &mut self,
+        now: Instant,
+        hash: u64,
+        entry: &HalfOpen,
+        half_open: Option<Id>,
+        listener_id: Id,
+        paths: &mut dyn Paths,
+    ) -> Option<Id> {
+        if self.connections.len() >= self.common.config.connections {
+            self.common.stats.listen_drops += 1;
+            self.common.drop(DropReason::TcpConnectionLimit);
+            return None;
+        }
+        let (local, remote) = (entry.tuple.local(), entry.tuple.remote());
+        let path = paths.path(now, Some(local.ip()), remote.ip()).ok()?;
+        let options = Arc::clone(&self.listeners.get(listener_id)?.options);
+        let opening = Opening {
+            now,
+            tuple: entry.tuple,
+            path: &path,
+            options,
+            iss: entry.iss,
+            offset: self.isn.timestamp_offset(&local, &remote),
+        };
+        let connection = Connection::passive(&self.common, opening, entry);
+        if let Some(id) = half_open {
+            self.drop_half_open(id, entry);
+        }
+        let id = self.connections.insert(connection);
+        self.ends.insert(hash, Place::Connection(id));
+        self.common.stats.passive_opens += 1;
+        let listener = self.listeners.get_mut(listener_id)?;
+        listener.ready.push_back(id);
+        self.events.raise(
+            SocketId::TcpListener(listener_id),
+            &mut listener.pending,
+            Readiness::ACCEPTABLE,
+        );
+        Some(id)
+    }
+
+    /// An ACK out of nowhere: does it acknowledge a cookie? Then there is a connection now.
+    fn take_cookie(
+        &mut self,
+        now: Instant,
+        hash: u64,
+        listener_id: Id,
+        segment: &SegmentIn,
+        paths: &mut dyn Paths,
+    ) -> bool {
+        let Some(listener) = self.listeners.get(listener_id) else {
+            return false;
+        };
+        let sent = listener.last_cookie;
+        if sent == Instant::ZERO || now.saturating_duration_since(sent) > COOKIE_LIFETIME {
+            return false;
+        }
+        let (local, remote) = (segment.local, segment.remote);
+        let stamps = segment
+            .tcp
+            .options
+            .timestamps
+            .filter(|_| self.common.config.timestamps);
+        let offset = self.isn.timestamp_offset(&local, &remote);
+        // The offset was added before the options took the low bits.
+        let echo = stamps.map(|stamps| stamps.ecr);
+        let irs = segment.tcp.seq - 1_u32;
+        let iss = segment.tcp.ack - 1_u32;
+        let Some(cookie) = self.cookies.check(now, &local, &remote, irs, iss, echo) else {
+            self.common.stats.syncookies_failed += 1;
+            return false;
+        };
+        if listener.is_full() {
+            self.common.stats.listen_overflows += 1;
+            self.common.drop(DropReason::TcpAcceptQueueFull);
+            return false;
+        }
+        let mut entry = HalfOpen::new(
+            listener_id,
+            Tuple::new(local, remote),
+            irs,
+            iss,
+            cookie.mss,
+            cookie.scale,
+            stamps.map_or(0, |stamps| stamps.val),
+            cookie.flags,
+        );
+        // When the SYN-ACK left is only known from its timestamp.
+        entry.sent_at = echo.map_or(clock(now), |echo| echo.wrapping_sub(offset));
+        self.common.stats.syncookies_recv += 1;
+        self.open_passive(now, hash, &entry, None, listener_id, paths)
+            .is_some()
+    }
+
+    /// A segment for a connection in TIME-WAIT (RFC 9293 section 3.10.7.4, RFC 6191,
+    /// RFC 1337).
+    pub(super) fn handle_time_wait(
+        &mut self,
+        now: Instant,
+        hash: u64,
+        id: Id,
+        segment: SegmentIn,
+        paths: &mut dyn Paths,
+    ) {
+        let Some(entry) = self.time_waits.get(id).copied() else {
+            return;
+        };
+        let head = Incoming::of(&segment);
+        let offset = self.isn.timestamp_offset(&segment.local, &segment.remote);
+        let stamps = entry.timestamps(offset);
+        let old = head
+            .timestamps
+            .is_some_and(|value| stamps.refuses(now, value.val));
+        if head.rst {
+            // An old duplicate of an RST must not end TIME-WAIT early.
+            self.common.drop(DropReason::TcpTimeWaitReset);
+            return;
+        }
+        let newer_stamp = entry.ts_enabled
+            && head
+                .timestamps
+                .is_some_and(|value| super::timestamps::older(entry.ts_recent, value.val));
+        if head.syn && !head.has_ack && !old && (head.seq.after(entry.rcv_nxt) || newer_stamp) {
+            // A new connection, told from old duplicates by number or timestamp.
+            self.time_waits.remove(id);
+            self.ends.remove(hash, |place| place == Place::TimeWait(id));
+            self.common.stats.time_wait_recycled += 1;
+            let iss = entry.snd_nxt + (65_535 + 2_u32);
+            self.handle_unknown(now, hash, segment, Some(iss), paths);
+            return;
+        }
+        if old {
+            self.common.stats.paws_estab += 1;
+            self.common.drop(DropReason::TcpPaws);
+        } else if !head.syn && head.has_ack && head.seq == entry.rcv_nxt && head.seq_len() == 0 {
+            // An acknowledgement, nothing to say.
+            if let (Some(entry), Some(value)) = (self.time_waits.get_mut(id), head.timestamps)
+                && entry.ts_enabled
+            {
+                entry.ts_recent = value.val;
+                entry.ts_recent_at = clock(now);
+            }
+            return;
+        }
+        if old || head.has_ack {
+            self.time_waits.restart(now, id);
+        }
+        let bare_segment = head.len == 0 && !head.fin;
+        if bare_segment && !self.common.challenges.take(now) {
+            self.common.stats.challenge_ack_limited += 1;
+            return;
+        }
+        let mut options = TcpOptions::NONE;
+        if entry.ts_enabled {
+            options.timestamps = Some(TcpTimestamps {
+                val: stamps.value(now),
+                ecr: entry.ts_recent,
+            });
+        }
+        self.common.replies.push(bare(
+            segment.local,
+            segment.remote,
+            TcpFlags::ACK,
+            entry.snd_nxt,
+            entry.rcv_nxt,
+            entry.window,
+            options,
+        ));
+    }
+}

@@ -1,0 +1,397 @@
+//! Data that arrived: in order, waiting for the application, and out of order, waiting
+//! for what is missing.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use zcn_frame::Chain;
+use zcn_pool::{LocalPool, SharedBuf};
+use zcn_wire::SeqNum;
+
+/// Most SACK blocks that a segment has room for (RFC 2018 section 3).
+pub(crate) const SACK_BLOCKS_MAX: usize = 4;
+
+/// What a queued slice costs beside the buffer it keeps.
+const SLICE_COST: usize = 96;
+
+/// A range of sequence numbers: the first, and the one behind the last.
+pub(crate) type Block = (SeqNum, SeqNum);
+
+/// Limits on what one connection may keep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of memory, everything together.
+    pub(crate) memory: usize,
+    /// Slices out of order.
+    pub(crate) slices: usize,
+    /// Size of the buffers that payload arrives in: what a slice keeps busy at most.
+    pub(crate) buffer_bytes: usize,
+}
+
+/// What became of a segment's payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// `bytes` can be read now; `filled` if they closed a hole.
+    InOrder { bytes: u32, filled: bool },
+    /// Kept for later.
+    OutOfOrder,
+    /// All of it was there before.
+    Duplicate,
+    /// No room: as if it had never arrived.
+    NoRoom,
+}
+
+#[derive(Debug)]
+struct Slice {
+    bytes: SharedBuf,
+    cost: u32,
+}
+
+/// Both queues of a connection. Exists only while there is something in them.
+///
+/// Positions are counted from the start of the stream in 64 bits, so that order survives
+/// the wrap of sequence numbers.
+#[derive(Debug, Default)]
+pub(crate) struct ReceiveQueue {
+    in_order: VecDeque<Slice>,
+    readable: usize,
+    /// Disjoint pieces beyond `RCV.NXT`, by position. A tree: hostile segments cost its
+    /// logarithm, not its length (SegmentSmack).
+    pieces: BTreeMap<u64, Slice>,
+    /// What the pieces make up: start and end of each island.
+    islands: BTreeMap<u64, u64>,
+    /// Islands in the order in which they grew last (RFC 2018 section 4).
+    recent: [(u64, u64); SACK_BLOCKS_MAX],
+    recent_len: u8,
+    pieces_bytes: usize,
+    cost: usize,
+}
+
+impl ReceiveQueue {
+    /// Whether there is nothing in either queue.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.in_order.is_empty() && self.pieces.is_empty()
+    }
+
+    /// Bytes that can be read now.
+    pub(crate) fn readable(&self) -> usize {
+        self.readable
+    }
+
+    /// Memory kept busy.
+    pub(crate) fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// Whether something is missing before what is there.
+    pub(crate) fn has_holes(&self) -> bool {
+        !self.pieces.is_empty()
+    }
+
+    /// Takes payload that begins `offset` bytes beyond `RCV.NXT`, which has position
+    /// `next`; a negative offset was trimmed by the caller. Reports in `duplicate` the
+    /// first range that was there before, by position (RFC 2883 section 4).
+    pub(crate) fn receive(
+        &mut self,
+        next: u64,
+        offset: u32,
+        payload: Chain,
+        limits: &Limits,
+        pool: &LocalPool,
+        duplicate: &mut Option<(u64, u64)>,
+    ) -> Received {
+        let start = next + u64::from(offset);
+        let end = start + payload.len() as u64;
+        if offset == 0 && self.pieces.is_empty() {
+            let bytes = payload.len() as u32;
+            if !self.append(payload, limits, pool) {
+                return Received::NoRoom;
+            }
+            return Received::InOrder {
+                bytes,
+                filled: false,
+            };
+        }
+        if self.covered(start, end) {
+            *duplicate = Some((start, end));
+            return Received::Duplicate;
+        }
+        // What is in order is always worth its memory: it frees what waits behind it.
+        if offset > 0
+            && (self.pieces.len() + payload.slices().len() > limits.slices
+                || self.cost + payload.len() > limits.memory)
+        {
+            return Received::NoRoom;
+        }
+        self.insert(start, payload, limits, duplicate);
+        self.join(start, end);
+        if offset == 0 {
+            let bytes = self.advance(next, limits, pool);
+            Received::InOrder {
+                bytes,
+                filled: true,
+            }
+        } else {
+            Received::OutOfOrder
+        }
+    }
+
+    /// Whether one island holds all of a range.
+    fn covered(&self, start: u64, end: u64) -> bool {
+        self.islands
+            .range(..=start)
+            .next_back()
+            .is_some_and(|(_, &island_end)| end <= island_end)
+    }
+
+    /// Keeps the parts of a range that are not there yet. What came first stays.
+    fn insert(
+        &mut self,
+        start: u64,
+        mut payload: Chain,
+        limits: &Limits,
+        duplicate: &mut Option<(u64, u64)>,
+    ) {
+        let mut at = start;
+        let end = start + payload.len() as u64;
+        while at < end {
+            let before = self.islands.range(..=at).next_back();
+            if let Some((_, &island_end)) = before
+                && island_end > at
+            {
+                let known = island_end.min(end);
+                duplicate.get_or_insert((at, known));
+                payload.advance((known - at) as usize);
+                at = known;
+                continue;
+            }
+            let gap_end = self
+                .islands
+                .range(at..)
+                .next()
+                .map_or(end, |(&island, _)| island.min(end));
+            let mut position = at;
+            for slice in payload.split_to((gap_end - at) as usize) {
+                let len = slice.len() as u64;
+                let slice = compact(slice, limits.buffer_bytes);
+                self.cost += slice.cost as usize;
+                self.pieces_bytes += len as usize;
+                self.pieces.insert(position, slice);
+                position += len;
+            }
+            at = gap_end;
+        }
+    }
+
+    /// Records that everything of a range is there now, and that it grew last.
+    fn join(&mut self, mut start: u64, mut end: u64) {
+        if let Some((&before, &before_end)) = self.islands.range(..=start).next_back()
+            && before_end >= start
+        {
+            start = before;
+            end = end.max(before_end);
+        }
+        while let Some((&island, &island_end)) = self.islands.range(start..=end).next() {
+            self.islands.remove(&island);
+            end = end.max(island_end);
+        }
+        self.islands.insert(start, end);
+        let mut recent = [(0, 0); SACK_BLOCKS_MAX];
+        recent[0] = (start, end);
+        let mut len = 1;
+        for &block in &self.recent[..usize::from(self.recent_len)] {
+            let inside = block.0 >= start && block.1 <= end;
+            if !inside && len < SACK_BLOCKS_MAX {
+                recent[len] = block;
+                len += 1;
+            }
+        }
+        self.recent = recent;
+        self.recent_len = len as u8;
+    }
+
+    /// Moves the island at `next` to the queue of what can be read; returns its bytes.
+    fn advance(&mut self, next: u64, limits: &Limits, pool: &LocalPool) -> u32 {
+        let Some(end) = self.islands.remove(&next) else {
+            return 0;
+        };
+        let mut at = next;
+        while at < end {
+            let Some(slice) = self.pieces.remove(&at) else {
+                debug_assert!(false, "an island has no holes");
+                break;
+            };
+            let len = slice.bytes.len();
+            at += len as u64;
+            self.pieces_bytes -= len;
+            self.cost -= slice.cost as usize;
+            self.append_slice(slice.bytes, slice.cost, limits, pool);
+        }
+        let mut kept = 0;
+        for i in 0..usize::from(self.recent_len) {
+            if self.recent[i].0 >= end {
+                self.recent[kept] = self.recent[i];
+                kept += 1;
+            }
+        }
+        self.recent_len = kept as u8;
+        (at - next) as u32
+    }
+
+    /// Puts payload behind what can be read. False, and nothing kept, if there is no
+    /// memory for it.
+    fn append(&mut self, payload: Chain, limits: &Limits, pool: &LocalPool) -> bool {
+        // Twice the limit: the window was promised, and promises are kept for bytes that
+        // arrive in small segments, too. Beyond half of it they are packed.
+        if self.cost > 2 * limits.memory {
+            return false;
+        }
+        for slice in payload {
+            let cost = cost_of(&slice, limits.buffer_bytes);
+            self.append_slice(slice, cost, limits, pool);
+        }
+        true
+    }
+
+    fn append_slice(&mut self, slice: SharedBuf, cost: u32, limits: &Limits, pool: &LocalPool) {
+        self.readable += slice.len();
+        let small = slice.len() < limits.buffer_bytes / 4;
+        if small && self.cost > limits.memory / 2 {
+            self.pack(&slice, limits.buffer_bytes, pool);
+            return;
+        }
+        self.cost += cost as usize;
+        self.in_order.push_back(Slice { bytes: slice, cost });
+    }
+
+    /// Copies a small slice behind others, so that it does not keep a buffer of its own.
+    fn pack(&mut self, mut bytes: &[u8], buffer_bytes: usize, pool: &LocalPool) {
+        if let Some(last) = self.in_order.back_mut() {
+            match std::mem::take(&mut last.bytes).try_into_buf() {
+                Ok(mut buf) => {
+                    let count = buf.spare_capacity().len().min(bytes.len());
+                    if buf.extend_from_slice(&bytes[..count]).is_ok() {
+                        bytes = &bytes[count..];
+                    }
+                    last.bytes = buf.into();
+                }
+                Err(shared) => last.bytes = shared,
+            }
+        }
+        if bytes.is_empty() {
+            return;
+        }
+        let buf = pool
+            .acquire()
+            .and_then(|mut buf| buf.extend_from_slice(bytes).is_ok().then_some(buf));
+        let packed = match buf {
+            Some(buf) => Slice {
+                bytes: buf.into(),
+                cost: (buffer_bytes + SLICE_COST) as u32,
+            },
+            None => on_the_heap(bytes),
+        };
+        self.cost += packed.cost as usize;
+        self.in_order.push_back(packed);
+    }
+
+    /// Takes the first slice of what can be read, at most `max` bytes of it.
+    pub(crate) fn take(&mut self, max: usize) -> Option<SharedBuf> {
+        let first = self.in_order.front_mut()?;
+        let bytes = if first.bytes.len() <= max {
+            let slice = self.in_order.pop_front()?;
+            self.cost -= slice.cost as usize;
+            slice.bytes
+        } else {
+            first.bytes.split_to(max)
+        };
+        self.readable -= bytes.len();
+        Some(bytes)
+    }
+
+    /// Copies what can be read into `target`; `peek` leaves it there.
+    pub(crate) fn copy_out(&mut self, target: &mut [u8], peek: bool) -> usize {
+        let mut done = 0;
+        if peek {
+            for slice in &self.in_order {
+                let count = slice.bytes.len().min(target.len() - done);
+                target[done..done + count].copy_from_slice(&slice.bytes[..count]);
+                done += count;
+            }
+            return done;
+        }
+        while done < target.len()
+            && let Some(bytes) = self.take(target.len() - done)
+        {
+            target[done..done + bytes.len()].copy_from_slice(&bytes);
+            done += bytes.len();
+        }
+        done
+    }
+
+    /// The SACK blocks to report, the one that grew last first, as offsets from
+    /// `RCV.NXT`, which has position `next` and number `rcv_nxt`.
+    pub(crate) fn sack_blocks(&self, next: u64, rcv_nxt: SeqNum) -> impl Iterator<Item = Block> {
+        self.recent[..usize::from(self.recent_len)]
+            .iter()
+            .map(move |&(start, end)| {
+                let number = |position: u64| rcv_nxt + (position.wrapping_sub(next)) as u32;
+                (number(start), number(end))
+            })
+    }
+
+    /// The position behind the last byte out of order.
+    pub(crate) fn highest(&self) -> Option<u64> {
+        self.islands.last_key_value().map(|(_, &end)| end)
+    }
+
+    /// Drops everything but keeps a little room, for the next connection.
+    pub(crate) fn recycle(&mut self) {
+        self.in_order.clear();
+        self.in_order.shrink_to(16);
+        self.pieces.clear();
+        self.islands.clear();
+        self.recent_len = 0;
+        self.readable = 0;
+        self.pieces_bytes = 0;
+        self.cost = 0;
+    }
+
+    /// Drops what is out of order: nothing will fill the holes any more.
+    pub(crate) fn drop_out_of_order(&mut self) {
+        for slice in self.pieces.values() {
+            self.cost -= slice.cost as usize;
+        }
+        self.pieces.clear();
+        self.islands.clear();
+        self.recent_len = 0;
+        self.pieces_bytes = 0;
+    }
+}
+
+fn cost_of(slice: &SharedBuf, buffer_bytes: usize) -> u32 {
+    (slice.len().max(buffer_bytes) + SLICE_COST) as u32
+}
+
+fn on_the_heap(bytes: &[u8]) -> Slice {
+    Slice {
+        cost: (bytes.len() + SLICE_COST) as u32,
+        bytes: Bytes::copy_from_slice(bytes).into(),
+    }
+}
+
+/// A small slice that waits for a hole to be filled is copied out of its buffer: it may
+/// wait for long, and must not keep thousands of times its size from the pool.
+fn compact(slice: SharedBuf, buffer_bytes: usize) -> Slice {
+    if slice.len() < buffer_bytes / 4 {
+        on_the_heap(&slice)
+    } else {
+        Slice {
+            cost: cost_of(&slice, buffer_bytes),
+            bytes: slice,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+use super::*;
+use proptest::prelude::*;
+use zcn_pool::BufferPool;
+
+const LIMITS: Limits = Limits {
+    memory: 1 << 20,
+    slices: 64,
+    buffer_bytes: 4096,
+};
+
+fn pool() -> BufferPool {
+    BufferPool::builder()
+        .buffer_size(4096)
+        .count(64)
+        .build()
+        .unwrap()
+}
+
+/// The bytes of a stream from `at` on.
+fn bytes(at: u64, len: usize) -> Chain {
+    let bytes: Vec<u8> = (at..at + len as u64).map(|i| (i % 251) as u8).collect();
+    Chain::from(SharedBuf::from(Bytes::from(bytes)))
+}
+
+/// A queue that has received nothing yet, and where it stands.
+struct Case {
+    queue: ReceiveQueue,
+    pool: BufferPool,
+    next: u64,
+    duplicate: Option<(u64, u64)>,
+}
+
+impl Case {
+    fn new() -> Self {
+        Self {
+            queue: ReceiveQueue::default(),
+            pool: pool(),
+            next: 0,
+            duplicate: None,
+        }
+    }
+
+    /// A segment of `len` bytes at position `at`, not below what is in order.
+    fn receive(&mut self, at: u64, len: usize) -> Received {
+        self.duplicate = None;
+        let received = self.queue.receive(
+            self.next,
+            (at - self.next) as u32,
+            bytes(at, len),
+            &LIMITS,
+            &self.pool.local(),
+            &mut self.duplicate,
+        );
+        if let Received::InOrder { bytes, .. } = received {
+            self.next += u64::from(bytes);
+        }
+        received
+    }
+
+    fn sack(&self) -> Vec<(u32, u32)> {
+        self.queue
+            .sack_blocks(self.next, SeqNum(self.next as u32))
+            .map(|(left, right)| (left.0, right.0))
+            .collect()
+    }
+}
+
+#[test]
+fn sack_blocks_are_sent_and_the_last_to_grow_comes_first() {
+    // origins.md 1a: the predecessor negotiated SACK and never sent a block.
+    let mut case = Case::new();
+    case.receive(1000, 500);
+    assert_eq!(case.sack(), [(1000, 1500)]);
+    case.receive(3000, 500);
+    assert_eq!(case.sack(), [(3000, 3500), (1000, 1500)]);
+    case.receive(1500, 500);
+    assert_eq!(case.sack(), [(1000, 2000), (3000, 3500)]);
+    case.receive(2000, 1000);
+    assert_eq!(case.sack(), [(1000, 3500)]);
+    assert_eq!(
+        case.receive(0, 1000),
+        Received::InOrder {
+            bytes: 3500,
+            filled: true
+        }
+    );
+    assert!(case.sack().is_empty());
+    assert!(!case.queue.has_holes());
+}
+
+#[test]
+fn what_was_there_before_is_reported() {
+    let mut case = Case::new();
+    case.receive(1000, 500);
+    assert_eq!(case.receive(1100, 100), Received::Duplicate);
+    assert_eq!(case.duplicate, Some((1100, 1200)));
+    assert_eq!(case.receive(900, 300), Received::OutOfOrder);
+    assert_eq!(case.duplicate, Some((1000, 1200)));
+    assert_eq!(case.sack(), [(900, 1500)]);
+}
+
+#[test]
+fn hostile_pieces_are_bounded_in_number() {
+    // SegmentSmack: one byte in every second place.
+    let mut case = Case::new();
+    let mut refused = 0;
+    for i in 1..1000 {
+        refused += usize::from(case.receive(i * 2, 1) == Received::NoRoom);
+    }
+    assert_eq!(refused, 999 - LIMITS.slices);
+    // What is in order is taken all the same, and frees what waited.
+    assert!(matches!(case.receive(0, 2), Received::InOrder { .. }));
+}
+
+#[test]
+fn small_slices_do_not_pin_large_buffers() {
+    let mut case = Case::new();
+    let small = Limits {
+        memory: 32 << 10,
+        ..LIMITS
+    };
+    let local = case.pool.local();
+    for at in 0..40 {
+        let mut buf = local.acquire().unwrap();
+        buf.extend_from_slice(&[at as u8]).unwrap();
+        let mut duplicate = None;
+        let received = case.queue.receive(
+            at,
+            0,
+            Chain::from(SharedBuf::from(buf)),
+            &small,
+            &local,
+            &mut duplicate,
+        );
+        assert!(matches!(received, Received::InOrder { bytes: 1, .. }));
+    }
+    assert!(case.pool.stats().in_use < 8, "{:?}", case.pool.stats());
+    let mut out = [0; 64];
+    assert_eq!(case.queue.copy_out(&mut out, false), 40);
+    assert!(out[..40].iter().enumerate().all(|(i, &b)| b == i as u8));
+    assert!(case.queue.is_empty());
+    assert_eq!(case.queue.cost(), 0);
+    // Out of order they leave their buffers at once.
+    for at in 0..20 {
+        let mut buf = local.acquire().unwrap();
+        buf.extend_from_slice(&[1]).unwrap();
+        let mut duplicate = None;
+        case.queue.receive(
+            0,
+            10 + at * 2,
+            Chain::from(SharedBuf::from(buf)),
+            &small,
+            &local,
+            &mut duplicate,
+        );
+    }
+    assert_eq!(case.pool.stats().in_use, 0);
+}
+
+proptest! {
+    /// Any segments in any order, overlapping as they like, come out as the stream.
+    #[test]
+    fn the_stream_comes_out_whatever_the_order(
+        pieces in prop::collection::vec((0_u64..4000, 1_usize..400), 1..60),
+        take in 1_usize..700,
+    ) {
+        let mut case = Case::new();
+        let mut have = vec![false; 5000];
+        let mut out: Vec<u8> = Vec::new();
+        for (at, len) in pieces {
+            let (mut at, mut len) = (at, len);
+            if at < case.next {
+                let cut = (case.next - at).min(len as u64);
+                at += cut;
+                len -= cut as usize;
+            }
+            if len == 0 {
+                continue;
+            }
+            let received = case.receive(at, len);
+            if received != Received::NoRoom {
+                have[at as usize..at as usize + len].fill(true);
+            }
+            let in_order = have.iter().take_while(|&&has| has).count() as u64;
+            prop_assert_eq!(case.next, in_order);
+            // Blocks are islands of what is there, beyond what is in order.
+            for (left, right) in case.sack() {
+                prop_assert!(u64::from(left) > case.next && left < right);
+                prop_assert!(have[left as usize..right as usize].iter().all(|&has| has));
+                prop_assert!(!have[right as usize] && !have[left as usize - 1]);
+            }
+            let mut part = vec![0; take];
+            let count = case.queue.copy_out(&mut part, false);
+            out.extend_from_slice(&part[..count]);
+        }
+        while let Some(slice) = case.queue.take(usize::MAX) {
+            out.extend_from_slice(&slice);
+        }
+        prop_assert_eq!(out.len() as u64, case.next);
+        prop_assert!(out.iter().enumerate().all(|(i, &b)| b == (i % 251) as u8));
+        case.queue.drop_out_of_order();
+        prop_assert!(case.queue.is_empty());
+        prop_assert_eq!(case.queue.cost(), 0);
+    }
+}

@@ -1,0 +1,273 @@
+//! Data that the application has sent and the peer has not acknowledged.
+
+use std::collections::VecDeque;
+
+use zcn_frame::{Chain, SLICES_MAX};
+use zcn_pool::{BufferPool, LocalPool, SharedBuf};
+use zcn_wire::SeqNum;
+
+/// A slice below this many bytes is copied behind its neighbour instead of being queued
+/// by itself: the copy costs less than the slice's bookkeeping, and a super-frame takes
+/// only so many slices.
+pub(crate) const COPY_BELOW: usize = 512;
+
+/// What a queued slice costs beside its bytes.
+const CHUNK_COST: usize = size_of::<Chunk>();
+
+#[derive(Debug)]
+struct Chunk {
+    /// Sequence number of the first byte.
+    at: SeqNum,
+    bytes: SharedBuf,
+    /// A write of the application ended here: the segment with the last byte carries PSH.
+    push: bool,
+    /// Bytes of memory that this chunk keeps busy.
+    cost: u32,
+    /// We copied the bytes into a buffer of our own, so more may be written behind them.
+    own: bool,
+}
+
+impl Chunk {
+    fn end(&self) -> SeqNum {
+        self.at + self.bytes.len()
+    }
+}
+
+/// The bytes from `SND.UNA` on, as the slices the application gave.
+///
+/// Transmitting and retransmitting clone slices; nothing is copied but what
+/// [`copy_in`](Self::copy_in) was given.
+#[derive(Debug, Default)]
+pub(crate) struct SendQueue {
+    chunks: VecDeque<Chunk>,
+    cost: usize,
+}
+
+impl SendQueue {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Memory that the queue keeps busy, in bytes.
+    pub(crate) fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// Queues a slice whose first byte has number `at`; `push` ends a write.
+    pub(crate) fn push(&mut self, at: SeqNum, bytes: SharedBuf, push: bool) {
+        if bytes.is_empty() {
+            return;
+        }
+        let cost = bytes.len() + CHUNK_COST;
+        self.cost += cost;
+        self.chunks.push_back(Chunk {
+            at,
+            bytes,
+            push,
+            cost: cost as u32,
+            own: false,
+        });
+    }
+
+    /// Copies as much of `bytes` as the pool has buffers for, packing it behind what was
+    /// copied last while no frame holds that, and returns how much. `budget` bounds the
+    /// memory that may be taken for it; some byte is always taken when the pool has one.
+    pub(crate) fn copy_in(
+        &mut self,
+        at: SeqNum,
+        bytes: &[u8],
+        push: bool,
+        budget: usize,
+        pool: &LocalPool,
+    ) -> usize {
+        let mut done = self.pack(bytes);
+        let limit = self.cost.saturating_add(budget);
+        while done < bytes.len() && (self.cost < limit || done == 0) {
+            let Some(mut buf) = pool.acquire() else {
+                break;
+            };
+            let count = buf.capacity().min(bytes.len() - done);
+            if buf.extend_from_slice(&bytes[done..done + count]).is_err() {
+                break; // a pool of empty buffers
+            }
+            let cost = buf.buffer_size() + CHUNK_COST;
+            self.cost += cost;
+            self.chunks.push_back(Chunk {
+                at: at + done,
+                bytes: buf.into(),
+                push: false,
+                cost: cost as u32,
+                own: true,
+            });
+            done += count;
+        }
+        if push && done == bytes.len() {
+            self.push_last();
+        }
+        done
+    }
+
+    /// Writes into the room behind the last chunk, if that is ours alone.
+    fn pack(&mut self, bytes: &[u8]) -> usize {
+        let Some(last) = self.chunks.back_mut().filter(|last| last.own) else {
+            return 0;
+        };
+        match std::mem::take(&mut last.bytes).try_into_buf() {
+            Ok(mut buf) => {
+                let count = buf.spare_capacity().len().min(bytes.len());
+                let packed = buf.extend_from_slice(&bytes[..count]).map_or(0, |()| count);
+                last.bytes = buf.into();
+                if packed > 0 {
+                    last.push = false;
+                }
+                packed
+            }
+            Err(shared) => {
+                last.bytes = shared;
+                0
+            }
+        }
+    }
+
+    /// The last byte so far ends a write.
+    pub(crate) fn push_last(&mut self) {
+        if let Some(last) = self.chunks.back_mut() {
+            last.push = true;
+        }
+    }
+
+    /// Drops the bytes before `una`.
+    pub(crate) fn acknowledge(&mut self, una: SeqNum) {
+        while let Some(first) = self.chunks.front_mut() {
+            if first.end().after(una) {
+                if first.at.before(una) {
+                    first.bytes.advance(una.distance(first.at) as usize);
+                    first.at = una;
+                }
+                break;
+            }
+            self.cost -= first.cost as usize;
+            self.chunks.pop_front();
+        }
+    }
+
+    /// Index of the chunk with the byte `seq`.
+    fn index_of(&self, seq: SeqNum) -> usize {
+        self.chunks
+            .partition_point(|chunk| chunk.end().before_eq(seq))
+    }
+
+    /// How many bytes from `seq` on, at most `max`, fit a chain.
+    pub(crate) fn span(&self, seq: SeqNum, max: u32) -> u32 {
+        let mut span = 0;
+        for chunk in self.chunks.range(self.index_of(seq)..).take(SLICES_MAX) {
+            span = chunk.end().distance(seq);
+            if span >= max {
+                return max;
+            }
+        }
+        span
+    }
+
+    /// The `len` bytes from `seq` on, and whether a write ended with the last of them.
+    /// Fewer, if more than a chain takes was asked for.
+    pub(crate) fn slices(&self, seq: SeqNum, len: u32) -> (Chain, bool) {
+        let mut chain = Chain::new();
+        let mut push = false;
+        let end = seq + len;
+        for chunk in self.chunks.range(self.index_of(seq)..) {
+            if chunk.at.after_eq(end) {
+                break;
+            }
+            let from = seq.max(chunk.at).distance(chunk.at) as usize;
+            let to = end.min(chunk.end()).distance(chunk.at) as usize;
+            if chain.push(chunk.bytes.slice(from..to)).is_err() {
+                break;
+            }
+            push = chunk.push && to == chunk.bytes.len();
+        }
+        (chain, push)
+    }
+
+    /// Drops everything but keeps a little room, for the next connection.
+    pub(crate) fn recycle(&mut self) {
+        self.chunks.clear();
+        self.chunks.shrink_to(16);
+        self.cost = 0;
+    }
+}
+
+/// Whether `bytes` is small enough to be packed by copying it.
+pub(crate) fn is_small(bytes: &SharedBuf, pool: &BufferPool) -> bool {
+    bytes.len() < COPY_BELOW && bytes.len() <= pool.buffer_size()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool() -> BufferPool {
+        BufferPool::builder()
+            .buffer_size(4096)
+            .count(16)
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn small_writes_share_a_buffer_until_a_frame_holds_it() {
+        let pool = pool();
+        let local = pool.local();
+        let mut queue = SendQueue::default();
+        let start = SeqNum(u32::MAX - 3);
+        assert_eq!(queue.copy_in(start, b"abc", true, 9000, &local), 3);
+        assert_eq!(queue.copy_in(start + 3_u32, b"def", true, 9000, &local), 3);
+        assert_eq!(pool.stats().in_use, 1);
+        let (held, push) = queue.slices(start, 6);
+        assert_eq!((held.to_vec(), push), (b"abcdef".to_vec(), true));
+        assert_eq!(queue.copy_in(start + 6_u32, b"g", true, 9000, &local), 1);
+        assert_eq!(pool.stats().in_use, 2);
+        let (all, _) = queue.slices(start, 7);
+        assert_eq!(all.to_vec(), b"abcdefg");
+        drop((held, all));
+        queue.acknowledge(start + 2_u32);
+        assert_eq!(queue.slices(start + 2_u32, 5).0.to_vec(), b"cdefg");
+        queue.acknowledge(start + 7_u32);
+        assert!(queue.is_empty());
+        assert_eq!((queue.cost(), pool.stats().in_use), (0, 0));
+    }
+
+    #[test]
+    fn owned_slices_are_lent_not_copied() {
+        let mut queue = SendQueue::default();
+        let bytes = SharedBuf::from_static(&[7; 5000]);
+        let start = bytes.as_ptr();
+        queue.push(SeqNum(0), bytes, true);
+        let (chain, push) = queue.slices(SeqNum(1000), 3000);
+        assert_eq!(chain.first().as_ptr(), start.wrapping_add(1000));
+        assert!(!push);
+        assert!(queue.slices(SeqNum(1000), 4000).1);
+        assert_eq!(queue.span(SeqNum(1000), 9000), 4000);
+    }
+
+    #[test]
+    fn a_chain_is_never_overfilled() {
+        let mut queue = SendQueue::default();
+        for i in 0..50 {
+            queue.push(SeqNum(i * 10), SharedBuf::from_static(&[1; 10]), false);
+        }
+        let span = queue.span(SeqNum(5), 500);
+        assert_eq!(span, SLICES_MAX as u32 * 10 - 5);
+        assert_eq!(queue.slices(SeqNum(5), span).0.len(), span as usize);
+    }
+
+    #[test]
+    fn an_empty_pool_takes_what_it_can() {
+        let pool = pool();
+        let local = pool.local();
+        let mut queue = SendQueue::default();
+        let taken = queue.copy_in(SeqNum(0), &[0; 100_000], true, usize::MAX, &local);
+        assert_eq!(taken, 16 * 4096);
+        assert_eq!(queue.copy_in(SeqNum(0), b"x", true, 9000, &local), 0);
+    }
+}

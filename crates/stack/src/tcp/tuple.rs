@@ -1,0 +1,85 @@
+//! The two ends of a connection.
+
+use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+use crate::id::InterfaceId;
+
+/// Both ends of a connection in 38 bytes: IPv4 addresses are kept as mapped ones
+/// (RFC 4291 section 2.5.5.2), which never appear on the wire themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Tuple {
+    local: [u8; 16],
+    remote: [u8; 16],
+    local_port: u16,
+    remote_port: u16,
+    /// Tells link-local addresses apart; 0 for all others.
+    scope: u16,
+}
+
+fn pack(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+impl Tuple {
+    pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Self {
+        let scope = match remote {
+            SocketAddr::V6(remote) => InterfaceId::from_scope_id(remote.scope_id()),
+            SocketAddr::V4(_) => None,
+        };
+        Self {
+            local: pack(local.ip()),
+            remote: pack(remote.ip()),
+            local_port: local.port(),
+            remote_port: remote.port(),
+            scope: scope.map_or(0, |interface| interface.0 + 1),
+        }
+    }
+
+    fn unpack(&self, address: [u8; 16], port: u16) -> SocketAddr {
+        let address = Ipv6Addr::from(address);
+        match address.to_ipv4_mapped() {
+            Some(address) => SocketAddr::new(IpAddr::V4(address), port),
+            None => SocketAddr::V6(SocketAddrV6::new(address, port, 0, u32::from(self.scope))),
+        }
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.unpack(self.local, self.local_port)
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.unpack(self.remote, self.remote_port)
+    }
+
+    pub(crate) fn is_ipv6(&self) -> bool {
+        Ipv6Addr::from(self.remote).to_ipv4_mapped().is_none()
+    }
+
+    /// Bytes of the IP and TCP headers without options: what an MTU loses at least.
+    pub(crate) fn header_bytes(&self) -> u32 {
+        if self.is_ipv6() { 60 } else { 40 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_families_come_back() {
+        for (local, remote) in [
+            ("10.0.0.1:80", "10.0.0.2:4000"),
+            ("[2001:db8::1]:80", "[2001:db8::2]:4000"),
+            ("[fe80::1%3]:80", "[fe80::2%3]:4000"),
+        ] {
+            let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+            let tuple = Tuple::new(local, remote);
+            assert_eq!((tuple.local(), tuple.remote()), (local, remote));
+            assert_eq!(tuple.is_ipv6(), remote.is_ipv6());
+        }
+        assert!(size_of::<Tuple>() <= 38);
+    }
+}

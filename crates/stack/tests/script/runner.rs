@@ -1,0 +1,760 @@
+//! Carries a script out.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use zcn_frame::Chain;
+use zcn_pool::{BufferPool, SharedBuf};
+use zcn_stack::error::{NetworkError, RouteError};
+use zcn_stack::id::InterfaceId;
+use zcn_stack::slab::Id;
+use zcn_stack::tcp::{
+    AcceptError, IcmpError, Path, Paths, RecvError, SegmentIn, SegmentOut, SendError,
+    SocketOptions, Tcp, TcpConfig, TcpError, TcpInfo,
+};
+use zcn_stack::time::Instant;
+use zcn_wire::{
+    OptionLayout, SackBlock, SeqNum, TcpFlags, TcpOptions, TcpRepr, TcpTimestamps, TcpView,
+};
+
+use super::action::{Action, Line, Script, Segment};
+use super::settings::{self, World};
+
+/// The port of ours that listens.
+const PORT: u16 = 8080;
+/// Ports of the peer: this one and the number of the connection.
+const PEER_PORTS: u16 = 40_000;
+/// No script lasts longer.
+const MAX_STEPS: usize = 200_000;
+
+/// What byte the peer, and we, send at a place of the stream.
+fn pattern(offset: u64) -> u8 {
+    (offset.wrapping_mul(7) % 251) as u8
+}
+
+struct Route(World);
+
+impl Paths for Route {
+    fn path(&mut self, _: Instant, local: Option<IpAddr>, _: IpAddr) -> Result<Path, RouteError> {
+        Ok(Path {
+            local: local.unwrap_or(addresses(self.0.ipv6).0),
+            interface: InterfaceId(0),
+            mtu: self.0.mtu,
+            initial_window: self.0.initial_window,
+            gso_max_size: self.0.gso.max(self.0.mtu),
+        })
+    }
+}
+
+fn addresses(ipv6: bool) -> (IpAddr, IpAddr) {
+    if ipv6 {
+        (
+            "fd00::1".parse().expect("an address"),
+            "fd00:1::2".parse().expect("an address"),
+        )
+    } else {
+        ([192, 168, 0, 1].into(), [192, 0, 2, 1].into())
+    }
+}
+
+/// Numbers of one connection as the script counts them.
+#[derive(Clone, Debug, Default)]
+struct Flow {
+    peer_isn: SeqNum,
+    our_isn: Option<SeqNum>,
+    /// Our first timestamp.
+    our_stamp: Option<u32>,
+    /// Our port, once known.
+    local_port: Option<u16>,
+}
+
+pub(crate) struct Runner {
+    tcp: Tcp,
+    pool: BufferPool,
+    route: Route,
+    now: Instant,
+    local: IpAddr,
+    remote: IpAddr,
+    flows: Vec<Flow>,
+    options: SocketOptions,
+    listener: Option<Id>,
+    sockets: Vec<Id>,
+    /// Bytes sent and received by the application, by socket.
+    sent: Vec<u64>,
+    read: Vec<u64>,
+    /// What has left and was not expected yet.
+    out: VecDeque<(Instant, SegmentOut)>,
+}
+
+impl Runner {
+    pub(crate) fn new(script: &Script) -> Result<Self, String> {
+        let mut config = TcpConfig::default();
+        config.window_scale = Some(8);
+        let mut world = World::default();
+        for (line, name, value) in &script.config {
+            settings::configure(&mut config, &mut world, name, value)
+                .map_err(|error| format!("{line}: {error}"))?;
+        }
+        let mut options = SocketOptions::default();
+        for (line, name, value) in &script.options {
+            settings::set(&mut options, name, value).map_err(|error| format!("{line}: {error}"))?;
+        }
+        let pool = BufferPool::builder()
+            .buffer_size(4096)
+            .count(world.pool_buffers)
+            .build()
+            .map_err(|error| error.to_string())?;
+        let now = Instant::from_secs(1000);
+        let (local, remote) = addresses(world.ipv6);
+        let flow = Flow {
+            peer_isn: SeqNum(world.peer_isn),
+            ..Flow::default()
+        };
+        Ok(Self {
+            tcp: Tcp::new(config, pool.local(), &[42; 32], now),
+            pool,
+            route: Route(world),
+            now,
+            local,
+            remote,
+            flows: vec![flow; 200],
+            options,
+            listener: None,
+            sockets: Vec::new(),
+            sent: Vec::new(),
+            read: Vec::new(),
+            out: VecDeque::new(),
+        })
+    }
+
+    pub(crate) fn run(mut self, script: &Script) -> Result<(), String> {
+        let mut last = self.now;
+        for line in &script.lines {
+            let from = Instant::from_nanos(last.as_nanos() + line.time.0);
+            let to = Instant::from_nanos(last.as_nanos() + line.time.1);
+            last = self
+                .step(line, from, to)
+                .map_err(|error| format!("{}: {error}", line.number))?;
+        }
+        if let Some((at, segment)) = self.out.pop_front() {
+            let text = self.describe(&segment);
+            return Err(format!("at the end, unexpected at {at}: {text}"));
+        }
+        drop(self.tcp);
+        let in_use = self.pool.stats().in_use;
+        if in_use > 0 {
+            return Err(format!("{in_use} buffers were not given back"));
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, line: &Line, from: Instant, to: Instant) -> Result<Instant, String> {
+        match &line.action {
+            Action::Out(segment) => return self.expect(segment, from, to),
+            Action::Silence => {
+                self.advance(from)?;
+                if let Some((at, segment)) = self.out.front() {
+                    return Err(format!(
+                        "expected silence, at {at} left: {}",
+                        self.describe(segment)
+                    ));
+                }
+            }
+            Action::In(segment) => {
+                self.advance(from)?;
+                self.inject(segment)?;
+            }
+            Action::Call(verb, socket, arguments, result) => {
+                self.advance(from)?;
+                self.call(verb, *socket, arguments, result.as_deref())?;
+            }
+        }
+        self.collect();
+        Ok(from)
+    }
+
+    /// Lets time pass up to `to`.
+    fn advance(&mut self, to: Instant) -> Result<(), String> {
+        for _ in 0..MAX_STEPS {
+            let next = self.tcp.poll_timeout().filter(|&at| at <= to);
+            let Some(at) = next else {
+                self.now = to;
+                return Ok(());
+            };
+            self.now = self.now.max(at);
+            self.tcp.handle_timeout(self.now);
+            self.collect();
+        }
+        Err("timers strike without end".into())
+    }
+
+    /// Takes everything that wants to leave.
+    fn collect(&mut self) {
+        while let Some(segment) = self.tcp.poll_segment(self.now, &mut self.route) {
+            self.out.push_back((self.now, segment));
+        }
+        while self.tcp.poll_event().is_some() {}
+    }
+
+    fn expect(&mut self, wanted: &Segment, from: Instant, to: Instant) -> Result<Instant, String> {
+        let tolerance = self.route.0.tolerance;
+        let latest = Instant::from_nanos(to.as_nanos() + tolerance);
+        while self.out.is_empty() {
+            let next = self.tcp.poll_timeout().filter(|&at| at <= latest);
+            let Some(at) = next else {
+                let state = self.sockets.first().and_then(|&id| self.tcp.state(id));
+                return Err(format!(
+                    "expected a segment until {latest}, nothing left (state {state:?})"
+                ));
+            };
+            self.now = self.now.max(at);
+            self.tcp.handle_timeout(self.now);
+            self.collect();
+        }
+        let Some((at, mut got)) = self.out.pop_front() else {
+            return Err("nothing left".into());
+        };
+        while (got.payload.len() as u32) < wanted.len
+            && let Some((_, next)) = self.out.front()
+            && got.remote == next.remote
+            && got.tcp.seq + got.payload.len() == next.tcp.seq
+            && !next.payload.is_empty()
+        {
+            let (_, next) = self.out.pop_front().ok_or("a next one")?;
+            got.tcp.flags = next.tcp.flags;
+            got.tcp.window = next.tcp.window;
+            let mut payload = got.payload.to_vec();
+            payload.extend_from_slice(&next.payload.to_vec());
+            got.payload = Chain::from(SharedBuf::from(zcn_bytes(payload)));
+        }
+        self.compare(wanted, &got)?;
+        let early = Instant::from_nanos(from.as_nanos().saturating_sub(tolerance));
+        if at < early || at > latest {
+            return Err(format!(
+                "left at {at}, expected between {from} and {to}: {}",
+                self.describe(&got)
+            ));
+        }
+        Ok(from.max(at.min(to)))
+    }
+
+    fn flow_of(&self, segment: &SegmentOut) -> usize {
+        usize::from(segment.remote.port() - PEER_PORTS)
+    }
+
+    /// A segment of ours in the script's words.
+    fn describe(&self, segment: &SegmentOut) -> String {
+        let number = self.flow_of(segment);
+        let flow = &self.flows[number];
+        let tcp = &segment.tcp;
+        let base = flow.our_isn.unwrap_or(tcp.seq);
+        let mut text = if number == 1 {
+            String::new()
+        } else {
+            format!("(connection {number}) ")
+        };
+        for (flag, letter) in [
+            (TcpFlags::SYN, 'S'),
+            (TcpFlags::FIN, 'F'),
+            (TcpFlags::PSH, 'P'),
+            (TcpFlags::RST, 'R'),
+            (TcpFlags::ACK, 'A'),
+            (TcpFlags::URG, 'U'),
+        ] {
+            if tcp.flags.contains(flag) {
+                text.push(letter);
+            }
+        }
+        text.push_str(&format!(
+            " seq {} len {}",
+            tcp.seq.offset_from(base),
+            segment.payload.len()
+        ));
+        if tcp.flags.ack() {
+            text.push_str(&format!(" ack {}", tcp.ack.distance(flow.peer_isn)));
+        }
+        text.push_str(&format!(" win {}", tcp.window));
+        if let Some(mss) = tcp.options.mss {
+            text.push_str(&format!(" mss {mss}"));
+        }
+        if tcp.options.sack_permitted {
+            text.push_str(" sackok");
+        }
+        if let Some(stamps) = tcp.options.timestamps {
+            let value = stamps
+                .val
+                .wrapping_sub(flow.our_stamp.unwrap_or(stamps.val));
+            text.push_str(&format!(" ts {value} {}", stamps.ecr));
+        }
+        if let Some(shift) = tcp.options.window_scale {
+            text.push_str(&format!(" ws {shift}"));
+        }
+        if !tcp.options.sack.is_empty() {
+            text.push_str(" sack");
+            for block in tcp.options.sack.iter() {
+                text.push_str(&format!(
+                    " {}-{}",
+                    block.left.distance(flow.peer_isn),
+                    block.right.distance(flow.peer_isn)
+                ));
+            }
+        }
+        text
+    }
+
+    fn compare(&mut self, wanted: &Segment, got: &SegmentOut) -> Result<(), String> {
+        let number = self.flow_of(got);
+        let flow = &mut self.flows[number];
+        let tcp = &got.tcp;
+        flow.local_port = Some(tcp.src_port);
+        if tcp.flags.syn() && flow.our_isn.is_none() {
+            flow.our_isn = Some(tcp.seq);
+        }
+        if let Some(stamps) = tcp.options.timestamps {
+            flow.our_stamp.get_or_insert(stamps.val);
+        }
+        let flow = self.flows[number].clone();
+        let base = flow.our_isn.unwrap_or(SeqNum(0));
+        let mut wrong = Vec::new();
+        let mut check = |name: &str, same: bool| {
+            if !same {
+                wrong.push(name.to_owned());
+            }
+        };
+        check("connection", number == wanted.flow);
+        check("flags", tcp.flags == wanted.flags);
+        if let Some(seq) = wanted.seq {
+            // An RST out of nothing has an absolute number.
+            let relative = tcp.seq.distance(base);
+            check(
+                "seq",
+                relative == seq || (tcp.flags.rst() && tcp.seq.0 == seq),
+            );
+        }
+        check("len", got.payload.len() as u32 == wanted.len);
+        if let Some(ack) = wanted.ack {
+            check("ack", tcp.ack.distance(flow.peer_isn) == ack);
+        }
+        if let Some(window) = wanted.win {
+            check("win", u32::from(tcp.window) == window);
+        }
+        if !wanted.any_options {
+            let options = &tcp.options;
+            check("mss", wanted.mss.is_none_or(|mss| options.mss == Some(mss)));
+            check("mss", tcp.flags.syn() == options.mss.is_some());
+            check("ws", options.window_scale == wanted.ws);
+            check("sackok", options.sack_permitted == wanted.sackok);
+            let blocks: Vec<(u32, u32)> = options
+                .sack
+                .iter()
+                .map(|block| {
+                    (
+                        block.left.distance(flow.peer_isn),
+                        block.right.distance(flow.peer_isn),
+                    )
+                })
+                .collect();
+            check("sack", blocks == wanted.sack);
+            if let Some((value, echo)) = wanted.ts {
+                match options.timestamps {
+                    None => check("ts", false),
+                    Some(stamps) => {
+                        let relative = stamps.val.wrapping_sub(flow.our_stamp.unwrap_or(0));
+                        let near = |value: u32| relative.wrapping_sub(value).wrapping_add(5) <= 10;
+                        check("ts", value.is_none_or(near));
+                        check("ts", echo.is_none_or(|echo| echo == stamps.ecr));
+                    }
+                }
+            }
+        }
+        // The payload is what the application sent at that place.
+        if !got.payload.is_empty() && flow.our_isn.is_some() {
+            let start = u64::from(tcp.seq.distance(base)).wrapping_sub(1);
+            let good = got
+                .payload
+                .to_vec()
+                .iter()
+                .zip(start..)
+                .all(|(&byte, at)| byte == pattern(at));
+            check("payload", good);
+        }
+        // Every header can be written, in both layouts.
+        let mut header = [0; 60];
+        for layout in [OptionLayout::Linux, OptionLayout::FreeBsd] {
+            let written = tcp
+                .emit(layout, &mut header)
+                .map_err(|error| format!("header: {error}"))?;
+            let view = TcpView::new(&header[..written]).map_err(|error| error.to_string())?;
+            check("header", TcpRepr::parse(&view) == *tcp);
+        }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        wrong.dedup();
+        Err(format!(
+            "differs in {}: got {}",
+            wrong.join(", "),
+            self.describe(got)
+        ))
+    }
+
+    fn inject(&mut self, segment: &Segment) -> Result<(), String> {
+        let flow = &self.flows[segment.flow];
+        let our_isn = flow.our_isn.unwrap_or(SeqNum(0));
+        let options = TcpOptions {
+            mss: segment.mss,
+            window_scale: segment.ws,
+            sack_permitted: segment.sackok,
+            timestamps: segment.ts.map(|(value, echo)| TcpTimestamps {
+                val: value.unwrap_or(0),
+                ecr: match echo.unwrap_or(0) {
+                    0 => 0,
+                    echo => flow.our_stamp.unwrap_or(0).wrapping_add(echo),
+                },
+            }),
+            sack: segment
+                .sack
+                .iter()
+                .map(|&(left, right)| SackBlock::new(our_isn + left, our_isn + right))
+                .collect(),
+            ..TcpOptions::NONE
+        };
+        let seq = segment.seq.unwrap_or(0);
+        let local_port = flow.local_port.unwrap_or(PORT);
+        let remote_port = PEER_PORTS + segment.flow as u16;
+        let bytes: Vec<u8> = (0..u64::from(segment.len))
+            .map(|at| pattern(u64::from(seq).wrapping_sub(1).wrapping_add(at)))
+            .collect();
+        let segment = SegmentIn {
+            remote: SocketAddr::new(self.remote, remote_port),
+            local: SocketAddr::new(self.local, local_port),
+            interface: InterfaceId(0),
+            ecn: 0,
+            tcp: TcpRepr {
+                src_port: remote_port,
+                dst_port: local_port,
+                seq: flow.peer_isn + seq,
+                ack: match segment.ack {
+                    Some(ack) => our_isn + ack,
+                    None => SeqNum(0),
+                },
+                flags: segment.flags,
+                window: segment.win.unwrap_or(65_535).min(65_535) as u16,
+                urgent: segment.urg,
+                options,
+            },
+            payload: Chain::from(SharedBuf::from(zcn_bytes(bytes))),
+            segments: segment.segments,
+            psh_seen: segment.flags.psh(),
+        };
+        self.tcp.handle_segment(self.now, segment, &mut self.route);
+        Ok(())
+    }
+
+    fn socket(&self, number: usize) -> Result<Id, String> {
+        self.sockets
+            .get(number - 1)
+            .copied()
+            .ok_or_else(|| format!("there is no socket {number}"))
+    }
+
+    fn call(
+        &mut self,
+        verb: &str,
+        number: usize,
+        arguments: &[String],
+        result: Option<&str>,
+    ) -> Result<(), String> {
+        let argument = |at: usize| {
+            arguments
+                .get(at)
+                .map(String::as_str)
+                .ok_or(format!("{verb} needs more words"))
+        };
+        let count = |at: usize| {
+            argument(at)?
+                .parse::<usize>()
+                .map_err(|_| format!("{verb} needs a number"))
+        };
+        let now = self.now;
+        let got = match verb {
+            "listen" => {
+                let backlog = if arguments.is_empty() { 16 } else { count(1)? };
+                let local = SocketAddr::new(self.local, PORT);
+                match self.tcp.listen(local, backlog, self.options.clone()) {
+                    Ok(id) => {
+                        self.listener = Some(id);
+                        "ok".into()
+                    }
+                    Err(error) => error.to_string(),
+                }
+            }
+            "unlisten" => {
+                let id = self.listener.take().ok_or("no listener")?;
+                outcome(self.tcp.close_listener(now, id))
+            }
+            "accept" => {
+                let id = self.listener.ok_or("no listener")?;
+                match self.tcp.accept(now, id) {
+                    Ok((id, _)) => {
+                        self.add_socket(id);
+                        "ok".into()
+                    }
+                    Err(AcceptError::WouldBlock) => "wouldblock".into(),
+                    Err(error) => error.to_string(),
+                }
+            }
+            "connect" => {
+                let port = PEER_PORTS + self.sockets.len() as u16 + 1;
+                let port = match arguments.first() {
+                    Some(flow) => PEER_PORTS + flow.parse::<u16>().map_err(|e| e.to_string())?,
+                    None => port,
+                };
+                let remote = SocketAddr::new(self.remote, port);
+                let local = SocketAddr::new(self.local, PORT);
+                let options = self.options.clone();
+                match self
+                    .tcp
+                    .connect(now, remote, Some(local), options, &mut self.route)
+                {
+                    Ok(id) => {
+                        self.add_socket(id);
+                        "ok".into()
+                    }
+                    Err(error) => error.to_string(),
+                }
+            }
+            "send" | "sendbuf" => {
+                let id = self.socket(number)?;
+                let start = self.sent[number - 1];
+                let len = count(0)?;
+                let more = arguments.get(1).is_some_and(|word| word == "more");
+                let bytes: Vec<u8> = (0..len as u64).map(|at| pattern(start + at)).collect();
+                let sent = if verb == "send" {
+                    self.tcp.send(now, id, &bytes, more)
+                } else {
+                    self.tcp
+                        .send_buf(now, id, zcn_bytes(bytes).into(), more)
+                        .map(|()| len)
+                        .map_err(|error| error.error)
+                };
+                match sent {
+                    Ok(sent) => {
+                        self.sent[number - 1] += sent as u64;
+                        if result.is_none() && sent != len {
+                            return Err(format!("sent {sent} of {len}"));
+                        }
+                        sent.to_string()
+                    }
+                    Err(SendError::WouldBlock) => "wouldblock".into(),
+                    Err(SendError::Closed) => "closed".into(),
+                    Err(SendError::Connection(error)) => name(error).into(),
+                    Err(error) => error.to_string(),
+                }
+            }
+            "recv" => {
+                let id = self.socket(number)?;
+                let mut bytes = vec![0; count(0)?];
+                let start = self.read[number - 1];
+                match self.tcp.recv(now, id, &mut bytes) {
+                    Ok(0) => "eof".into(),
+                    Ok(read) => {
+                        self.read[number - 1] += read as u64;
+                        let good = bytes[..read]
+                            .iter()
+                            .zip(start..)
+                            .all(|(&byte, at)| byte == pattern(at));
+                        if !good {
+                            return Err(format!("wrong bytes in {read} received at {start}"));
+                        }
+                        if result.is_none() && read != bytes.len() {
+                            return Err(format!("received {read} of {}", bytes.len()));
+                        }
+                        read.to_string()
+                    }
+                    Err(RecvError::WouldBlock) => "wouldblock".into(),
+                    Err(RecvError::Connection(error)) => name(error).into(),
+                    Err(error) => error.to_string(),
+                }
+            }
+            "close" => outcome(self.tcp.close(now, self.socket(number)?)),
+            "abort" => outcome(self.tcp.abort(now, self.socket(number)?)),
+            "shutdown" => outcome(self.tcp.shutdown_write(now, self.socket(number)?)),
+            "shutread" => outcome(self.tcp.shutdown_read(now, self.socket(number)?)),
+            "set" => {
+                let option = settings::option(argument(0)?, argument(1)?)?;
+                match self.tcp.set_option(now, self.socket(number)?, option) {
+                    Ok(()) => "ok".into(),
+                    Err(error) => error.to_string(),
+                }
+            }
+            "icmp" => return self.icmp(number, arguments),
+            "error" => match self.tcp.take_error(self.socket(number)?) {
+                Some(error) => name(error).into(),
+                None => "none".into(),
+            },
+            "state" => match self.tcp.state(self.socket(number)?) {
+                Some(state) => state.name().into(),
+                None => "gone".into(),
+            },
+            "readable" => self.tcp.readable(self.socket(number)?).to_string(),
+            "queued" => self.tcp.unacknowledged(self.socket(number)?).to_string(),
+            "mtu" => {
+                self.route.0.mtu = count(0)? as u32;
+                "ok".into()
+            }
+            "info" => {
+                let info = self
+                    .tcp
+                    .info(now, self.socket(number)?)
+                    .ok_or("no such connection")?;
+                let value = field(&info, argument(0)?)?;
+                return compare(argument(0)?, value, argument(1)?, argument(2)?);
+            }
+            "stat" => {
+                let wanted = argument(0)?;
+                let value = self
+                    .tcp
+                    .stats()
+                    .iter()
+                    .find(|(name, _)| *name == wanted)
+                    .ok_or(format!("no counter {wanted}"))?
+                    .1;
+                return compare(wanted, value, argument(1)?, argument(2)?);
+            }
+            "drop" => {
+                let wanted = argument(0)?;
+                let value = self
+                    .tcp
+                    .drops()
+                    .iter()
+                    .find(|(reason, _)| reason.name() == wanted)
+                    .ok_or(format!("no reason {wanted}"))?
+                    .1;
+                return compare(wanted, value, argument(1)?, argument(2)?);
+            }
+            "count" => {
+                let value = match argument(0)? {
+                    "connections" => self.tcp.connections(),
+                    "half-open" => self.tcp.half_open(),
+                    "time-waits" => self.tcp.time_waits(),
+                    other => return Err(format!("no count of {other}")),
+                };
+                value.to_string()
+            }
+            _ => return Err(format!("unknown verb {verb}")),
+        };
+        let wanted = match result {
+            Some(wanted) => wanted,
+            None if matches!(verb, "send" | "sendbuf" | "recv") => {
+                let expected = count(0)?.to_string();
+                if got == expected {
+                    return Ok(());
+                }
+                return Err(format!("{verb} answered {got}, expected {expected}"));
+            }
+            None => "ok",
+        };
+        if got == wanted {
+            Ok(())
+        } else {
+            Err(format!("{verb} answered {got}, expected {wanted}"))
+        }
+    }
+
+    fn add_socket(&mut self, id: Id) {
+        self.sockets.push(id);
+        self.sent.push(0);
+        self.read.push(0);
+    }
+
+    fn icmp(&mut self, number: usize, arguments: &[String]) -> Result<(), String> {
+        let mut words = arguments.iter().map(String::as_str);
+        let kind = match words.next().ok_or("which error")? {
+            "too-big" => NetworkError::TooBig {
+                mtu: words
+                    .next()
+                    .and_then(|mtu| mtu.parse().ok())
+                    .ok_or("too-big needs an mtu")?,
+            },
+            "port-unreachable" => NetworkError::PortUnreachable,
+            "host-unreachable" => NetworkError::HostUnreachable,
+            "prohibited" => NetworkError::Prohibited,
+            other => return Err(format!("unknown error {other}")),
+        };
+        let seq: u32 = match (words.next(), words.next()) {
+            (Some("seq"), Some(seq)) => seq.parse().map_err(|_| "seq needs a number")?,
+            _ => return Err("icmp quotes a seq".into()),
+        };
+        let flow = &self.flows[number];
+        let error = IcmpError {
+            local: SocketAddr::new(self.local, flow.local_port.unwrap_or(PORT)),
+            remote: SocketAddr::new(self.remote, PEER_PORTS + number as u16),
+            seq: flow.our_isn.unwrap_or(SeqNum(0)) + seq,
+            kind,
+        };
+        self.tcp.handle_icmp(self.now, &error);
+        Ok(())
+    }
+}
+
+fn zcn_bytes(bytes: Vec<u8>) -> bytes::Bytes {
+    bytes.into()
+}
+
+fn outcome<E: std::fmt::Display>(result: Result<(), E>) -> String {
+    match result {
+        Ok(()) => "ok".into(),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn name(error: TcpError) -> &'static str {
+    match error {
+        TcpError::Refused => "refused",
+        TcpError::Reset => "reset",
+        TcpError::TimedOut => "timedout",
+        TcpError::HostUnreachable => "unreachable",
+        TcpError::Aborted => "aborted",
+        TcpError::BrokenPipe => "pipe",
+        _ => "unknown",
+    }
+}
+
+fn compare(name: &str, got: u64, operator: &str, wanted: &str) -> Result<(), String> {
+    let wanted: u64 = wanted
+        .parse()
+        .map_err(|_| format!("not a number: {wanted}"))?;
+    let holds = match operator {
+        "=" => got == wanted,
+        "!=" => got != wanted,
+        "<" => got < wanted,
+        "<=" => got <= wanted,
+        ">" => got > wanted,
+        ">=" => got >= wanted,
+        _ => return Err(format!("unknown comparison {operator}")),
+    };
+    if holds {
+        Ok(())
+    } else {
+        Err(format!("{name} is {got}, expected {operator} {wanted}"))
+    }
+}
+
+/// A field of TCP_INFO by its name, out of its debugging form.
+fn field(info: &TcpInfo, name: &str) -> Result<u64, String> {
+    if name == "tcpi_state" {
+        return Ok(info.tcpi_state as u64);
+    }
+    let text = format!("{info:?}");
+    let start = text
+        .find(&format!("{name}: "))
+        .ok_or(format!("no field {name}"))?
+        + name.len()
+        + 2;
+    let digits: String = text[start..]
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    digits.parse().map_err(|_| format!("{name} is no number"))
+}
