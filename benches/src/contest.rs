@@ -1,10 +1,12 @@
 //! A load against several servers in turn.
 
+use zcn_measure::baseline;
 use zcn_measure::core::Cores;
 use zcn_measure::load::{Load, drive};
 use zcn_measure::server::{Server, ServerOptions};
 
 use crate::harness::{Contender, Contest, Ctx, Result};
+use crate::zcn;
 
 /// A server with the options that it takes part with.
 pub struct Entry {
@@ -22,6 +24,17 @@ impl Entry {
             options,
         }
     }
+}
+
+/// The baselines, these peers and zcn, all with TCP echo servers that sleep on `core`.
+pub fn sleeping(peers: Vec<Server>, core: usize) -> Vec<Entry> {
+    let mut servers = vec![baseline::epoll(), baseline::blocking()];
+    servers.extend(peers);
+    servers.extend(zcn::tcp_servers());
+    servers
+        .into_iter()
+        .map(|server| Entry::new(server, ServerOptions::blocking(core)))
+        .collect()
 }
 
 /// Drives every server with `load`, in alternating rounds.

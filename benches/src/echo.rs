@@ -5,7 +5,7 @@ use zcn_measure::core::Cores;
 use zcn_measure::load::{ClosedLoop, RoundTrip};
 use zcn_measure::server::ServerOptions;
 
-use crate::contest::{Entry, contest};
+use crate::contest::{Entry, contest, sleeping};
 use crate::harness::{Contest, Ctx, Result, Row, Target};
 use crate::peer;
 use crate::zcn;
@@ -58,14 +58,7 @@ fn round_trips_sleeping(ctx: &mut Ctx, core: usize) -> Result {
     if !ctx.wants(situation) {
         return Ok(());
     }
-    let blocking = || ServerOptions::blocking(core);
-    let mut servers = vec![baseline::epoll(), baseline::blocking()];
-    servers.extend(peer::all());
-    servers.extend(zcn::tcp_servers());
-    let entries: Vec<Entry> = servers
-        .into_iter()
-        .map(|server| Entry::new(server, blocking()))
-        .collect();
+    let entries = sleeping(peer::all(), core);
     let load = RoundTrip {
         message_bytes: MESSAGE_BYTES,
         duration: ctx.sample,
@@ -81,15 +74,8 @@ fn requests_sleeping(ctx: &mut Ctx, core: usize, connections: usize, least: f64)
         return Ok(());
     }
     let with_peers = connections == AGAINST_PEERS.0;
-    let mut servers = vec![baseline::epoll(), baseline::blocking()];
-    if with_peers {
-        servers.extend(peer::all());
-    }
-    servers.extend(zcn::tcp_servers());
-    let entries: Vec<Entry> = servers
-        .into_iter()
-        .map(|server| Entry::new(server, ServerOptions::blocking(core)))
-        .collect();
+    let peers = if with_peers { peer::all() } else { Vec::new() };
+    let entries = sleeping(peers, core);
     let outcome = contest(ctx, &situation, &load(ctx, connections), &entries)?;
     let target = ("requests", Target::RatioAtLeast(least));
     report(ctx, &outcome, &situation, "epoll", Some(target))?;

@@ -1,11 +1,9 @@
 //! 64-byte messages pipelined on one connection, and messages of 64 KiB.
 
-use zcn_measure::baseline;
 use zcn_measure::core::Cores;
 use zcn_measure::load::Stream;
-use zcn_measure::server::ServerOptions;
 
-use crate::contest::{Entry, contest};
+use crate::contest::{contest, sleeping};
 use crate::harness::{Ctx, Result, Target};
 use crate::{peer, zcn};
 
@@ -14,13 +12,7 @@ const BENCH: &str = "pipeline";
 /// Measures the echo servers on a connection that is always full.
 pub fn run(ctx: &mut Ctx) -> Result {
     let core = Cores::pick()?.server;
-    let mut servers = vec![baseline::epoll(), baseline::blocking()];
-    servers.extend(peer::all());
-    servers.extend(zcn::tcp_servers());
-    let entries: Vec<Entry> = servers
-        .into_iter()
-        .map(|server| Entry::new(server, ServerOptions::blocking(core)))
-        .collect();
+    let entries = sleeping(peer::all(), core);
     for (situation, load) in [
         ("64 B:", Stream::pipeline(ctx.sample)),
         ("64 KiB:", Stream::bulk(ctx.sample)),
