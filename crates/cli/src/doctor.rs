@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 use zcn_sys::check::{Check, Status};
-use zcn_sys::probe;
+use zcn_sys::probe::{self, Access};
 
 use crate::colour::{self, Colour};
 use crate::failure::Failure;
@@ -140,13 +140,15 @@ fn write_wrapped(
 
 fn summary(checks: &[Check]) -> String {
     let of = |status| count(checks, status);
-    let ring = checks
-        .iter()
-        .any(|check| check.name == "ring.access" && check.status == Status::Ok);
-    let verdict = match (of(Status::Fail), ring) {
-        (0, true) => "zcn runs here, on io_uring",
-        (0, false) => "zcn runs here, on epoll",
-        (_, _) => "zcn cannot run here: see what failed",
+    let ring = checks.iter().find(|check| check.name == "ring.access");
+    let verdict = match ring {
+        _ if of(Status::Fail) > 0 => "zcn cannot run here: see what failed",
+        Some(ring) if ring.status == Status::Ok => "zcn runs here, on io_uring",
+        // No refusal: epoll does not take over what a higher limit would mend.
+        Some(ring) if ring.value.starts_with(&Access::OutOfMemory.to_string()) => {
+            "zcn runs here with --reactor epoll only, or with more memory for rings"
+        }
+        _ => "zcn runs here, on epoll",
     };
     format!(
         "{verdict} ({} ok, {} warn, {} unknown, {} fail)",
@@ -204,6 +206,9 @@ mod tests {
         let broken = Check::fail("network.epoll", "broken", "mend it");
         assert!(summary(std::slice::from_ref(&allowed)).contains("on io_uring"));
         assert!(summary(&[refused]).contains("on epoll"));
+        // Once promised that epoll would take over, which it does not.
+        let short = Check::warn("ring.access", Access::OutOfMemory.to_string(), "raise it");
+        assert!(summary(&[short]).contains("--reactor epoll only"));
         assert!(summary(&[allowed, broken]).contains("cannot run"));
     }
 

@@ -93,17 +93,9 @@ impl From<io::Error> for Failure {
 /// The error's own hint becomes the remedy.
 impl From<zcn::Error> for Failure {
     fn from(error: zcn::Error) -> Self {
-        let what = match error.target() {
-            "" => format!("cannot {}", error.action()),
-            target => format!("cannot {} {target}", error.action()),
-        };
-        let mut failure = Failure::new(what);
+        let mut failure = Failure::new(format!("cannot {}", error.attempt()));
         if let Some(cause) = error.source() {
-            let why = match error.thread() {
-                Some(thread) => format!("{cause}, on {thread}"),
-                None => cause.to_string(),
-            };
-            failure = failure.because(why);
+            failure = failure.because(cause.to_string());
         }
         match error.hint() {
             Some(hint) => failure.remedy(hint),

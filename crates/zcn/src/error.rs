@@ -134,6 +134,17 @@ impl Error {
         &self.0.target
     }
 
+    /// What failed and on what, to stand behind "cannot": `connect to 192.0.2.1:7`.
+    pub fn attempt(&self) -> String {
+        let Inner { action, target, .. } = &*self.0;
+        match (action, target.as_str()) {
+            (action, "") => action.to_string(),
+            (Action::Socket, target) => format!("{action} for {target}"),
+            (Action::Connect, target) => format!("{action} to {target}"),
+            (action, target) => format!("{action} {target}"),
+        }
+    }
+
     /// The thread of a [`Cluster`](crate::Cluster) that it happened on, with its core if it is
     /// pinned to one.
     pub fn thread(&self) -> Option<&str> {
@@ -196,6 +207,10 @@ impl Error {
             return Some(hint);
         }
         Some(match (self.0.action, self.raw_os_error()?) {
+            (Action::Bind, libc::EADDRINUSE) if self.0.target.starts_with("unix:") => {
+                "another program serves on that path, or the file there is no socket: choose \
+                 another path, or remove the file"
+            }
             (_, libc::EADDRINUSE) => {
                 "another socket holds the address: choose another port (0 picks a free one), stop \
                  the other program (`ss -ltnp` names it), or set reuse_port on both"
@@ -209,7 +224,9 @@ impl Error {
             }
             (_, libc::EMFILE) => "raise RLIMIT_NOFILE (`ulimit -n`)",
             (_, libc::ENFILE) => "raise sysctl fs.file-max",
-            (Action::Connect, libc::ECONNREFUSED) => "nothing listens there",
+            (Action::Connect, libc::ECONNREFUSED) => {
+                "nothing listens there: start the server, or check the address"
+            }
             (Action::Connect, libc::ENETUNREACH | libc::EHOSTUNREACH) => {
                 "there is no route to the address (`ip route get ADDRESS`)"
             }
@@ -225,11 +242,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {}", self.0.action)?;
-        if !self.0.target.is_empty() {
-            write!(f, " {}", self.0.target)?;
-        }
-        write!(f, ": {}", self.0.source)?;
+        write!(f, "cannot {}: {}", self.attempt(), self.0.source)?;
         if let Some(thread) = &self.0.thread {
             write!(f, ", on {thread}")?;
         }
@@ -277,6 +290,28 @@ mod tests {
             io::Error::from(error).raw_os_error(),
             Some(libc::EADDRINUSE)
         );
+    }
+
+    #[test]
+    fn a_path_in_use_is_not_told_of_ports() {
+        let error = Error::errno(Action::Bind, "unix:/tmp/echo", libc::EADDRINUSE);
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("path") && !hint.contains("port"), "{hint}");
+    }
+
+    #[test]
+    fn what_failed_reads_as_a_sentence() {
+        let attempt = |action, target| Error::errno(action, target, libc::EMFILE).attempt();
+        assert_eq!(
+            attempt(Action::Connect, "192.0.2.1:7"),
+            "connect to 192.0.2.1:7"
+        );
+        assert_eq!(
+            attempt(Action::Socket, "[::1]:7"),
+            "create a socket for [::1]:7"
+        );
+        assert_eq!(attempt(Action::Bind, "[::1]:7"), "bind [::1]:7");
+        assert_eq!(attempt(Action::Start, ""), "start the runtime");
     }
 
     #[test]

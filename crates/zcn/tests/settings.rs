@@ -135,7 +135,7 @@ fn a_connect_that_cannot_be_says_why() {
             .block_on(TcpStream::connect(nobody))
             .unwrap()
             .unwrap_err();
-        says(&error, &["cannot connect 127.0.0.1:0"]);
+        says(&error, &["cannot connect to 127.0.0.1:0"]);
         let mut options = zcn::ConnectOptions::default();
         options.local = Some("203.0.113.1:0".parse().unwrap());
         let error = runtime

@@ -30,7 +30,10 @@ fn a_refused_connect_says_so() {
         assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED));
         assert_eq!(error.fault(), zcn::Fault::Peer);
         let text = error.to_string();
-        assert!(text.contains(&format!("cannot connect {free}")), "{text}");
+        assert!(
+            text.contains(&format!("cannot connect to {free}")),
+            "{text}"
+        );
         assert!(text.contains("nothing listens there"), "{text}");
     });
 }
