@@ -3,6 +3,7 @@
 
 mod datagrams;
 mod link;
+mod run;
 mod tally;
 mod watch;
 
@@ -10,15 +11,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use zcn::Runtime;
-
 use crate::endpoint::{self, Peer};
-use crate::failure::Failure;
 use crate::quantity;
-use crate::reactor::{self, ReactorChoice};
+use crate::reactor::LoopArgs;
 
 pub(crate) use datagrams::Datagrams;
 pub(crate) use link::{Arrival, BUFFER_BYTES, Link, closed, silent};
+pub(crate) use run::{Line, Plan, Ran, run};
 pub(crate) use tally::Tally;
 pub(crate) use watch::{PATIENCE, watch};
 
@@ -49,28 +48,13 @@ pub struct ClientArgs {
     #[arg(long)]
     pub udp: bool,
 
-    /// Microseconds to spin before sleeping; 0 sleeps at once.
-    #[arg(long, value_name = "US", default_value_t = 0)]
-    pub spin: u64,
-
-    /// What drives the event loop [default: io_uring, or epoll where it is
-    /// refused].
-    #[arg(long, value_enum)]
-    pub reactor: Option<ReactorChoice>,
+    /// The event loop.
+    #[command(flatten)]
+    pub event_loop: LoopArgs,
 
     /// Print one JSON object a line instead of text.
     #[arg(long)]
     pub json: bool,
-}
-
-impl ClientArgs {
-    /// A runtime after these settings.
-    ///
-    /// # Errors
-    /// When io_uring was asked for and is refused, or something is short.
-    pub(crate) fn runtime(&self) -> Result<Runtime, Failure> {
-        Ok(reactor::builder(self.reactor, self.spin).build()?)
-    }
 }
 
 #[cfg(test)]

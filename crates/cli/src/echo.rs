@@ -17,7 +17,7 @@ use zcn_measure::core;
 
 use crate::endpoint;
 use crate::failure::Failure;
-use crate::reactor::{self, ReactorChoice};
+use crate::reactor::{self, LoopArgs};
 use crate::signal;
 use door::Service;
 use ledger::{Counter, Ledger, Loop, Report, Server};
@@ -42,14 +42,9 @@ pub struct EchoArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
 
-    /// Microseconds to spin before sleeping; 0 sleeps at once.
-    #[arg(long, value_name = "US", default_value_t = 0)]
-    pub spin: u64,
-
-    /// What drives the event loop [default: io_uring, or epoll where it is
-    /// refused].
-    #[arg(long, value_enum)]
-    pub reactor: Option<ReactorChoice>,
+    /// Each event loop.
+    #[command(flatten)]
+    pub event_loop: LoopArgs,
 
     /// Print one JSON object a line instead of text.
     #[arg(long)]
@@ -101,7 +96,7 @@ pub fn run(args: &EchoArgs) -> Result<ExitCode, Failure> {
 fn cluster(args: &EchoArgs) -> Result<ClusterBuilder, Failure> {
     let builder = Cluster::builder()
         .name("echo")
-        .runtime(reactor::builder(args.reactor, args.spin))
+        .runtime(args.event_loop.builder())
         .drain_limit(DRAIN);
     if args.threads == 1 {
         return Ok(builder.pin(false).count(1));
@@ -130,7 +125,7 @@ fn announce(args: &EchoArgs, address: &Address, reactor: ReactorKind) -> io::Res
             "transport": transport(args),
             "reactor": reactor,
             "threads": args.threads,
-            "spin_us": args.spin,
+            "spin_us": args.event_loop.spin,
         });
         writeln!(out, "{line}")?;
     } else {
@@ -185,6 +180,7 @@ pub(crate) fn plural(count: u64, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reactor::ReactorChoice;
     use clap::Parser;
 
     #[derive(Debug, Parser)]
@@ -215,8 +211,8 @@ mod tests {
         .expect("parses");
         assert_eq!(args.listen.to_string(), "[::1]:0");
         assert!(args.udp && args.json);
-        assert_eq!((args.threads, args.spin), (4, 50));
-        assert_eq!(args.reactor, Some(ReactorChoice::Epoll));
+        assert_eq!((args.threads, args.event_loop.spin), (4, 50));
+        assert_eq!(args.event_loop.reactor, Some(ReactorChoice::Epoll));
     }
 
     #[test]

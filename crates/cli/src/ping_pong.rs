@@ -4,17 +4,16 @@ use std::cell::RefCell;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
 use zcn_measure::latency::Latency;
 use zcn_measure::table::number;
 
-use crate::client::{ClientArgs, Datagrams, Link, Tally, watch};
+use crate::client::{self, ClientArgs, Line, Plan, Ran};
 use crate::echo::plural;
 use crate::failure::Failure;
-use crate::reactor;
 
 /// Percentiles that are printed, with their names in JSON.
 const LADDER: [(&str, f64, &str); 5] = [
@@ -42,48 +41,12 @@ pub struct PingPongArgs {
 /// When the server cannot be reached, answers wrongly, or not at all.
 pub fn run(args: &PingPongArgs) -> Result<ExitCode, Failure> {
     let args = &args.client;
-    let address = args.connect.resolve()?;
-    let mut runtime = args.runtime()?;
-    let reactor = reactor::name(runtime.reactor_kind());
-    let tally = Rc::new(RefCell::new(Tally::default()));
     let latency = Rc::new(RefCell::new(Latency::default()));
-    let elapsed = runtime.block_on(async {
-        let mut links = Vec::new();
-        for number in 0..args.connections {
-            let place = number as usize;
-            let line = match args.udp {
-                true => Line::Datagrams(Datagrams::connect(&address, place, args.size)?),
-                false => Line::Stream(Link::connect(&address, place, args.connections).await?),
-            };
-            links.push(line);
-        }
-        let begun = Instant::now();
-        let job = Job {
-            size: args.size,
-            count: args.count.unwrap_or(u64::MAX),
-            end: begun + args.duration,
-            tally: tally.clone(),
-            latency: latency.clone(),
-        };
-        let tasks = links
-            .into_iter()
-            .map(|link| zcn::spawn(job.clone().run(link)))
-            .collect();
-        watch(tasks, &tally, args.duration).await?;
-        Ok::<Duration, Failure>(begun.elapsed())
-    })??;
-    let mut tally = tally.borrow_mut();
-    print(args, reactor, &tally, &latency.borrow(), elapsed)?;
-    match tally.first.take() {
-        Some(failure) => Err(failure),
-        None => Ok(ExitCode::SUCCESS),
-    }
-}
-
-/// What a message travels on.
-enum Line {
-    Stream(Link),
-    Datagrams(Datagrams),
+    let ran = client::run(args, |line, plan| {
+        exchanges(line, plan, args.size, latency.clone())
+    })?;
+    print(args, &ran, &latency.borrow())?;
+    ran.outcome()
 }
 
 impl Line {
@@ -96,48 +59,33 @@ impl Line {
     }
 }
 
-#[derive(Clone)]
-struct Job {
-    size: usize,
-    count: u64,
-    end: Instant,
-    tally: Rc<RefCell<Tally>>,
-    latency: Rc<RefCell<Latency>>,
-}
-
-impl Job {
-    async fn run(self, mut line: Line) {
-        let mut now = Instant::now();
-        for _ in 0..self.count {
-            let exchanged = line.exchange(self.size).await;
-            let mut tally = self.tally.borrow_mut();
-            let then = std::mem::replace(&mut now, Instant::now());
-            tally.sent += self.size as u64;
-            match exchanged {
-                Ok(true) => {
-                    self.latency.borrow_mut().record(now - then);
-                    tally.messages += 1;
-                    tally.returned += self.size as u64;
-                }
-                Ok(false) => tally.lost += 1,
-                Err(failure) => return tally.fail(failure),
+/// One message after the other, and the time of each.
+async fn exchanges(mut line: Line, plan: Plan, size: usize, latency: Rc<RefCell<Latency>>) {
+    let mut now = Instant::now();
+    for _ in 0..plan.count {
+        let exchanged = line.exchange(size).await;
+        let mut tally = plan.tally.borrow_mut();
+        let then = std::mem::replace(&mut now, Instant::now());
+        tally.sent += size as u64;
+        match exchanged {
+            Ok(true) => {
+                latency.borrow_mut().record(now - then);
+                tally.messages += 1;
+                tally.returned += size as u64;
             }
-            if now >= self.end {
-                return;
-            }
+            Ok(false) => tally.lost += 1,
+            Err(failure) => return tally.fail(failure),
+        }
+        if now >= plan.end {
+            return;
         }
     }
 }
 
-fn print(
-    args: &ClientArgs,
-    reactor: &str,
-    tally: &Tally,
-    latency: &Latency,
-    elapsed: Duration,
-) -> io::Result<()> {
+fn print(args: &ClientArgs, ran: &Ran, latency: &Latency) -> io::Result<()> {
+    let (tally, reactor) = (&ran.tally, ran.reactor);
     let mut out = io::stdout().lock();
-    let seconds = elapsed.as_secs_f64();
+    let seconds = ran.elapsed.as_secs_f64();
     let rate = tally.messages as f64 / seconds.max(1e-9);
     if args.json {
         let mut line = json!({
@@ -145,7 +93,7 @@ fn print(
             "reactor": reactor,
             "connections": args.connections,
             "message_bytes": args.size,
-            "spin_us": args.spin,
+            "spin_us": args.event_loop.spin,
             "seconds": seconds,
             "requests": tally.messages,
             "requests_per_second": rate,

@@ -1,8 +1,8 @@
-//! Choice of what drives a runtime.
+//! Choice of what drives a runtime, and of how it sleeps.
 
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use zcn::{ReactorKind, RuntimeBuilder, Sleep};
 
 /// What drives the event loop.
@@ -14,18 +14,33 @@ pub enum ReactorChoice {
     Epoll,
 }
 
-/// Settings of a runtime after `--reactor` and `--spin`.
-pub fn builder(choice: Option<ReactorChoice>, spin_us: u64) -> RuntimeBuilder {
-    let kind = match choice {
-        None => ReactorKind::Auto,
-        Some(ReactorChoice::Uring) => ReactorKind::Uring,
-        Some(ReactorChoice::Epoll) => ReactorKind::Epoll,
-    };
-    let sleep = match spin_us {
-        0 => Sleep::Block,
-        us => Sleep::Spin(Duration::from_micros(us)),
-    };
-    zcn::Runtime::builder().reactor(kind).sleep(sleep)
+/// Arguments of every subcommand that runs an event loop.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct LoopArgs {
+    /// Microseconds to spin before sleeping; 0 sleeps at once.
+    #[arg(long, value_name = "US", default_value_t = 0)]
+    pub spin: u64,
+
+    /// What drives the event loop [default: io_uring, or epoll where it is
+    /// refused].
+    #[arg(long, value_enum)]
+    pub reactor: Option<ReactorChoice>,
+}
+
+impl LoopArgs {
+    /// Settings of a runtime after these arguments.
+    pub fn builder(&self) -> RuntimeBuilder {
+        let kind = match self.reactor {
+            None => ReactorKind::Auto,
+            Some(ReactorChoice::Uring) => ReactorKind::Uring,
+            Some(ReactorChoice::Epoll) => ReactorKind::Epoll,
+        };
+        let sleep = match self.spin {
+            0 => Sleep::Block,
+            us => Sleep::Spin(Duration::from_micros(us)),
+        };
+        zcn::Runtime::builder().reactor(kind).sleep(sleep)
+    }
 }
 
 /// The name of a reactor in use.

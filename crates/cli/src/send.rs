@@ -1,10 +1,8 @@
 //! `zcn send`: bytes as fast as the server takes them, or at a rate.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -12,10 +10,10 @@ use clap::Args;
 use serde_json::json;
 use zcn_measure::table::number;
 
-use crate::client::{BUFFER_BYTES, ClientArgs, Datagrams, Link, PATIENCE, Tally, watch};
+use crate::client::{BUFFER_BYTES, ClientArgs, Datagrams, Line, Link, PATIENCE, Plan, Ran};
 use crate::echo::plural;
 use crate::failure::Failure;
-use crate::{client, quantity, reactor};
+use crate::{client, quantity};
 
 /// Arguments of `zcn send`.
 #[derive(Debug, Args)]
@@ -44,41 +42,17 @@ pub struct SendArgs {
 /// wrongly.
 pub fn run(args: &SendArgs) -> Result<ExitCode, Failure> {
     let client = &args.client;
-    let address = client.connect.resolve()?;
-    let mut runtime = client.runtime()?;
-    let reactor = reactor::name(runtime.reactor_kind());
-    let tally = Rc::new(RefCell::new(Tally::default()));
-    let elapsed = runtime.block_on(async {
-        let mut links = Vec::new();
-        for number in 0..client.connections {
-            let place = number as usize;
-            links.push(match client.udp {
-                true => Line::Datagrams(Datagrams::connect(&address, place, client.size)?),
-                false => Line::Stream(Link::connect(&address, place, client.connections).await?),
-            });
-        }
-        let begun = Instant::now();
+    let ran = client::run(client, |line, plan| {
         let job = Job {
             size: client.size as u64,
-            count: client.count.unwrap_or(u64::MAX),
-            end: begun + client.duration,
             interval: args.rate.map(|rate| interval(client, rate)),
             check: args.check,
-            tally: tally.clone(),
+            plan,
         };
-        let tasks = links
-            .into_iter()
-            .map(|link| zcn::spawn(job.clone().run(link)))
-            .collect();
-        watch(tasks, &tally, client.duration).await?;
-        Ok::<Duration, Failure>(begun.elapsed())
-    })??;
-    let mut tally = tally.borrow_mut();
-    print(args, reactor, &tally, elapsed)?;
-    match tally.first.take() {
-        Some(failure) => Err(failure),
-        None => Ok(ExitCode::SUCCESS),
-    }
+        job.run(line)
+    })?;
+    print(args, &ran)?;
+    ran.outcome()
 }
 
 /// Time between two messages of one connection.
@@ -87,23 +61,14 @@ fn interval(client: &ClientArgs, rate: f64) -> Duration {
     Duration::try_from_secs_f64(bits / rate).unwrap_or(client.duration)
 }
 
-/// What a message travels on.
-enum Line {
-    Stream(Link),
-    Datagrams(Datagrams),
-}
-
 /// Datagrams that may be on their way: few enough for the sockets' buffers.
 const WINDOW: u64 = 64;
 
-#[derive(Clone)]
 struct Job {
     size: u64,
-    count: u64,
-    end: Instant,
     interval: Option<Duration>,
     check: bool,
-    tally: Rc<RefCell<Tally>>,
+    plan: Plan,
 }
 
 impl Job {
@@ -113,7 +78,7 @@ impl Job {
             Line::Datagrams(datagrams) => self.drive_datagrams(datagrams).await,
         };
         if let Err(failure) = outcome {
-            self.tally.borrow_mut().fail(failure);
+            self.plan.tally.borrow_mut().fail(failure);
         }
     }
 
@@ -124,18 +89,18 @@ impl Job {
             Some(_) => 1,
             None => (BUFFER_BYTES as u64 / self.size).max(1),
         };
-        let mut left = self.count;
+        let mut left = self.plan.count;
         while left > 0 {
             if let Some(interval) = self.interval {
                 self.receive_until(link, due).await?;
                 due += interval;
             }
-            if Instant::now() >= self.end {
+            if Instant::now() >= self.plan.end {
                 break;
             }
             let messages = together.min(left);
             self.send(link, messages * self.size).await?;
-            self.tally.borrow_mut().messages += messages;
+            self.plan.tally.borrow_mut().messages += messages;
             left -= messages;
         }
         link.finish();
@@ -149,8 +114,8 @@ impl Job {
         let mut due = Instant::now();
         // Sent minus given up.
         let mut lost = 0;
-        let mut left = self.count;
-        while left > 0 && Instant::now() < self.end {
+        let mut left = self.plan.count;
+        while left > 0 && Instant::now() < self.plan.end {
             if let Some(interval) = self.interval {
                 zcn::sleep_until(due).await;
                 due += interval;
@@ -173,7 +138,7 @@ impl Job {
             while datagrams.returned < datagrams.sent && datagrams.answer().await?.is_some() {}
         }
         self.account(datagrams);
-        self.tally.borrow_mut().lost += match self.check {
+        self.plan.tally.borrow_mut().lost += match self.check {
             true => datagrams.sent - datagrams.returned,
             false => 0,
         };
@@ -182,7 +147,7 @@ impl Job {
 
     fn account(&self, datagrams: &mut Datagrams) {
         let (sent, returned) = datagrams.news();
-        let mut tally = self.tally.borrow_mut();
+        let mut tally = self.plan.tally.borrow_mut();
         tally.messages += sent;
         tally.sent += sent * self.size;
         tally.returned += returned * self.size;
@@ -199,7 +164,7 @@ impl Job {
             sent.map(Ok::<(), Failure>)
         })
         .await?;
-        self.tally.borrow_mut().sent += link.sent - before;
+        self.plan.tally.borrow_mut().sent += link.sent - before;
         Ok(())
     }
 
@@ -214,7 +179,7 @@ impl Job {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(client::Arrival::End) => return Ok(true),
                 Poll::Ready(client::Arrival::Bytes(count)) => {
-                    self.tally.borrow_mut().returned += count as u64;
+                    self.plan.tally.borrow_mut().returned += count as u64;
                 }
             }
         }
@@ -252,7 +217,8 @@ impl Job {
     }
 }
 
-fn print(args: &SendArgs, reactor: &str, tally: &Tally, elapsed: Duration) -> io::Result<()> {
+fn print(args: &SendArgs, ran: &Ran) -> io::Result<()> {
+    let (tally, reactor, elapsed) = (&ran.tally, ran.reactor, ran.elapsed);
     let client = &args.client;
     let mut out = io::stdout().lock();
     let seconds = elapsed.as_secs_f64().max(1e-9);
@@ -264,7 +230,7 @@ fn print(args: &SendArgs, reactor: &str, tally: &Tally, elapsed: Duration) -> io
             "reactor": reactor,
             "connections": client.connections,
             "message_bytes": client.size,
-            "spin_us": client.spin,
+            "spin_us": client.event_loop.spin,
             "seconds": seconds,
             "messages": tally.messages,
             "messages_per_second": rate,
