@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use common::{Echo, all_home, at_rest, for_each_reactor, pattern, run_until, runtime, serve};
-use zcn::{ReactorKind, ServerOptions, TcpServer, UnixListener, UnixStream};
+use zcn::{ConnectOptions, ReactorKind, ServerOptions, TcpServer, UnixListener, UnixStream};
 
 fn path(name: &str, kind: ReactorKind) -> PathBuf {
     std::env::temp_dir().join(format!("zcn-{name}-{kind:?}-{}", std::process::id()))
@@ -126,5 +126,77 @@ fn a_connect_to_nowhere_names_the_path() {
             error.to_string().contains(path.to_str().unwrap()),
             "{error}"
         );
+    });
+}
+
+/// A listener with room for one connection more, which is taken; nobody accepts yet.
+fn full_listener(path: &std::path::Path) -> (socket2::Socket, Vec<StdStream>) {
+    let listener =
+        socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    listener
+        .bind(&socket2::SockAddr::unix(path).unwrap())
+        .unwrap();
+    listener.listen(0).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let stream =
+            socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        match stream.connect(&socket2::SockAddr::unix(path).unwrap()) {
+            Ok(()) => waiting.push(std::os::fd::OwnedFd::from(stream).into()),
+            Err(error) => {
+                assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
+                return (listener, waiting);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_connect_waits_for_room_in_a_full_backlog() {
+    // On epoll it failed with EAGAIN, on the ring it waited.
+    for_each_reactor(|kind| {
+        let path = path("full", kind);
+        let (listener, waiting) = full_listener(&path);
+        let there = path.clone();
+        let mut runtime = runtime(kind);
+        let accepting = runtime
+            .block_on(async move {
+                let dialling = zcn::spawn(async move { UnixStream::connect(&there).await });
+                zcn::sleep(Duration::from_millis(30)).await;
+                assert!(!dialling.is_finished(), "there is no room yet");
+                let accepting = std::thread::spawn(move || {
+                    (0..=waiting.len()).for_each(|_| drop(listener.accept().unwrap()));
+                });
+                dialling.await.unwrap().unwrap();
+                accepting
+            })
+            .unwrap();
+        accepting.join().unwrap();
+        std::fs::remove_file(path).unwrap();
+    });
+}
+
+#[test]
+fn a_connect_to_a_full_backlog_ends_with_its_time_limit() {
+    for_each_reactor(|kind| {
+        let path = path("full-limit", kind);
+        let _full = full_listener(&path);
+        let mut options = ConnectOptions::default();
+        options.timeout = Some(Duration::from_millis(50));
+        let mut runtime = runtime(kind);
+        let error = runtime
+            .block_on(UnixStream::connect_with(&path, &options))
+            .unwrap()
+            .unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "{error}");
+        assert!(
+            error.to_string().contains(path.to_str().unwrap()),
+            "{error}"
+        );
+        run_until(&mut runtime, "cancelled", |runtime| {
+            runtime.stats().connections == 0
+        });
+        std::fs::remove_file(path).unwrap();
     });
 }

@@ -16,7 +16,7 @@ use super::socket::{self, Address, ConnectOptions};
 use crate::error::{Action, Error, Result};
 use crate::reactor::stream::{CloseReason, Closing, Owner, Shut, WaterMarks};
 use crate::reactor::streams::Refused;
-use crate::runtime::time::timeout;
+use crate::runtime::time::{sleep, timeout};
 use crate::runtime::{Inner, current};
 use crate::table::Key;
 
@@ -212,7 +212,7 @@ impl Stream {
         while !data.is_empty() {
             let Some(mut buf) = self.inner.buffer() else {
                 // Buffers come home as sends complete.
-                crate::runtime::time::sleep(Duration::from_millis(1)).await;
+                sleep(Duration::from_millis(1)).await;
                 continue;
             };
             let count = data.len().min(buf.capacity());
@@ -455,7 +455,16 @@ impl UnixStream {
     /// # Errors
     /// What the kernel answered, with the path.
     pub async fn connect(path: impl AsRef<Path>) -> Result<Self> {
-        connect(&Address::from(path.as_ref()), &ConnectOptions::default())
+        Self::connect_with(path, &ConnectOptions::default()).await
+    }
+
+    /// Connects to a path, with settings. While the listener's backlog is full it waits, for as
+    /// long as the time limit allows.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect); `TimedOut` after the time limit.
+    pub async fn connect_with(path: impl AsRef<Path>, options: &ConnectOptions) -> Result<Self> {
+        connect(&Address::from(path.as_ref()), options)
             .await
             .map(Self)
     }
@@ -489,7 +498,37 @@ impl Drop for ConnectGuard {
     }
 }
 
+/// Pauses between attempts to get into a full backlog: doubled from the first to the last.
+const BACKLOG_PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(64));
+
 pub(crate) async fn connect(address: &Address, options: &ConnectOptions) -> Result<Stream> {
+    let connected = async {
+        let (mut pause, longest) = BACKLOG_PAUSES;
+        loop {
+            match connect_once(address, options).await {
+                // The ring waits until the listener's backlog has room; epoll is told that it has
+                // none, and by nothing when it has.
+                Err(error)
+                    if matches!(address, Address::Unix(_))
+                        && error.raw_os_error() == Some(libc::EAGAIN) =>
+                {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(longest);
+                }
+                outcome => return outcome,
+            }
+        }
+    };
+    match options.timeout {
+        None => connected.await,
+        Some(limit) => timeout(limit, connected).await.unwrap_or_else(|elapsed| {
+            let error = io::Error::new(io::ErrorKind::TimedOut, elapsed);
+            Err(Error::new(Action::Connect, address, error))
+        }),
+    }
+}
+
+async fn connect_once(address: &Address, options: &ConnectOptions) -> Result<Stream> {
     let inner = current(Action::Connect)?;
     let raw = address.to_sock_addr(Action::Connect)?;
     let fd = socket::outgoing(address, options)?;
@@ -515,11 +554,8 @@ pub(crate) async fn connect(address: &Address, options: &ConnectOptions) -> Resu
         guard.key = None;
         Poll::Ready(stream)
     });
-    let stream = match options.timeout {
-        None => connected.await,
-        Some(limit) => timeout(limit, connected)
-            .await
-            .unwrap_or_else(|elapsed| Err(io::Error::new(io::ErrorKind::TimedOut, elapsed))),
-    };
-    stream.map(|key| Stream::from_key(inner, key)).map_err(fail)
+    let connected = connected.await;
+    connected
+        .map(|key| Stream::from_key(inner, key))
+        .map_err(fail)
 }

@@ -447,7 +447,6 @@ impl EpollDriver {
                 match result {
                     Ok(_) => Ok(end(0, Payload::Addr(address))),
                     Err(libc::EINPROGRESS | libc::EINTR) => Err(Writing::Connect(None)),
-                    // A Unix socket whose listener's backlog is full: nothing tells when it is not.
                     Err(errno) => Ok(end(-errno, Payload::Addr(address))),
                 }
             }
