@@ -39,7 +39,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Start => "start the runtime",
-            Self::Run => "go on with",
+            Self::Run => "go on",
             Self::Socket => "create a socket",
             Self::Bind => "bind",
             Self::Listen => "listen",
@@ -52,6 +52,19 @@ impl fmt::Display for Action {
             Self::Option => "set a socket option",
             Self::Pool => "take a pooled connection",
         })
+    }
+}
+
+impl Action {
+    /// What stands between the action and what it is done to.
+    fn preposition(self) -> &'static str {
+        match self {
+            Self::Start | Self::Listen | Self::Accept | Self::Receive => " on ",
+            Self::Run => " with ",
+            Self::Socket | Self::Option => " for ",
+            Self::Connect | Self::Send | Self::Pool => " to ",
+            Self::Bind | Self::Resolve | Self::Close => " ",
+        }
     }
 }
 
@@ -137,11 +150,9 @@ impl Error {
     /// What failed and on what, to stand behind "cannot": `connect to 192.0.2.1:7`.
     pub fn attempt(&self) -> String {
         let Inner { action, target, .. } = &*self.0;
-        match (action, target.as_str()) {
-            (action, "") => action.to_string(),
-            (Action::Socket, target) => format!("{action} for {target}"),
-            (Action::Connect, target) => format!("{action} to {target}"),
-            (action, target) => format!("{action} {target}"),
+        match target.as_str() {
+            "" => action.to_string(),
+            target => format!("{action}{}{target}", action.preposition()),
         }
     }
 
@@ -301,17 +312,33 @@ mod tests {
 
     #[test]
     fn what_failed_reads_as_a_sentence() {
-        let attempt = |action, target| Error::errno(action, target, libc::EMFILE).attempt();
-        assert_eq!(
-            attempt(Action::Connect, "192.0.2.1:7"),
-            "connect to 192.0.2.1:7"
-        );
-        assert_eq!(
-            attempt(Action::Socket, "[::1]:7"),
-            "create a socket for [::1]:7"
-        );
-        assert_eq!(attempt(Action::Bind, "[::1]:7"), "bind [::1]:7");
-        assert_eq!(attempt(Action::Start, ""), "start the runtime");
+        for (action, target, expected) in [
+            (Action::Start, "core 3", "start the runtime on core 3"),
+            (Action::Run, "the cluster", "go on with the cluster"),
+            (Action::Socket, "[::1]:1", "create a socket for [::1]:1"),
+            (Action::Bind, "[::1]:1", "bind [::1]:1"),
+            (Action::Listen, "[::1]:1", "listen on [::1]:1"),
+            (Action::Accept, "[::1]:1", "accept on [::1]:1"),
+            (Action::Resolve, "name", "resolve name"),
+            (Action::Connect, "[::1]:1", "connect to [::1]:1"),
+            (Action::Receive, "[::1]:1", "receive on [::1]:1"),
+            (Action::Send, "[::1]:1", "send to [::1]:1"),
+            (Action::Close, "[::1]:1", "close [::1]:1"),
+            (
+                Action::Option,
+                "option x",
+                "set a socket option for option x",
+            ),
+            (
+                Action::Pool,
+                "[::1]:1",
+                "take a pooled connection to [::1]:1",
+            ),
+        ] {
+            let attempt = |target| Error::errno(action, target, libc::EMFILE).attempt();
+            assert_eq!(attempt(target), expected);
+            assert_eq!(attempt(""), action.to_string());
+        }
     }
 
     #[test]

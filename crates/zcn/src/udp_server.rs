@@ -180,9 +180,7 @@ impl UdpConn<'_> {
                     return Err(UdpSendError::Refused(
                         rest(message.data, &data),
                         match peer.or(connected) {
-                            Some(peer) => {
-                                Error::errno(Action::Send, format_args!("to {peer}"), errno)
-                            }
+                            Some(peer) => Error::errno(Action::Send, peer, errno),
                             None => Error::errno(Action::Send, "", errno),
                         },
                     ));
@@ -392,8 +390,7 @@ impl<H: DatagramHandler> Service for Serving<H> {
             return;
         };
         if let Some(errno) = errno {
-            let on = format_args!("on {}", self.local);
-            let error = Error::errno(Action::Receive, on, errno);
+            let error = Error::errno(Action::Receive, self.local, errno);
             self.call(inner, key, |handler, socket| {
                 handler.on_error(socket, error);
             });

@@ -46,7 +46,7 @@ impl Listening {
             .borrow_mut()
             .poll_accept(self.key, context);
         accepted.map(|accepted| {
-            let fail = |error| Error::new(Action::Accept, format_args!("on {}", self.local), error);
+            let fail = |error| Error::new(Action::Accept, &self.local, error);
             let fd: OwnedFd = accepted.map_err(fail)?;
             // A peer that has reset already has no address any more; the first receive tells.
             let peer = socket::peer_address(&fd).unwrap_or(Address::Unix(PathBuf::new()));

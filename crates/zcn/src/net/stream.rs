@@ -86,7 +86,7 @@ impl Stream {
 
     fn send_error(&self, source: io::Error) -> Error {
         match self.peer_addr() {
-            Ok(peer) => Error::new(Action::Send, format_args!("to {peer}"), source),
+            Ok(peer) => Error::new(Action::Send, peer, source),
             Err(_) => Error::bare(Action::Send, source),
         }
     }

@@ -112,12 +112,8 @@ impl UdpSocket {
 
     fn error(&self, action: Action, source: io::Error) -> Error {
         match self.peer_addr() {
-            Some(peer) => Error::new(
-                action,
-                format_args!("on {} with {peer}", self.local),
-                source,
-            ),
-            None => Error::new(action, format_args!("on {}", self.local), source),
+            Some(peer) => Error::new(action, format_args!("{} with {peer}", self.local), source),
+            None => Error::new(action, self.local, source),
         }
     }
 
@@ -268,7 +264,7 @@ impl UdpSocket {
             })
             .await
             .map_err(|source| match peer.or(connected) {
-                Some(peer) => Error::new(Action::Send, format_args!("to {peer}"), source),
+                Some(peer) => Error::new(Action::Send, peer, source),
                 None => Error::bare(Action::Send, source),
             })?;
             if data.is_empty() {

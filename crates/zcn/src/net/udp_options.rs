@@ -206,18 +206,14 @@ impl Letter {
             }
         };
         if to.ip().is_unspecified() || to.port() == 0 {
-            return Err(Error::new(
-                Action::Send,
-                format_args!("to {to}"),
-                io::ErrorKind::InvalidInput.into(),
-            )
-            .hinted("a peer has an address and a port, neither of them all zeroes"));
+            return Err(
+                Error::new(Action::Send, to, io::ErrorKind::InvalidInput.into())
+                    .hinted("a peer has an address and a port, neither of them all zeroes"),
+            );
         }
         if to.is_ipv6() && local.is_ipv4() {
-            return Err(
-                Error::errno(Action::Send, format_args!("to {to}"), libc::EAFNOSUPPORT)
-                    .hinted("this socket is an IPv4 one: bind another to an IPv6 address"),
-            );
+            return Err(Error::errno(Action::Send, to, libc::EAFNOSUPPORT)
+                .hinted("this socket is an IPv4 one: bind another to an IPv6 address"));
         }
         let most = most_bytes(to);
         match self.segment {

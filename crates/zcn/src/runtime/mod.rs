@@ -206,7 +206,7 @@ impl RuntimeBuilder {
         }
         if let Some(core) = config.cpu {
             zcn_sys::affinity::pin_current_thread(core).map_err(|error| {
-                Error::new(Action::Start, format!("on core {core}"), error)
+                Error::new(Action::Start, format_args!("core {core}"), error)
                     .hinted("`nproc` and `taskset -p $$` tell which cores are there and allowed")
             })?;
         }
