@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use super::stage::{Stage, Stages};
+use super::stage::Counted;
 use super::{Load, Outcome, Span, Window, cost};
 use crate::datagrams::{Batch, use_super_packets};
 use crate::error::{Action, Error, Result};
@@ -49,24 +49,16 @@ impl Load for Datagrams {
 
     fn run(&self, address: SocketAddr, window: &mut Window<'_>) -> Result<DatagramsReport> {
         let mut session = Session::open(self, address)?;
-        let mut stages = Stages::starting(Instant::now(), self.duration);
-        let mut before = 0;
-        loop {
+        let mut counted = Counted::starting(Instant::now(), self.duration);
+        let echoed = loop {
             session.send(self.window as u64)?;
             session.receive()?;
-            match stages.at(Instant::now()) {
-                Stage::WarmUp | Stage::Measured => {}
-                Stage::Begins => {
-                    before = session.echoed;
-                    window.begin();
-                }
-                // A machine too busy to finish anything in time is given the time.
-                Stage::Over if session.echoed > before || session.lost > 0 => break,
-                Stage::Over => {}
+            match counted.over(Instant::now(), session.echoed, window) {
+                Some(echoed) if echoed > 0 || session.lost > 0 => break echoed,
+                _ => {}
             }
-        }
+        };
         window.end();
-        let echoed = session.echoed - before;
         while session.on_the_way() > 0 {
             session.receive()?;
         }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::stage::{Stage, Stages};
+use super::stage::Counted;
 use super::stream::Pipe;
 use super::{Load, Outcome, Window, cost};
 use crate::error::{Error, Result};
@@ -51,21 +51,14 @@ impl Load for Paced {
             .ok_or_else(|| Error::Options("the pace must be a positive rate".to_owned()))?;
         let mut pipe = Pipe::open(address, self.message_bytes)?;
         let begun = Instant::now();
-        let mut stages = Stages::starting(begun, self.duration);
+        let mut counted = Counted::starting(begun, self.duration);
         let mut due = begun;
         let mut late = Duration::ZERO;
-        let mut before = 0;
-        loop {
+        let bytes = loop {
             let now = Instant::now();
-            match stages.at(now) {
-                Stage::WarmUp | Stage::Measured => {}
-                Stage::Begins => {
-                    before = pipe.received;
-                    window.begin();
-                }
-                // A machine too busy to finish anything in time is given the time.
-                Stage::Over if pipe.received > before => break,
-                Stage::Over => {}
+            match counted.over(now, pipe.received, window) {
+                None | Some(0) => {}
+                Some(bytes) => break bytes,
             }
             let all_sent = pipe.sent.is_multiple_of(self.message_bytes as u64);
             if all_sent && now >= due {
@@ -75,9 +68,8 @@ impl Load for Paced {
             } else {
                 pipe.step(0)?;
             }
-        }
+        };
         window.end();
-        let bytes = pipe.received - before;
         while pipe.received < pipe.sent || !pipe.sent.is_multiple_of(self.message_bytes as u64) {
             pipe.step(0)?;
         }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::Window;
+
 /// Where in a run a moment lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -45,6 +47,39 @@ impl Stages {
                 Stage::Begins
             }
             None => Stage::WarmUp,
+        }
+    }
+}
+
+/// The measured part of a load that counts what comes back.
+#[derive(Debug)]
+pub(super) struct Counted {
+    stages: Stages,
+    before: u64,
+}
+
+impl Counted {
+    /// A run that starts at `now`.
+    pub(super) fn starting(now: Instant, duration: Duration) -> Self {
+        Self {
+            stages: Stages::starting(now, duration),
+            before: 0,
+        }
+    }
+
+    /// Follows the clock, with `done` counted so far: opens the window at its time, and answers
+    /// what the measured part has brought once its time is over. A load goes on while that is
+    /// nothing: a machine too busy to finish anything in time is given the time.
+    #[inline]
+    pub(super) fn over(&mut self, now: Instant, done: u64, window: &mut Window<'_>) -> Option<u64> {
+        match self.stages.at(now) {
+            Stage::WarmUp | Stage::Measured => None,
+            Stage::Begins => {
+                self.before = done;
+                window.begin();
+                None
+            }
+            Stage::Over => Some(done - self.before),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::stage::{Stage, Stages};
+use super::stage::Counted;
 use super::{Load, Outcome, PATIENCE, TRIES, Window, connect, cost, receive_some, send_some};
 use crate::error::{Error, Result};
 use crate::pattern::Pattern;
@@ -64,24 +64,16 @@ impl Load for Stream {
             return Err(Error::Options("a stream needs bytes to send".to_owned()));
         }
         let mut pipe = Pipe::open(address, self.write_bytes)?;
-        let mut stages = Stages::starting(Instant::now(), self.duration);
-        let mut before = 0;
-        loop {
+        let mut counted = Counted::starting(Instant::now(), self.duration);
+        let bytes = loop {
             let room = self.window_bytes as u64 - (pipe.sent - pipe.received);
             pipe.step(room)?;
-            match stages.at(Instant::now()) {
-                Stage::WarmUp | Stage::Measured => {}
-                Stage::Begins => {
-                    before = pipe.received;
-                    window.begin();
-                }
-                // A machine too busy to finish anything in time is given the time.
-                Stage::Over if pipe.received > before => break,
-                Stage::Over => {}
+            match counted.over(Instant::now(), pipe.received, window) {
+                None | Some(0) => {}
+                Some(bytes) => break bytes,
             }
-        }
+        };
         window.end();
-        let bytes = pipe.received - before;
         while pipe.received < pipe.sent {
             pipe.step(0)?;
         }
