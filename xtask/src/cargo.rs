@@ -50,11 +50,16 @@ pub(crate) fn nightly(arguments: &[&str]) -> Result<Command, String> {
     Ok(command)
 }
 
+/// The folder that cargo builds into.
+pub(crate) fn target() -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| OsString::from("target"));
+    root().join(target)
+}
+
 /// A folder for what is built with unusual flags, so that it does not evict
 /// what is built with the usual ones.
 pub(crate) fn target_dir(name: &str) -> PathBuf {
-    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| OsString::from("target"));
-    root().join(target).join("xtask").join(name)
+    target().join("xtask").join(name)
 }
 
 /// Runs a command to its end.

@@ -1,9 +1,11 @@
 //! The program and the benchmarks, briefly: do they run, and is what they
 //! print what they promise?
 
+use std::process::Command;
+
 use serde_json::Value;
 
-use crate::cargo::{cargo, run_and_read};
+use crate::cargo::{cargo, root, run, run_and_read, target};
 use crate::step::Outcome;
 
 /// Keys of every line of `zcn-bench --json`.
@@ -14,43 +16,31 @@ const DEMO_KEYS: &[&str] = &["kind"];
 
 /// `zcn demo`, shortened.
 pub(crate) fn demo() -> Outcome {
-    json_lines(
-        &[
-            "run",
-            "--release",
-            "-p",
-            "zcn-cli",
-            "--",
-            "demo",
-            "--seconds",
-            "5",
-            "--json",
-        ],
-        DEMO_KEYS,
-    )
+    let mut command = cargo(&["run", "--release", "-p", "zcn-cli", "--"]);
+    command.args(["demo", "--seconds", "5", "--json"]);
+    json_lines(&mut command, DEMO_KEYS)
 }
 
-/// Every benchmark with as little work as it can do.
+/// Every benchmark with as little work as it can do. Figures mean nothing
+/// here, so it is built as the tests are: its peers are not compiled a second
+/// time, and debug assertions are on.
 pub(crate) fn bench() -> Outcome {
-    json_lines(
-        &[
-            "run",
-            "--release",
-            "-p",
-            "zcn-bench",
-            "--",
-            "all",
-            "--quick",
-            "--json",
-        ],
-        BENCH_KEYS,
-    )
+    // With the features of the whole workspace, as `cargo test` builds it.
+    let built = run(&mut cargo(&["build", "--workspace", "--bin", "zcn-bench"]));
+    if !matches!(built, Outcome::Done(_)) {
+        return built;
+    }
+    let mut command = Command::new(target().join("debug").join("zcn-bench"));
+    command
+        .current_dir(root())
+        .args(["all", "--quick", "--json"]);
+    json_lines(&mut command, BENCH_KEYS)
 }
 
-fn json_lines(arguments: &[&str], keys: &[&str]) -> Outcome {
+fn json_lines(command: &mut Command, keys: &[&str]) -> Outcome {
     let mut lines = 0;
     let mut fault = None;
-    let outcome = run_and_read(&mut cargo(arguments), |line| {
+    let outcome = run_and_read(command, |line| {
         lines += 1;
         if fault.is_none() {
             fault = wrong_with(line, keys);
