@@ -96,7 +96,7 @@ fn soname() -> String {
 /// A symbolic link, in place of what is there.
 fn relink(to: &str, at: &Path) -> io::Result<()> {
     match fs::remove_file(at) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => symlink(to, at),
     }
 }
