@@ -43,7 +43,7 @@
 /**
  * Version of the header: 0xMMmmpp00 for M.m.p; `zcn_version` tells that of the library.
  */
-#define ZCN_VERSION 256
+#define ZCN_VERSION 65536
 
 /**
  * `ZCN_Address.family` of IPv4.
@@ -904,7 +904,7 @@ enum ZCN_Error zcn_options_set_u64(struct ZCN_Options *options,
 ZCN_EXPERIMENTAL enum ZCN_Error zcn_options_free(struct ZCN_Options *options);
 
 /**
- * Version of the library: 0xMMmmpp00 for M.m.p, as `ZCN_VERSION` of the header it was built with.
+ * Version of the library: 0xMMmmpp00 for M.m.p; `ZCN_VERSION` is that of the header.
  */
 ZCN_EXPERIMENTAL int zcn_version(void);
 
@@ -936,8 +936,8 @@ struct ZCN_Server *zcn_server_create_on(struct ZCN_Loop *event_loop,
  * on connections that had been closed is sent, within a second; the others are ended.
  *
  * Inside a callback, the end comes when the callback has returned. On a loop of others, the port
- * and the connections are given back as the loop runs on. NULL is ignored; a void handle is, too,
- * with `zcn_last_error_message` to tell.
+ * and the connections are given back as the loop runs on. What others were put on the server's own
+ * loop goes with it. NULL is ignored; a void handle is, too, with `zcn_last_error_message` to tell.
  */
 void zcn_server_destroy(struct ZCN_Server *server);
 

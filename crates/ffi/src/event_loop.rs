@@ -114,12 +114,26 @@ impl Loop {
 
     /// An object on it is destroyed: it goes now, or when the callbacks are over, and with it the
     /// loop if that is its own.
-    pub(crate) fn part_with(&self, member: Id, object: Object) {
+    pub(crate) fn part_with(self: &Rc<Self>, member: Id, object: Object) {
         self.members.borrow_mut().retain(|id| *id != member);
         self.bury(object);
-        if let (true, Some(id)) = (self.owned, self.id.get()) {
+        if self.owned {
+            self.end();
+        }
+    }
+
+    /// The loop goes with all that is on it, now or when the callbacks are over.
+    fn end(self: &Rc<Self>) {
+        for member in self.members.take() {
+            if let Some(object) = handle::take(member) {
+                object.silence();
+                self.bury(object);
+            }
+        }
+        if let Some(id) = self.id.get() {
             handle::forget(id);
         }
+        self.bury(Object::Loop(self.clone()));
     }
 
     /// Calls `then` with each object of one kind that is on it.
@@ -293,17 +307,7 @@ pub extern "C" fn zcn_loop_destroy(event_loop: *mut ZCN_Loop) -> ZCN_Error {
                 c"the loop belongs to the object that brought it, and goes with it",
             ));
         }
-        let members = found.members.take();
-        for member in members {
-            if let Some(object) = handle::take(member) {
-                object.silence();
-                found.bury(object);
-            }
-        }
-        if let Some(id) = found.id.get() {
-            handle::forget(id);
-        }
-        found.bury(Object::Loop(found.clone()));
+        found.end();
         Ok(())
     }))
 }

@@ -46,4 +46,4 @@ pub use udp::*;
 use std::ffi::c_int;
 
 /// Version of the header: 0xMMmmpp00 for M.m.p; `zcn_version` tells that of the library.
-pub const ZCN_VERSION: c_int = 0x0000_0100;
+pub const ZCN_VERSION: c_int = 0x0001_0000;

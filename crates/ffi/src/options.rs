@@ -349,15 +349,10 @@ impl Options {
             builder = builder.cpu(core);
         }
         builder.build().map_err(|error| {
-            let memory = matches!(error.raw_os_error(), Some(libc::ENOMEM))
-                || error.to_string().contains("no memory for the pool");
-            let code = match (memory, error.raw_os_error(), self.cpu) {
-                (true, ..) => ZCN_Error::ZCN_ERROR_OUT_OF_MEMORY,
-                (false, Some(libc::EINVAL), Some(_)) => ZCN_Error::ZCN_ERROR_INVALID_CONFIG,
-                _ if error.to_string().contains("is out of range") => {
-                    ZCN_Error::ZCN_ERROR_INVALID_CONFIG
-                }
-                _ => ZCN_Error::ZCN_ERROR_IO_URING_INIT,
+            let code = match error.raw_os_error() {
+                None => ZCN_Error::ZCN_ERROR_INVALID_CONFIG,
+                Some(libc::ENOMEM) => ZCN_Error::ZCN_ERROR_OUT_OF_MEMORY,
+                Some(_) => ZCN_Error::ZCN_ERROR_IO_URING_INIT,
             };
             Failure::of(code, &error)
         })
@@ -523,7 +518,7 @@ pub extern "C" fn zcn_options_free(options: *mut ZCN_Options) -> ZCN_Error {
     code(guard(|| handle::remove_options(options)))
 }
 
-/// Version of the library: 0xMMmmpp00 for M.m.p, as `ZCN_VERSION` of the header it was built with.
+/// Version of the library: 0xMMmmpp00 for M.m.p; `ZCN_VERSION` is that of the header.
 ///
 /// cbindgen:prefix=ZCN_EXPERIMENTAL
 #[unsafe(no_mangle)]

@@ -182,8 +182,8 @@ pub unsafe extern "C" fn zcn_server_create_on(
 /// on connections that had been closed is sent, within a second; the others are ended.
 ///
 /// Inside a callback, the end comes when the callback has returned. On a loop of others, the port
-/// and the connections are given back as the loop runs on. NULL is ignored; a void handle is, too,
-/// with `zcn_last_error_message` to tell.
+/// and the connections are given back as the loop runs on. What others were put on the server's own
+/// loop goes with it. NULL is ignored; a void handle is, too, with `zcn_last_error_message` to tell.
 #[unsafe(no_mangle)]
 pub extern "C" fn zcn_server_destroy(server: *mut ZCN_Server) {
     if server.is_null() {

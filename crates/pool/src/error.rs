@@ -82,6 +82,19 @@ pub enum PoolError {
     },
 }
 
+impl PoolError {
+    /// What the kernel answered; nothing for a setting out of range.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::BufferSize { .. } | Self::Count { .. } => None,
+            Self::Map { errno, .. }
+            | Self::HugePages { errno, .. }
+            | Self::NumaNode { errno, .. }
+            | Self::Prefault { errno, .. } => Some(*errno),
+        }
+    }
+}
+
 fn os(errno: i32) -> std::io::Error {
     std::io::Error::from_raw_os_error(errno)
 }

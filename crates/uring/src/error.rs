@@ -53,6 +53,17 @@ pub enum SetupError {
 }
 
 impl SetupError {
+    /// What the kernel answered; nothing for an argument out of range.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::Refused { source }
+            | Self::Unsupported { source }
+            | Self::OutOfMemory { source, .. }
+            | Self::Descriptors { source } => source.raw_os_error(),
+            Self::Config { .. } => None,
+        }
+    }
+
     /// Whether falling back to epoll is the remedy.
     pub fn wants_fallback(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Unsupported { .. })

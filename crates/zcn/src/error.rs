@@ -127,6 +127,14 @@ impl Error {
         )
     }
 
+    /// What a setup answered that knows its errno, if the kernel refused, and its remedy.
+    pub(crate) fn refused(action: Action, errno: Option<i32>, text: impl Into<String>) -> Self {
+        match errno {
+            Some(errno) => Self::errno(action, "", errno).hinted(text),
+            None => Self::setting(action, text),
+        }
+    }
+
     pub(crate) fn hinted(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self

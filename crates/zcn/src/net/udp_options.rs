@@ -129,7 +129,9 @@ impl UdpOptions {
             .count(self.buffers)
             .huge_pages(huge_pages)
             .build()
-            .map_err(|error| Error::setting(Action::Socket, error.to_string()))?;
+            .map_err(|error| {
+                Error::refused(Action::Socket, error.raw_os_error(), error.to_string())
+            })?;
         Ok((socket.into(), pool))
     }
 

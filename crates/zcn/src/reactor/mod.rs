@@ -192,7 +192,7 @@ fn build_pool(config: &Config, buffer_size: usize, count: usize) -> crate::Resul
         .count(count)
         .huge_pages(config.huge_pages)
         .build()
-        .map_err(|error| Error::setting(Action::Start, error.to_string()))
+        .map_err(|error| Error::refused(Action::Start, error.raw_os_error(), error.to_string()))
 }
 
 impl Reactor {
@@ -266,7 +266,8 @@ impl Reactor {
                 epoll(pool)
             }
             Err(uring::SetupFailure::Ring(error)) => {
-                Err(Error::setting(Action::Start, error.to_string()))
+                let errno = error.raw_os_error();
+                Err(Error::refused(Action::Start, errno, error.to_string()))
             }
             Err(uring::SetupFailure::Pool(error)) => Err(error),
         }
