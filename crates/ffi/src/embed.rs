@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::c_int;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::epoll;
@@ -41,13 +41,8 @@ impl Embedding {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
         let readable = epoll::EventFlags::IN;
         epoll::add(&set, &timer, epoll::EventData::new_u64(0), readable).map_err(failed)?;
-        epoll::add(
-            &set,
-            runtime.as_fd(),
-            epoll::EventData::new_u64(1),
-            readable,
-        )
-        .map_err(failed)?;
+        let waited = runtime.wait_fd().map_err(Failure::from)?;
+        epoll::add(&set, waited, epoll::EventData::new_u64(1), readable).map_err(failed)?;
         Ok(Self {
             epoll: set,
             timer,

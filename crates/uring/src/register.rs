@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use zcn_sys::syscall::io_uring_register;
 
+const REGISTER_EVENTFD: u32 = 4;
 const REGISTER_RING_FDS: u32 = 20;
 const UNREGISTER_RING_FDS: u32 = 21;
 
@@ -46,6 +47,13 @@ pub(crate) fn unregister_ring_fd(ring: BorrowedFd<'_>, index: u32) {
     };
     // SAFETY: one update that lives past the call and is only read.
     let _ = unsafe { io_uring_register(ring, UNREGISTER_RING_FDS, (&raw const update).cast(), 1) };
+}
+
+/// Has an eventfd signalled for every completion, and for work that waits to become one.
+pub(crate) fn eventfd(ring: BorrowedFd<'_>, event: BorrowedFd<'_>) -> io::Result<()> {
+    let fd = event.as_raw_fd();
+    // SAFETY: one descriptor that lives past the call and is only read.
+    unsafe { io_uring_register(ring, REGISTER_EVENTFD, (&raw const fd).cast(), 1) }.map(drop)
 }
 
 /// Limits the kernel's own choice of direct descriptors.

@@ -743,6 +743,18 @@ impl Ring {
         })
     }
 
+    /// Has `event` signalled whenever there may be something to reap: what a thread can wait on that
+    /// sleeps elsewhere than in [`wait`](Self::wait).
+    ///
+    /// The ring's own descriptor is not enough for that: with deferred task work, poll(2) on it
+    /// tells what is there when it is called, and sleeps through what comes later (Linux 6.18).
+    ///
+    /// # Errors
+    /// What the kernel answers; `EBUSY` when there is one already.
+    pub fn register_eventfd(&mut self, event: BorrowedFd<'_>) -> io::Result<()> {
+        crate::register::eventfd(self.as_fd(), event)
+    }
+
     /// Cancels everything and waits until nothing is in flight or `limit` has passed; returns what
     /// is left. Completions are consumed; resources go home, descriptors are closed.
     pub fn drain(&mut self, limit: Duration) -> usize {

@@ -279,9 +279,21 @@ impl Driver {
         }
     }
 
-    /// The descriptor that is readable when a turn would find something.
-    pub(crate) fn raw_fd(&self) -> RawFd {
-        each!(self, driver => driver.raw_fd())
+    /// A descriptor that becomes readable when a turn would find something.
+    pub(crate) fn wait_fd(&mut self) -> io::Result<RawFd> {
+        match self {
+            Self::Uring(driver) => driver.wait_fd(),
+            Self::Epoll(driver) => Ok(driver.wait_fd()),
+        }
+    }
+
+    /// Before a look whether there is something to do, after which the thread sleeps on
+    /// [`Self::wait_fd`]: what comes later makes that readable.
+    pub(crate) fn before_waiting(&self) -> io::Result<()> {
+        match self {
+            Self::Uring(driver) => driver.before_waiting(),
+            Self::Epoll(_) => Ok(()),
+        }
     }
 
     /// Whether all that was asked for has been handed to the kernel, and nothing has ended that was

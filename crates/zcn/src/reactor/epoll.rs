@@ -592,7 +592,7 @@ impl EpollDriver {
         entry.reading = Some((Reading::RecvMsg(source), token));
     }
 
-    pub(crate) fn raw_fd(&self) -> RawFd {
+    pub(crate) fn wait_fd(&self) -> RawFd {
         self.epoll.as_raw_fd()
     }
 

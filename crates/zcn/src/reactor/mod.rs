@@ -382,6 +382,7 @@ impl Reactor {
     /// Starts all that was asked for; whether nothing is left to do but to wait.
     pub(crate) fn settle(&mut self) -> io::Result<bool> {
         self.cool();
+        self.driver.before_waiting()?;
         self.turn(Wait::No)?;
         Ok(!self.has_events()
             && self.dirty.is_empty()

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use socket2::SockAddr;
 use zcn_pool::{BufferPool, SharedBuf};
+use zcn_sys::eventfd::EventFd;
 use zcn_uring::{Consumption, GroupId, Kind, Msg, NewFd, Op, OpId, RegisterError, Ring, Target};
 
 use super::batch::Batch;
@@ -30,6 +31,8 @@ pub(crate) struct UringDriver {
     /// System calls beside the ring's own.
     other_calls: u64,
     rearmed: u64,
+    /// Signalled for a thread that sleeps elsewhere; from the first that asked for it on.
+    signal: Option<EventFd>,
 }
 
 impl UringDriver {
@@ -49,6 +52,7 @@ impl UringDriver {
             batch: Batch::default(),
             other_calls: 0,
             rearmed: 0,
+            signal: None,
         };
         driver
             .add_source(pool, config.receive_buffers)
@@ -244,8 +248,20 @@ impl UringDriver {
         stats.map_or(0, |stats| stats.available as usize)
     }
 
-    pub(crate) fn raw_fd(&self) -> RawFd {
-        self.ring.as_fd().as_raw_fd()
+    pub(crate) fn wait_fd(&mut self) -> io::Result<RawFd> {
+        if let Some(signal) = &self.signal {
+            return Ok(signal.as_raw_fd());
+        }
+        let signal = EventFd::new()?;
+        self.ring.register_eventfd(signal.as_fd())?;
+        Ok(self.signal.insert(signal).as_raw_fd())
+    }
+
+    /// Forgets signals of what has been reaped since.
+    pub(crate) fn before_waiting(&self) -> io::Result<()> {
+        self.signal
+            .as_ref()
+            .map_or(Ok(()), |signal| signal.drain().map(drop))
     }
 
     pub(crate) fn take_msg(&mut self) -> Box<Msg> {

@@ -1,7 +1,7 @@
 //! A runtime inside another event loop: bounded turns, a descriptor to wait on, and what a caller has
 //! who holds no connection.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use zcn_pool::BufferPool;
@@ -30,18 +30,34 @@ impl Runtime {
         let _entered = self.enter();
         // It may have been left asleep by `prepare_to_sleep`.
         inner.inbox.wake_up();
+        // Noted before the inbox is read: a wake-up may bring nothing but itself.
+        let woken = inner.inbox.is_filled();
         let _earlier = inner.set_stop_aside();
         inner.allowance.set(max_events);
         let wait = match limit {
             Duration::ZERO => Wait::No,
+            _ if woken => Wait::No,
             limit => Wait::AtMost(limit),
         };
         inner.sleepy_turn(wait, &|| false)?;
         Ok(max_events - inner.allowance.get())
     }
 
+    /// The descriptor that becomes readable when the kernel has something for the runtime, for a
+    /// thread that sleeps in another loop; only for waiting, and after
+    /// [`prepare_to_sleep`](Self::prepare_to_sleep). On io_uring, completions cost a little more
+    /// once it has been asked for.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        let fd = self.inner.reactor.borrow_mut().driver.wait_fd();
+        let fd = fd.map_err(|error| Error::bare(Action::Start, error))?;
+        Ok(borrowed(fd, self))
+    }
+
     /// Gets ready for the thread to sleep in another loop, until the runtime's
-    /// [descriptor](Self::as_fd) is readable or the time that this returns has passed (`None`: no
+    /// [descriptor](Self::wait_fd) is readable or the time that this returns has passed (`None`: no
     /// matter how long): starts what was asked for, and lets wake-ups from other threads through.
     /// Then call [`poll`](Self::poll). Calls no handler.
     ///
@@ -89,15 +105,6 @@ impl Runtime {
     /// What its reactor did so far; [`stats`](Self::stats) has more and costs more.
     pub fn driver_stats(&self) -> DriverStats {
         self.inner.reactor.borrow().stats()
-    }
-}
-
-/// The descriptor that is readable when the kernel has something for the runtime: the ring's, or the
-/// epoll set's. Only for waiting, after [`Runtime::prepare_to_sleep`].
-impl AsFd for Runtime {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        let fd = self.inner.reactor.borrow().driver.raw_fd();
-        borrowed(fd, self)
     }
 }
 
