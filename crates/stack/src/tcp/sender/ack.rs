@@ -9,6 +9,8 @@ use super::rack::Rack;
 use super::rate::{Candidate, RateEstimator};
 use super::records::Record;
 use super::recovery::CaState;
+use super::tlp::Probe;
+use super::transmit::Demand;
 use super::{Sender, timestamp_clock};
 use crate::tcp::congestion::{AckSample, RateSample};
 use crate::time::Instant;
@@ -200,7 +202,9 @@ impl Sender {
             }
         }
         let window_updated = self.update_window(ack);
-        if self.records.is_empty() {
+        // With nothing in flight a D-SACK, or a duplicate for a probe, may still tell something.
+        let telling = !ack.sack.is_empty() || self.probe != Probe::None;
+        if self.records.is_empty() && !telling {
             return Ok(AckOutcome {
                 window_updated,
                 ..AckOutcome::default()
@@ -213,13 +217,11 @@ impl Sender {
         v.ece = ack.ece;
         let was_in_loss = self.state == CaState::Loss;
         let (candidate, rtt) = self.deliver(ack, &mut v);
-        v.duplicate = !v.advanced
-            && ack.ack == self.snd_una
-            && !ack.carries_data
-            && !window_updated
-            && !self.records.is_empty();
+        v.duplicate =
+            !v.advanced && ack.ack == self.snd_una && !ack.carries_data && !window_updated;
         if v.advanced {
             self.retransmits = 0;
+            self.demand = Demand::None;
         }
 
         self.rack.on_dsack(v.dsack, self.snd_una, self.snd_nxt);
@@ -238,7 +240,7 @@ impl Sender {
             sacked: v.sacked,
             lost: v.lost,
             window_updated,
-            duplicate: v.duplicate,
+            duplicate: v.duplicate && !self.records.is_empty(),
             undone: self.episode.undone != undone_before,
             rtt,
         })

@@ -143,7 +143,7 @@ pub struct Sender {
     state: CaState,
     sack: bool,
     timestamps: bool,
-    /// The next new segment is to carry CWR (RFC 3168, section 6.1.2).
+    /// The window was reduced and the peer was not told by CWR.
     cwr: bool,
     /// Timeouts in a row without an acknowledgment that advances.
     retransmits: u8,
@@ -289,7 +289,8 @@ impl Sender {
         u64::try_from(window * percent * 10_000_000 / srtt).ok()
     }
 
-    /// Demands that the next new segment carry CWR; answers and forgets.
+    /// Whether the window was reduced since the last call. On a connection that agreed on ECN
+    /// the next new segment then carries CWR (RFC 3168, section 6.1.2).
     pub fn take_cwr(&mut self) -> bool {
         core::mem::take(&mut self.cwr)
     }

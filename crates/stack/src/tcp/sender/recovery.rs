@@ -125,7 +125,7 @@ impl Sender {
             CaState::Loss => {
                 self.in_loss(v);
                 self.detect_losses(v);
-                if self.state == CaState::Open || v.lost_again {
+                if self.state != CaState::Loss || v.lost_again {
                     self.in_other_states(v);
                 }
             }
@@ -265,18 +265,17 @@ impl Sender {
         if !(first_loss || partial) {
             return;
         }
+        // Once lost it is sent again once; what becomes of that only the timer can tell.
         if self
             .records
             .front()
-            .is_some_and(|r| !r.is_lost() || r.is_retransmitted())
+            .is_some_and(|r| !r.is_lost() && !r.is_retransmitted())
         {
-            let fresh = self.records.front().is_some_and(|r| !r.is_retransmitted());
-            if fresh {
-                self.records.split(0, self.window.mss);
-                let lost = self.records.mark_lost(0);
-                v.lost += lost;
-                self.episode.lost_bytes += u64::from(lost);
-            }
+            self.records.split(0, self.window.mss);
+            let lost = self.records.mark_lost(0);
+            self.records.limit_duplicates();
+            v.lost += lost;
+            self.episode.lost_bytes += u64::from(lost);
         }
     }
 
@@ -363,7 +362,7 @@ impl Sender {
         if self.state == CaState::Recovery {
             self.end_reduction();
         }
-        self.episode.undo.clear_marker();
+        // The marker stays: D-SACKs may yet tell that all this was for nothing.
         self.state = CaState::Open;
         false
     }

@@ -161,7 +161,7 @@ impl Sender {
     pub(super) fn restart_timer(&mut self, v: &Verdict) {
         if self.records.is_empty() {
             self.timer = Timer::default();
-        } else if !v.timer_set && (v.advanced || v.restart) && !self.schedule_probe(v.now) {
+        } else if !v.timer_set && (v.advanced || v.restart) && !self.schedule_probe(v.now, true) {
             self.timer
                 .arm(TimerKind::Retransmission, v.now + self.rtt.rto());
         }
@@ -176,7 +176,7 @@ impl Sender {
             self.arm_rto_from_oldest(now);
         }
         if matches!(self.timer.kind, TimerKind::Retransmission) {
-            self.schedule_probe(now);
+            self.schedule_probe(now, false);
         }
     }
 

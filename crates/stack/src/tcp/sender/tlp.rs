@@ -32,7 +32,7 @@ impl Sender {
 
     /// Arms the probe timer if a probe makes sense (section 7.2). False: the caller is to
     /// arm the retransmission timer.
-    pub(super) fn schedule_probe(&mut self, now: Instant) -> bool {
+    pub(super) fn schedule_probe(&mut self, now: Instant, advanced: bool) -> bool {
         let calm = matches!(self.state, CaState::Open | CaState::Cwr);
         if !self.sack
             || !calm
@@ -53,7 +53,13 @@ impl Sender {
                     TIMER_SLACK
                 };
         }
-        let at = (now + timeout).min(self.rto_deadline(now));
+        // Never later than the retransmission timer, which an acknowledgment restarts.
+        let rto_at = if advanced {
+            now + self.rtt.rto()
+        } else {
+            self.rto_deadline(now)
+        };
+        let at = (now + timeout).min(rto_at);
         self.timer.arm_probe(at);
         true
     }

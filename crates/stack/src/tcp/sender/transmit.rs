@@ -88,9 +88,13 @@ impl Sender {
             }
             Demand::Retransmission => {
                 let oldest = self.records.front()?;
+                let run = self.records.lost_run(0, self.window.mss);
+                let len = run
+                    .min(self.window.mss)
+                    .max(first_segment(oldest, self.window.mss));
                 Some(Transmission {
                     seq: oldest.seq,
-                    len: first_segment(oldest, self.window.mss),
+                    len,
                     kind: TransmissionKind::RtoRetransmit,
                 })
             }
@@ -151,10 +155,9 @@ impl Sender {
             0 => return None,
             offered => offered,
         };
-        let fits = |limit: u32| match record.len <= limit {
-            true => record.len,
-            false => limit / mss * mss,
-        };
+        // Small segments leave together.
+        let run = self.records.lost_run(index, burst.max(record.len));
+        let fits = |limit: u32| if run <= limit { run } else { limit / mss * mss };
         let len = fits(burst.min(room));
         let len = if len <= offered {
             len
@@ -286,7 +289,7 @@ impl Sender {
             self.records.split(index, skipped);
             index += 1;
         }
-        self.records.split(index, sent.len);
+        self.records.reshape(index, sent.len);
         let mss = self.mss();
         let was_empty = false;
         let record = self.records.mark_retransmitted(index, mss, now);

@@ -1,7 +1,13 @@
 //! Tests of the sender: traces by hand, and a model network.
 
+mod goodput;
+mod model;
+mod properties;
+mod recovery;
 mod support;
-mod traces;
+mod timeouts;
+mod undo;
+mod windows;
 
 use core::mem::size_of;
 

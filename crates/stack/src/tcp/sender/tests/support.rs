@@ -22,6 +22,11 @@ pub(super) struct Bench {
     pub(super) window: u32,
 }
 
+/// `count` segments from `first` on, one by one.
+pub(super) fn each(first: u32, count: u32, kind: TransmissionKind) -> Vec<Sent> {
+    (first..first + count).map(|n| (n, 1, kind)).collect()
+}
+
 /// What left: first segment, how many, why.
 pub(super) type Sent = (u32, u32, TransmissionKind);
 
@@ -94,18 +99,41 @@ impl Bench {
         sacks: &[Range<u32>],
         ts_ecr: Option<u32>,
     ) -> AckOutcome {
-        let sack: Vec<SackBlock> = sacks
+        let blocks: Vec<SackBlock> = sacks
             .iter()
             .map(|r| SackBlock::new(self.seq(r.start), self.seq(r.end)))
             .collect();
+        self.hear(self.seq(segment), &blocks, ts_ecr, false)
+    }
+
+    pub(super) fn ack_blocks(&mut self, segment: u32, blocks: &[SackBlock]) -> AckOutcome {
+        self.hear(self.seq(segment), blocks, None, false)
+    }
+
+    pub(super) fn ack_with_ece(&mut self, segment: u32) -> AckOutcome {
+        self.hear(self.seq(segment), &[], None, true)
+    }
+
+    /// An acknowledgment of the first `bytes` numbers.
+    pub(super) fn ack_byte(&mut self, bytes: u32) -> AckOutcome {
+        self.hear(self.start + bytes, &[], None, false)
+    }
+
+    fn hear(
+        &mut self,
+        ack: SeqNum,
+        sack: &[SackBlock],
+        ts_ecr: Option<u32>,
+        ece: bool,
+    ) -> AckOutcome {
         let ack = Ack {
-            ack: self.seq(segment),
-            sack: &sack,
+            ack,
+            sack,
             window: self.window,
             segment_seq: SeqNum(0),
             ts_ecr,
             carries_data: false,
-            ece: false,
+            ece,
         };
         self.sender.handle_ack(self.now, &ack).expect("acceptable")
     }
