@@ -1,5 +1,10 @@
 //! Tests of the sender: traces by hand, and a model network.
 
+#![expect(
+    clippy::single_range_in_vec_init,
+    reason = "lists of SACK blocks, often of one"
+)]
+
 mod goodput;
 mod model;
 mod properties;
