@@ -15,7 +15,28 @@ macro_rules! features {
 }
 
 features! {
+    attacks,
+    close,
+    cookies,
+    delayed_ack,
+    paws,
+    persist,
+    pmtu,
+    reset,
+    rfc5961,
+    rto,
+    sack,
+    send,
+    window,
     handshake,
+    keepalive,
+    listener,
+    nagle,
+    simultaneous,
+    syncache,
+    time_wait,
+    urgent,
+    user_timeout,
 }
 
 #[test]

@@ -56,8 +56,6 @@ pub(crate) struct Standing {
     pub(crate) now: Instant,
     /// Bytes in order since the last acknowledgement.
     pub(crate) unacked: u32,
-    /// The window to advertise is no smaller than the last one.
-    pub(crate) window_ok: bool,
     /// Something is missing, or was until now.
     pub(crate) hole: bool,
     pub(crate) push: bool,
@@ -162,7 +160,6 @@ impl AckPolicy {
         let &Standing {
             now,
             unacked,
-            window_ok,
             hole,
             push,
             srtt,
@@ -170,7 +167,7 @@ impl AckPolicy {
         if !self.owed {
             return;
         }
-        let second_segment = unacked > u32::from(self.rcv_mss) && window_ok;
+        let second_segment = unacked > u32::from(self.rcv_mss);
         let push = push
             && match config.push_ack {
                 PushAck::AtOnce => true,
@@ -330,7 +327,6 @@ mod tests {
                 &Standing {
                     now,
                     unacked: self.unacked,
-                    window_ok: true,
                     hole,
                     push,
                     srtt: SRTT,

@@ -378,6 +378,7 @@ impl Connection {
         }
         self.state = State::Closed;
         self.error = error;
+        self.write_end = self.data_una();
         self.drop_send_queue(common);
         if error.is_some() {
             self.drop_receive_queue(common);

@@ -191,6 +191,9 @@ impl Connection {
     /// Most payload of the next segment: one MSS, or as many as the link cuts itself.
     fn burst(&self) -> u32 {
         let mss = u32::from(self.mss);
+        if self.gso_max_size <= self.mtu {
+            return mss; // the link cuts nothing
+        }
         let headers = self.tuple.header_bytes() + 40;
         let room = self
             .gso_max_size

@@ -124,7 +124,7 @@ impl ReceiveQueue {
             return Received::NoRoom;
         }
         self.insert(start, payload, limits, duplicate);
-        self.join(start, end);
+        self.join(start, end, offset > 0);
         if offset == 0 {
             let bytes = self.advance(next, limits, pool);
             Received::InOrder {
@@ -183,8 +183,9 @@ impl ReceiveQueue {
         }
     }
 
-    /// Records that everything of a range is there now, and that it grew last.
-    fn join(&mut self, mut start: u64, mut end: u64) {
+    /// Records that everything of a range is there now; and, if that is to be reported, that
+    /// it grew last.
+    fn join(&mut self, mut start: u64, mut end: u64, report: bool) {
         if let Some((&before, &before_end)) = self.islands.range(..=start).next_back()
             && before_end >= start
         {
@@ -198,7 +199,7 @@ impl ReceiveQueue {
         self.islands.insert(start, end);
         let mut recent = [(0, 0); SACK_BLOCKS_MAX];
         recent[0] = (start, end);
-        let mut len = 1;
+        let mut len = usize::from(report);
         for &block in &self.recent[..usize::from(self.recent_len)] {
             let inside = block.0 >= start && block.1 <= end;
             if !inside && len < SACK_BLOCKS_MAX {

@@ -101,7 +101,7 @@ impl SendQueue {
             });
             done += count;
         }
-        if push && done == bytes.len() {
+        if push && done > 0 {
             self.push_last();
         }
         done

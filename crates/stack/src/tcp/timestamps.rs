@@ -47,7 +47,7 @@ impl Timestamps {
     /// Takes a TSval over as `TS.Recent`, if the segment begins at or before what was
     /// acknowledged last (RFC 7323 section 4.3, rule 2) and the value is not older.
     pub(crate) fn update(&mut self, now: Instant, value: u32, seq: SeqNum, last_ack: SeqNum) {
-        if self.enabled && seq.before_eq(last_ack) && !older(value, self.recent) {
+        if self.enabled && seq.before_eq(last_ack) && !self.refuses(now, value) {
             self.recent = value;
             self.recent_at = clock(now);
         }

@@ -49,7 +49,7 @@ impl ReceiveWindow {
             wnd,
             scale,
             autotune,
-            buffer,
+            buffer: if autotune { wnd } else { buffer },
             space: wnd.min(10 * mss),
             copied: 0,
             since: Stamp::of(now),

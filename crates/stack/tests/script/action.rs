@@ -50,6 +50,21 @@ pub(crate) struct Script {
 
 pub(crate) fn parse(text: &str) -> Result<Script, String> {
     let mut script = Script::default();
+    parse_into(&mut script, text)?;
+    Ok(script)
+}
+
+/// The lines of a prologue, as if they stood in the script.
+fn include(script: &mut Script, name: &str) -> Result<(), String> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/scripts/prologue")
+        .join(name)
+        .with_extension("script");
+    let text = std::fs::read_to_string(path).map_err(|_| format!("no prologue {name}"))?;
+    parse_into(script, &text).map_err(|error| format!("in {name}:{error}"))
+}
+
+fn parse_into(script: &mut Script, text: &str) -> Result<(), String> {
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -69,6 +84,10 @@ pub(crate) fn parse(text: &str) -> Result<Script, String> {
                 };
                 list.push((number, name.to_owned(), value.to_owned()));
             }
+            continue;
+        }
+        if let ["use", name] = words[..] {
+            include(script, name).map_err(fail)?;
             continue;
         }
         let time = parse_time(words[0]).map_err(fail)?;
@@ -98,7 +117,7 @@ pub(crate) fn parse(text: &str) -> Result<Script, String> {
             action,
         });
     }
-    Ok(script)
+    Ok(())
 }
 
 fn parse_time(word: &str) -> Result<(u64, u64), String> {

@@ -9,6 +9,7 @@
 //! ```text
 //! config NAME=VALUE ...           before everything else; see `settings.rs`
 //! option NAME=VALUE ...           options of the sockets to come
+//! use NAME                        the lines of prologue/NAME.script
 //! +0 listen [backlog N]
 //! +0 connect
 //! +0 < S seq 0 win 65535 mss 1460 sackok ts 100 0 ws 7

@@ -92,7 +92,10 @@ impl Connection {
         if fin && !self.has(Flags::FIN_RECEIVED) {
             self.flags.set(Flags::FIN_PENDING, true);
             self.fin_at = end;
-            hole |= end.after(self.rcv_nxt);
+            if end.after(self.rcv_nxt) {
+                hole = true;
+                self.ack.send_now();
+            }
         }
         if self.has(Flags::FIN_PENDING) && self.fin_at == self.rcv_nxt {
             self.receive_fin(now, common);
@@ -254,14 +257,11 @@ impl Connection {
     fn decide_ack(&mut self, now: Instant, common: &mut Common, hole: bool, push: bool) {
         let unacked = self.unacked_in();
         let mss = u32::from(self.ack.rcv_mss);
-        let window = self.window.select(self.waiting(), unacked, mss);
-        let window_ok = window >= self.window.wnd || self.readable() == 0;
         // A small window is one that the peer waits for: whatever frees it is told at once.
         let small = self.rcv_wnd() < 2 * mss;
         let standing = Standing {
             now,
             unacked,
-            window_ok,
             hole: hole || small || self.has_duplicate(),
             push,
             srtt: self.srtt(),

@@ -98,6 +98,10 @@ impl Connection {
             return Check::Drop;
         }
         if !self.is_acceptable(head) {
+            if head.rst && self.resets_behind_fin(head) {
+                self.handle_rst(now, common, head);
+                return Check::Drop;
+            }
             common.drop(DropReason::TcpOutOfWindow);
             if head.rst {
                 return Check::Drop;
@@ -161,11 +165,16 @@ impl Connection {
         }
     }
 
+    /// Whether an RST has the number of the peer's FIN: some that have closed count it so.
+    fn resets_behind_fin(&self, head: &Incoming) -> bool {
+        self.has(Flags::FIN_RECEIVED) && head.seq + 1_u32 == self.rcv_nxt
+    }
+
     /// RST in the window (RFC 5961 section 3.2): obeyed only at exactly `RCV.NXT`, or where
     /// our SACK blocks end, for a peer that lost its state after it answered those.
     fn handle_rst(&mut self, now: Instant, common: &mut Common, head: &Incoming) {
         let exact = head.seq == self.rcv_nxt;
-        let behind_fin = self.has(Flags::FIN_RECEIVED) && head.seq + 1_u32 == self.rcv_nxt;
+        let behind_fin = self.resets_behind_fin(head);
         let behind_sack = self
             .receive_queue
             .as_ref()

@@ -79,6 +79,7 @@ impl Connection {
                 self.snd_scale = shift.min(14);
             }
             None => {
+                self.flags.set(Flags::SCALING, false);
                 self.snd_scale = 0;
                 self.window.scale = 0;
             }
