@@ -47,6 +47,9 @@ pub enum ListenError {
     /// Another socket has the address and port (EADDRINUSE).
     #[error("address already in use; choose another port, or 0 for any")]
     AddressInUse,
+    /// Not an address of this stack (EADDRNOTAVAIL).
+    #[error("not an address of this stack; listen at one of its own, or at 0.0.0.0 or ::")]
+    AddressNotLocal,
     /// No port is free (EADDRINUSE).
     #[error("no free port in the range of local ports")]
     NoPort,

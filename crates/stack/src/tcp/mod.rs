@@ -56,7 +56,7 @@ use crate::event::{Event, EventQueue, Readiness};
 use crate::id::SocketId;
 use crate::random::{SecretKey, Seed};
 use crate::slab::{Id, Slab};
-use crate::stats::{DropReason, Drops, TcpStats};
+use crate::stats::{Drops, TcpStats};
 use crate::time::Instant;
 use crate::wheel::Wheel;
 
@@ -205,42 +205,54 @@ impl Tcp {
     }
 
     /// A segment arrived: parsed, its checksum good, neither address multicast or broadcast.
-    pub fn handle_segment(&mut self, now: Instant, segment: SegmentIn, paths: &mut dyn Paths) {
+    /// Answers whether it acknowledged something new: the way to the peer works in both
+    /// directions (RFC 4861 section 7.3.1).
+    pub fn handle_segment(
+        &mut self,
+        now: Instant,
+        segment: SegmentIn,
+        paths: &mut dyn Paths,
+    ) -> bool {
         self.common.stats.in_segs += u64::from(segment.segments.max(1));
         let hash = self.ends.hash(&segment.local, &segment.remote);
         let tuple = Tuple::new(segment.local, segment.remote);
         match self.find(hash, &tuple) {
-            Some(Place::Connection(id)) => self.handle_for(now, id, segment),
+            Some(Place::Connection(id)) => return self.handle_for(now, id, segment),
             Some(Place::HalfOpen(id)) => self.handle_half_open(now, hash, id, segment, paths),
             Some(Place::TimeWait(id)) => self.handle_time_wait(now, hash, id, segment, paths),
             None => self.handle_unknown(now, hash, segment, None, paths),
         }
+        false
     }
 
-    fn handle_for(&mut self, now: Instant, id: Id, segment: SegmentIn) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.handle_segment(now, &mut self.common, segment);
-            self.settle(now, id);
-        }
+    fn handle_for(&mut self, now: Instant, id: Id, segment: SegmentIn) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return false;
+        };
+        let before = connection.sender.snd_una();
+        connection.handle_segment(now, &mut self.common, segment);
+        let progress = connection.sender.snd_una() != before;
+        self.settle(now, id);
+        progress
     }
 
     /// An ICMP error about a segment of ours came; the IP layer found out which. It counts
-    /// only if it quotes a number that is in flight (RFC 5927 section 4).
-    pub fn handle_icmp(&mut self, now: Instant, error: &IcmpError) {
+    /// only if it quotes a number that is in flight (RFC 5927 section 4); answers whether it
+    /// does.
+    pub fn handle_icmp(&mut self, now: Instant, error: &IcmpError) -> bool {
         let hash = self.ends.hash(&error.local, &error.remote);
         let tuple = Tuple::new(error.local, error.remote);
         let Some(Place::Connection(id)) = self.find(hash, &tuple) else {
-            self.common.drop(DropReason::IcmpUnmatched);
-            return;
+            return false;
         };
         let Some(connection) = self.connections.get_mut(id) else {
-            return;
+            return false;
         };
-        if connection.handle_icmp(&mut self.common, error) {
+        let counts = connection.handle_icmp(&mut self.common, error);
+        if counts {
             self.settle(now, id);
-        } else {
-            self.common.drop(DropReason::IcmpUnmatched);
         }
+        counts
     }
 
     /// Sees to everything that follows from a change of a connection: events, output, the
