@@ -66,4 +66,7 @@ pub enum RouteError {
     /// The wished source address is not ours (EADDRNOTAVAIL).
     #[error("the source address is not one of this stack's")]
     SourceNotOurs,
+    /// Not an address that one host has: unspecified, multicast or broadcast (EINVAL).
+    #[error("not the address of one host")]
+    NotUnicast,
 }

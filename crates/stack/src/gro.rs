@@ -1,0 +1,192 @@
+//! Receive coalescing: segments of one flow that arrive together become one (GRO).
+//!
+//! The rules are those of Linux: same ends, next in order, same flags, acknowledgement,
+//! window and options (so also the same timestamp); a short segment or PSH is the last.
+//! Nothing is copied: the payloads become one chain.
+
+use std::collections::VecDeque;
+
+use zcn_frame::GsoKind;
+use zcn_wire::{SeqNum, TcpFlags, TcpRepr, TcpView};
+
+use crate::packet::Packet;
+use crate::stats::DropReason;
+use crate::tcp::SegmentIn;
+use crate::udp::endpoint;
+
+/// Flows put together at the same time; the oldest goes on when one more comes.
+const FLOWS: usize = 16;
+/// Bytes of one super-segment.
+const BYTES_MAX: usize = 65_535 - 60 - 40;
+
+/// A segment as it arrived, and the size of the pieces it may be made of already.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) segment: SegmentIn,
+    /// Payload of each segment of the wire but the last.
+    unit: usize,
+}
+
+/// Checks a TCP packet and takes its headers off.
+///
+/// # Errors
+/// Why it is to be dropped.
+pub(crate) fn segment_of(mut packet: Packet) -> Result<Arrived, DropReason> {
+    let malformed = DropReason::TcpMalformed;
+    if packet.to_group || !crate::interface::is_unicast(packet.source) {
+        return Err(DropReason::TcpNotUnicast);
+    }
+    let at = packet.transport;
+    if !packet.frame.pull(at + zcn_wire::tcp::HEADER_LEN) {
+        return Err(malformed);
+    }
+    let offset = packet
+        .frame
+        .linear()
+        .get(at + 12)
+        .map_or(0, |byte| byte >> 4);
+    let header_len = usize::from(offset) * 4;
+    if !packet.frame.pull(at + header_len) {
+        return Err(malformed);
+    }
+    let header = packet.frame.linear().get(at..).ok_or(malformed)?;
+    let view = TcpView::new(header).map_err(|_| malformed)?;
+    let tcp = TcpRepr::parse(&view);
+    let len = packet.payload_len();
+    if !packet.checksum_trusted() && !packet.verify(Some(packet.pseudo_header()), len) {
+        return Err(DropReason::TcpChecksum);
+    }
+    let payload_len = len - header_len;
+    let unit = match packet.frame.meta.gso {
+        Some(gso) if matches!(gso.kind, GsoKind::Tcp4 | GsoKind::Tcp6) => {
+            if gso.size == 0 {
+                return Err(DropReason::FrameMetadata);
+            }
+            usize::from(gso.size)
+        }
+        _ => payload_len,
+    };
+    let segments = if payload_len > 0 {
+        payload_len.div_ceil(unit) as u16
+    } else {
+        1
+    };
+    let remote = endpoint(packet.source, tcp.src_port, packet.interface);
+    let local = endpoint(packet.destination, tcp.dst_port, packet.interface);
+    packet.frame.advance(at + header_len);
+    Ok(Arrived {
+        segment: SegmentIn {
+            remote,
+            local,
+            interface: packet.interface,
+            ecn: packet.traffic_class.ecn().bits(),
+            payload: packet.frame.into_body(),
+            segments,
+            psh_seen: tcp.flags.contains(TcpFlags::PSH),
+            tcp,
+        },
+        unit,
+    })
+}
+
+/// The flows being put together.
+#[derive(Debug, Default)]
+pub(crate) struct Gro {
+    held: Vec<Arrived>,
+}
+
+impl Gro {
+    /// Takes a segment. What is complete goes to `out`, for each flow in the order of
+    /// arrival.
+    pub(crate) fn push(&mut self, mut arrived: Arrived, out: &mut VecDeque<SegmentIn>) {
+        let new = &arrived.segment;
+        let found = self.held.iter().position(|held| {
+            let held = &held.segment;
+            held.remote == new.remote && held.local == new.local && held.interface == new.interface
+        });
+        let Some(at) = found else {
+            if !starts_a_train(&arrived) {
+                out.push_back(arrived.segment);
+                return;
+            }
+            if self.held.len() >= FLOWS {
+                out.push_back(self.held.remove(0).segment);
+            }
+            self.held.push(arrived);
+            return;
+        };
+        match join(&mut self.held[at], &mut arrived) {
+            Joined::Open => {}
+            Joined::Complete => out.push_back(self.held.remove(at).segment),
+            Joined::Refused => {
+                out.push_back(self.held.remove(at).segment);
+                if starts_a_train(&arrived) {
+                    self.held.push(arrived);
+                } else {
+                    out.push_back(arrived.segment);
+                }
+            }
+        }
+    }
+
+    /// The batch is over: everything goes to `out`.
+    pub(crate) fn flush(&mut self, out: &mut VecDeque<SegmentIn>) {
+        out.extend(self.held.drain(..).map(|held| held.segment));
+    }
+}
+
+/// Whether the next segment could belong to this one.
+fn starts_a_train(arrived: &Arrived) -> bool {
+    let segment = &arrived.segment;
+    !segment.payload.is_empty()
+        && segment.tcp.flags == TcpFlags::ACK
+        && segment.payload.len().is_multiple_of(arrived.unit)
+}
+
+enum Joined {
+    /// More may follow.
+    Open,
+    /// That was the last one.
+    Complete,
+    /// They do not belong together.
+    Refused,
+}
+
+fn join(held: &mut Arrived, arrived: &mut Arrived) -> Joined {
+    let end: SeqNum = held.segment.tcp.seq + held.segment.payload.len() as u32;
+    let (old, new) = (&held.segment, &arrived.segment);
+    let flags = new.tcp.flags;
+    let fits = !new.payload.is_empty()
+        && new.tcp.seq == end
+        && (flags == TcpFlags::ACK || flags == TcpFlags::ACK | TcpFlags::PSH)
+        && new.tcp.ack == old.tcp.ack
+        && new.tcp.window == old.tcp.window
+        && new.tcp.options == old.tcp.options
+        && new.ecn == old.ecn
+        && (arrived.unit == held.unit || new.payload.len() < held.unit)
+        && old.payload.len() + new.payload.len() <= BYTES_MAX;
+    if !fits {
+        return Joined::Refused;
+    }
+    let len = arrived.segment.payload.len();
+    if !held.segment.payload.append(&mut arrived.segment.payload) {
+        return Joined::Refused;
+    }
+    held.segment.segments = held
+        .segment
+        .segments
+        .saturating_add(arrived.segment.segments);
+    held.segment.psh_seen |= arrived.segment.psh_seen;
+    if flags.contains(TcpFlags::PSH) {
+        held.segment.tcp.flags |= TcpFlags::PSH;
+        return Joined::Complete;
+    }
+    if len.is_multiple_of(held.unit) {
+        Joined::Open
+    } else {
+        Joined::Complete
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! How often ICMP speaks.
+
+use core::net::IpAddr;
+
+use crate::config::IcmpConfig;
+use crate::limit::RateLimit;
+use crate::random::{Random, SecretKey, Seed};
+use crate::time::Instant;
+
+/// Buckets for hosts; several hosts share one, chosen by a secret hash.
+const HOSTS: usize = 256;
+
+/// Limits of errors, to all hosts and to each, and of echo replies.
+#[derive(Debug)]
+pub(crate) struct IcmpLimits {
+    errors: RateLimit,
+    hosts: Vec<RateLimit>,
+    key: SecretKey,
+    random: Random,
+    pub(crate) echo_replies: RateLimit,
+}
+
+impl IcmpLimits {
+    pub(crate) fn new(config: &IcmpConfig, seed: &Seed) -> Self {
+        let host = RateLimit::new(config.errors_per_host, config.errors_per_host_burst);
+        Self {
+            errors: RateLimit::new(config.errors, config.errors_burst),
+            hosts: vec![host; HOSTS],
+            key: SecretKey::derive(seed, "icmp limits"),
+            random: Random::new(seed, "icmp limits"),
+            echo_replies: RateLimit::new(config.echo_replies, config.echo_replies_burst),
+        }
+    }
+
+    /// Whether an error may go to `host` now.
+    pub(crate) fn take_error(&mut self, now: Instant, host: IpAddr) -> bool {
+        let at = self.key.hash_hosts(host, host) as usize % HOSTS;
+        if !self.hosts[at].take(now) || !self.errors.take(now) {
+            return false;
+        }
+        // Somebody who counts our errors to others by what is left for himself counts
+        // wrongly (CVE-2020-25705).
+        if self.random.below(4) == 0 {
+            self.errors.take(now);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(limits: &mut IcmpLimits, now: Instant, hosts: impl Iterator<Item = u32>) -> usize {
+        hosts
+            .filter(|&host| limits.take_error(now, IpAddr::V4(host.into())))
+            .count()
+    }
+
+    #[test]
+    fn one_host_gets_few_and_all_hosts_not_many() {
+        let config = IcmpConfig::default();
+        let mut limits = IcmpLimits::new(&config, &[1; 32]);
+        let now = Instant::from_secs(1);
+        assert_eq!(allowed(&mut limits, now, std::iter::repeat_n(7, 100)), 6);
+        let now = Instant::from_secs(100);
+        let all = allowed(&mut limits, now, 0..10_000);
+        assert!((30..=50).contains(&all), "{all}");
+    }
+
+    #[test]
+    fn what_is_left_for_one_does_not_count_the_others() {
+        let mut counts = std::collections::BTreeSet::new();
+        for seed in 0..20 {
+            let mut limits = IcmpLimits::new(&IcmpConfig::default(), &[seed; 32]);
+            counts.insert(allowed(&mut limits, Instant::from_secs(1), 0..10_000));
+        }
+        assert!(counts.len() > 3, "{counts:?}");
+    }
+}

@@ -1,0 +1,206 @@
+//! IP packets between the network layer and the protocols above it.
+
+use core::net::IpAddr;
+
+use zcn_frame::{Chain, Frame, GsoKind, Head};
+use zcn_wire::checksum::Sum;
+use zcn_wire::{Protocol, PseudoHeader, TrafficClass};
+
+use crate::id::InterfaceId;
+
+/// Room in front of a transport header: Ethernet, IPv6 and a fragment header.
+pub(crate) const HEADROOM: usize = 14 + 40 + 8;
+
+/// A packet that arrived for us: its IP header checked, its fragments put together.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    pub(crate) interface: InterfaceId,
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) protocol: Protocol,
+    pub(crate) hop_limit: u8,
+    pub(crate) traffic_class: TrafficClass,
+    /// From the IP header on, without padding.
+    pub(crate) frame: Frame,
+    /// Where the transport header begins in it.
+    pub(crate) transport: usize,
+    /// Where the field that named the protocol is (IPv6 parameter problems tell).
+    pub(crate) next_header_at: usize,
+    /// Sent to a group or to everybody, by its IP or its link address: no errors, no
+    /// connections (RFC 1122 section 3.2.2).
+    pub(crate) to_group: bool,
+    /// Came in fragments, or with a fragment header: no neighbour discovery (RFC 6980).
+    pub(crate) fragmented: bool,
+}
+
+impl Packet {
+    /// Bytes behind the IP headers.
+    pub(crate) fn payload_len(&self) -> usize {
+        self.frame.len() - self.transport
+    }
+
+    /// Whether somebody vouches for the transport checksum.
+    pub(crate) fn checksum_trusted(&self) -> bool {
+        self.frame.meta.checksum.is_trusted()
+    }
+
+    /// The pseudo header of TCP, UDP and ICMPv6.
+    pub(crate) fn pseudo_header(&self) -> PseudoHeader {
+        pseudo_header(self.source, self.destination, self.protocol)
+    }
+
+    /// Whether the sum of the payload, and of the pseudo header if there is one, is right.
+    pub(crate) fn verify(&self, pseudo: Option<PseudoHeader>, len: usize) -> bool {
+        let start = pseudo.map_or(Sum::ZERO, |pseudo| pseudo.sum(len));
+        frame_sum(start, &self.frame, self.transport, len).is_valid()
+    }
+
+    /// Copies at most `max` bytes of the packet, from the IP header on: what an ICMP error
+    /// quotes.
+    pub(crate) fn quote(&self, max: usize) -> Vec<u8> {
+        let mut bytes = vec![0; self.frame.len().min(max)];
+        self.frame.copy_to_slice(0, &mut bytes);
+        bytes
+    }
+}
+
+/// The pseudo header for two addresses, of the same family or never on a wire.
+pub(crate) fn pseudo_header(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: Protocol,
+) -> PseudoHeader {
+    match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            PseudoHeader::v4(source, destination, protocol)
+        }
+        (source, destination) => {
+            let as_v6 = |address| match address {
+                IpAddr::V4(address) => core::net::Ipv4Addr::to_ipv6_mapped(&address),
+                IpAddr::V6(address) => address,
+            };
+            PseudoHeader::v6(as_v6(source), as_v6(destination), protocol)
+        }
+    }
+}
+
+/// Continues `sum` with `len` bytes of `frame` from `from` on.
+pub(crate) fn frame_sum(mut sum: Sum, frame: &Frame, from: usize, len: usize) -> Sum {
+    let mut skip = from;
+    let mut left = len;
+    let head: &[u8] = &frame.head;
+    let parts = core::iter::once(head).chain(frame.body.slices().iter().map(|slice| &slice[..]));
+    for part in parts {
+        if skip >= part.len() {
+            skip -= part.len();
+            continue;
+        }
+        let part = &part[skip..];
+        skip = 0;
+        let part = &part[..part.len().min(left)];
+        sum.add(part);
+        left -= part.len();
+        if left == 0 {
+            break;
+        }
+    }
+    sum
+}
+
+/// A packet to send.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    /// By which interface; `None`: as the routes say.
+    pub(crate) interface: Option<InterfaceId>,
+    pub(crate) protocol: Protocol,
+    /// `None`: the stack's.
+    pub(crate) hop_limit: Option<u8>,
+    pub(crate) traffic_class: TrafficClass,
+    /// The transport header, with [`HEADROOM`] before it.
+    pub(crate) head: Head,
+    pub(crate) body: Chain,
+    /// Not to be fragmented, neither here nor on the way.
+    pub(crate) dont_fragment: bool,
+    /// To be cut into pieces of this payload.
+    pub(crate) gso: Option<(GsoKind, u16)>,
+    /// Where the transport checksum lies in `head`, if it is to be filled in; otherwise it
+    /// is complete.
+    pub(crate) checksum_at: Option<u16>,
+}
+
+impl Outgoing {
+    /// A packet of `protocol` that may be fragmented and has a complete checksum.
+    pub(crate) fn new(
+        source: IpAddr,
+        destination: IpAddr,
+        protocol: Protocol,
+        head: Head,
+        body: Chain,
+    ) -> Self {
+        Self {
+            source,
+            destination,
+            interface: None,
+            protocol,
+            hop_limit: None,
+            traffic_class: TrafficClass(0),
+            head,
+            body,
+            dont_fragment: false,
+            gso: None,
+            checksum_at: None,
+        }
+    }
+
+    /// Bytes behind the IP header.
+    pub(crate) fn payload_len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// Fills in the transport checksum. UDP's zero goes out as all ones (RFC 768).
+    pub(crate) fn complete_checksum(&mut self) {
+        let Some(at) = self.checksum_at.take() else {
+            return;
+        };
+        let at = usize::from(at);
+        if self.head.len() < at + 2 {
+            return;
+        }
+        self.head[at..at + 2].fill(0);
+        // ICMP for IPv4 is the one protocol without pseudo header.
+        let mut sum = if self.protocol == Protocol::ICMP {
+            Sum::ZERO
+        } else {
+            pseudo_header(self.source, self.destination, self.protocol).sum(self.payload_len())
+        };
+        sum.add(&self.head);
+        for slice in self.body.slices() {
+            sum.add(slice);
+        }
+        let mut checksum = sum.checksum();
+        if checksum == 0 && self.protocol == Protocol::UDP {
+            checksum = 0xffff;
+        }
+        self.head[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+    }
+
+    /// Whether a device may finish the checksum: that of TCP and UDP.
+    pub(crate) fn partial_at(&self) -> Option<u16> {
+        self.checksum_at
+            .filter(|_| matches!(self.protocol, Protocol::TCP | Protocol::UDP))
+    }
+
+    /// Puts the sum of the pseudo header into the checksum field, for a device that
+    /// finishes it.
+    pub(crate) fn partial_checksum(&mut self, at: u16) {
+        let at = usize::from(at);
+        if self.head.len() < at + 2 {
+            return;
+        }
+        let pseudo = pseudo_header(self.source, self.destination, self.protocol);
+        let partial = pseudo.partial(self.payload_len());
+        self.head[at..at + 2].copy_from_slice(&partial.to_be_bytes());
+    }
+}

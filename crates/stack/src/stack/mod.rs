@@ -1,0 +1,440 @@
+//! The stack of one shard: frames in and out, time, events.
+
+mod echo_calls;
+mod report;
+mod tcp_calls;
+mod udp_calls;
+
+use core::net::IpAddr;
+use std::collections::VecDeque;
+
+use zcn_frame::{Frame, Head};
+use zcn_pool::LocalPool;
+use zcn_wire::{EthernetAddress, IpCidr, OptionLayout, Protocol, TrafficClass};
+
+use crate::config::{ConfigError, InterfaceConfig, StackConfig};
+use crate::echo::EchoSockets;
+use crate::error::NetworkError;
+use crate::event::Event;
+use crate::gro::{Gro, segment_of};
+use crate::icmp::ErrorMessage;
+use crate::id::{InterfaceId, SocketId};
+use crate::interface::AddressState;
+use crate::ip::{Ip, SendError};
+use crate::neighbour::NeighbourState;
+use crate::packet::{HEADROOM, Outgoing, Packet};
+use crate::random::Seed;
+use crate::route::Route;
+use crate::stats::{DropReason, Stats};
+use crate::tcp::{IcmpError, SegmentIn, SegmentOut, Tcp};
+use crate::time::Instant;
+use crate::udp::Udp;
+
+/// Packets to ourselves that one call brings home; the rest waits for the next call.
+const LOOPBACK_BATCH: usize = 256;
+/// Segments that one call takes from TCP for other interfaces than its own.
+const SEGMENTS_MAX: usize = 4_096;
+
+/// A TCP/IP of one shard, without I/O.
+///
+/// ```text
+/// frames ──► handle_frames ──► sockets ──► poll_event
+/// frames ◄── poll_frames   ◄── socket calls
+/// time   ──► handle_timeout    poll_timeout ──► deadline
+/// ```
+///
+/// The order of calls: after frames, time or socket calls went in, take frames out of every
+/// interface with [`poll_frames`](Self::poll_frames) until it answers 0 (acknowledgements
+/// are made there, one for all that a batch brought), take events until there is none, and
+/// wait until a frame comes or [`poll_timeout`](Self::poll_timeout) is reached.
+///
+/// Every input is bounded and counted: no frame panics, loops, or makes memory grow beyond
+/// the caps of [`StackConfig`].
+#[derive(Debug)]
+pub struct Stack {
+    pub(crate) ip: Ip,
+    tcp: Tcp,
+    udp: Udp,
+    echo: EchoSockets,
+    pool: LocalPool,
+    gro: Gro,
+    /// Segments put together, on their way to TCP.
+    segments: VecDeque<SegmentIn>,
+    /// TCP segments dropped before TCP saw them: with errors, and of these for checksums.
+    tcp_errors: (u64, u64),
+    /// Which protocol is asked first for its next event.
+    turn: u8,
+}
+
+impl Stack {
+    /// A stack without interfaces; it reaches itself. What sockets send by copying goes to
+    /// buffers of `pool`; all secrets derive from `seed`; `now` is where its time begins.
+    pub fn new(config: StackConfig, pool: LocalPool, seed: &Seed, now: Instant) -> Self {
+        Self {
+            tcp: Tcp::new(config.tcp.clone(), pool.clone(), seed, now),
+            udp: Udp::new(config.udp.clone(), seed),
+            echo: EchoSockets::new(seed),
+            ip: Ip::new(config, seed),
+            pool,
+            gro: Gro::default(),
+            segments: VecDeque::new(),
+            tcp_errors: (0, 0),
+            turn: 0,
+        }
+    }
+
+    /// Adds an interface with its addresses. An Ethernet interface gets a link-local IPv6
+    /// address besides (see [`StackConfig::link_local`]).
+    ///
+    /// # Errors
+    /// If the configuration makes no sense; nothing is added then.
+    pub fn add_interface(
+        &mut self,
+        now: Instant,
+        config: &InterfaceConfig,
+    ) -> Result<InterfaceId, ConfigError> {
+        self.ip.add_interface(now, config)
+    }
+
+    /// Gives an interface an address, and the route to its network.
+    ///
+    /// # Errors
+    /// If it has it already, or no host can have it.
+    pub fn add_address(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: IpCidr,
+    ) -> Result<(), ConfigError> {
+        self.ip.add_address(now, interface, address)
+    }
+
+    /// Takes an address away, and the routes that depend on it. Connections that have it
+    /// find out.
+    ///
+    /// # Errors
+    /// If there is no such address.
+    pub fn remove_address(
+        &mut self,
+        interface: InterfaceId,
+        address: IpAddr,
+    ) -> Result<(), ConfigError> {
+        self.ip.remove_address(interface, address)
+    }
+
+    /// The addresses of an interface.
+    pub fn addresses(
+        &self,
+        interface: InterfaceId,
+    ) -> impl Iterator<Item = (IpCidr, AddressState)> + '_ {
+        self.ip
+            .interface(interface)
+            .into_iter()
+            .flat_map(|interface| interface.addresses.iter())
+            .map(|own| (own.cidr, own.state))
+    }
+
+    /// The link address of an interface.
+    pub fn link_address(&self, interface: InterfaceId) -> Option<EthernetAddress> {
+        self.ip.interface(interface)?.link_address
+    }
+
+    /// Adds a route, in the place of one with the same destination, gateway, interface and
+    /// metric.
+    ///
+    /// # Errors
+    /// If its gateway cannot be reached by its interface.
+    pub fn add_route(&mut self, route: Route) -> Result<(), ConfigError> {
+        self.ip.add_route(route)
+    }
+
+    /// Takes out the routes for which `is` answers yes, and tells how many there were.
+    pub fn remove_routes(&mut self, is: impl FnMut(&Route) -> bool) -> usize {
+        self.ip.routes.remove(is)
+    }
+
+    /// Every route, longest prefix first, IPv4 before IPv6.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.ip.routes.iter()
+    }
+
+    /// The neighbours of an interface.
+    pub fn neighbours(
+        &self,
+        interface: InterfaceId,
+    ) -> impl Iterator<Item = (IpAddr, NeighbourState, EthernetAddress)> + '_ {
+        self.ip
+            .interface(interface)
+            .into_iter()
+            .flat_map(|interface| interface.neighbours.iter())
+    }
+
+    /// Sets the link address of a neighbour for good.
+    ///
+    /// # Errors
+    /// If there is no such interface, or it has no neighbours.
+    pub fn set_neighbour(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: IpAddr,
+        link: EthernetAddress,
+    ) -> Result<(), ConfigError> {
+        if !link.is_unicast() {
+            return Err(ConfigError::LinkAddress(link));
+        }
+        let found = self
+            .ip
+            .interface_mut(interface)
+            .filter(|interface| interface.link_address.is_some())
+            .ok_or(ConfigError::InterfaceUnknown(interface))?;
+        for frame in found.neighbours.set_permanent(now, address, link) {
+            // A full queue is counted there.
+            let _ = self.ip.send_ethernet(interface, link, frame);
+        }
+        Ok(())
+    }
+
+    /// Takes a batch of frames that arrived at an interface, in order. `frames` is empty
+    /// afterwards.
+    pub fn handle_frames(&mut self, now: Instant, interface: InterfaceId, frames: &mut Vec<Frame>) {
+        for frame in frames.drain(..) {
+            if let Some(packet) = self.ip.receive(now, interface, frame) {
+                self.handle_packet(now, packet);
+            }
+        }
+        self.gro.flush(&mut self.segments);
+        self.handle_segments(now);
+        self.deliver_reports(now);
+        self.handle_loopback(now);
+    }
+
+    fn handle_packet(&mut self, now: Instant, packet: Packet) {
+        match packet.protocol {
+            Protocol::TCP => match segment_of(packet) {
+                Ok(arrived) if self.ip.config.coalesce => {
+                    self.gro.push(arrived, &mut self.segments);
+                    self.handle_segments(now);
+                }
+                Ok(arrived) => {
+                    self.segments.push_back(arrived.segment);
+                    self.handle_segments(now);
+                }
+                Err(reason) => {
+                    self.tcp_errors.0 += 1;
+                    if reason == DropReason::TcpChecksum {
+                        self.tcp_errors.1 += 1;
+                    }
+                    self.ip.drop(reason);
+                }
+            },
+            Protocol::UDP => self.udp.input(&mut self.ip, now, packet),
+            Protocol::ICMP | Protocol::ICMPV6 => {
+                let (remote, hop_limit) = (packet.source, packet.hop_limit);
+                if let Some(reply) = self.ip.icmp_input(now, packet) {
+                    self.echo.input(&mut self.ip, remote, hop_limit, reply);
+                }
+            }
+            _ => {
+                let v6 = packet.destination.is_ipv6();
+                self.ip.ip_stats(v6).in_unknown_protos += 1;
+                self.ip.drop(DropReason::UnknownProtocol);
+                self.ip
+                    .send_error(now, &packet, ErrorMessage::ProtocolUnreachable);
+            }
+        }
+    }
+
+    fn handle_segments(&mut self, now: Instant) {
+        while let Some(segment) = self.segments.pop_front() {
+            let (interface, remote) = (segment.interface, segment.remote.ip());
+            let progress = self.tcp.handle_segment(now, segment, &mut self.ip);
+            if progress {
+                self.ip.confirm(now, interface, remote);
+            }
+        }
+    }
+
+    /// Brings home packets to ourselves, as many as one call may.
+    fn handle_loopback(&mut self, now: Instant) {
+        for _ in 0..LOOPBACK_BATCH {
+            let Some(frame) = self.ip.loopback.pop_front() else {
+                return;
+            };
+            if let Some(packet) = self.ip.receive_from_self(now, frame) {
+                self.handle_packet(now, packet);
+                self.gro.flush(&mut self.segments);
+                self.handle_segments(now);
+                self.deliver_reports(now);
+            }
+        }
+    }
+
+    /// Takes at most `max` frames that are ready to leave by an interface and adds them to
+    /// `frames`; answers how many. With [`LOOPBACK`](crate::LOOPBACK) it only carries what
+    /// the stack sends to itself.
+    pub fn poll_frames(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        frames: &mut Vec<Frame>,
+        max: usize,
+    ) -> usize {
+        let mut budget = SEGMENTS_MAX;
+        loop {
+            while budget > 0 && self.waiting(interface) < max.max(1) {
+                let Some(segment) = self.tcp.poll_segment(now, &mut self.ip) else {
+                    break;
+                };
+                budget -= 1;
+                self.send_segment(now, segment);
+            }
+            if self.ip.loopback.is_empty() || budget == 0 {
+                break;
+            }
+            budget -= 1;
+            self.handle_loopback(now);
+        }
+        let Some(out) = self.ip.interface_mut(interface) else {
+            self.udp.unblock();
+            return 0;
+        };
+        let count = out.output.len().min(max);
+        frames.extend(out.output.drain(..count));
+        if out.output.len() <= self.ip.config.output_queue / 2 {
+            self.udp.unblock();
+        }
+        count
+    }
+
+    /// Frames that wait to leave by an interface.
+    fn waiting(&self, interface: InterfaceId) -> usize {
+        self.ip
+            .interface(interface)
+            .map_or(0, |interface| interface.output.len())
+    }
+
+    /// Makes a packet of a segment and sends it.
+    fn send_segment(&mut self, now: Instant, segment: SegmentOut) {
+        let mut head = Head::with_room(HEADROOM);
+        let layout: OptionLayout = self.ip.config.option_layout;
+        let len = segment.tcp.header_len(layout);
+        let written = head
+            .grow(len)
+            .is_ok_and(|bytes| segment.tcp.emit(layout, bytes).is_ok());
+        if !written {
+            self.ip.drop(DropReason::TooBig);
+            return;
+        }
+        let (local, remote) = (segment.local, segment.remote);
+        let kind = if remote.is_ipv4() {
+            zcn_frame::GsoKind::Tcp4
+        } else {
+            zcn_frame::GsoKind::Tcp6
+        };
+        let scope = match remote {
+            core::net::SocketAddr::V6(v6) => InterfaceId::from_scope_id(v6.scope_id()),
+            core::net::SocketAddr::V4(_) => None,
+        };
+        let sent = self.ip.send(
+            now,
+            Outgoing {
+                interface: scope.filter(|&id| self.ip.interface(id).is_some()),
+                hop_limit: segment.hop_limit,
+                traffic_class: TrafficClass(segment.ecn & 3),
+                dont_fragment: segment.dont_fragment,
+                gso: segment.gso_size.map(|size| (kind, size)),
+                checksum_at: Some(zcn_wire::tcp::CHECKSUM_OFFSET),
+                ..Outgoing::new(
+                    local.ip(),
+                    remote.ip(),
+                    Protocol::TCP,
+                    head,
+                    segment.payload,
+                )
+            },
+        );
+        if let Err(SendError::TooBig { mtu }) = sent {
+            // The route has changed since TCP asked for the path.
+            let error = IcmpError {
+                local,
+                remote,
+                seq: segment.tcp.seq,
+                kind: NetworkError::TooBig { mtu },
+            };
+            self.tcp.handle_icmp(now, &error);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called, if nothing happens
+    /// before; in the past if something is left to do at once.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        if !self.ip.loopback.is_empty() || !self.ip.reports.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        [self.ip.poll_timeout(), self.tcp.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Does everything that is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.ip.handle_timeout(now);
+        self.tcp.handle_timeout(now);
+        self.deliver_reports(now);
+        self.handle_loopback(now);
+    }
+
+    /// The next socket that became ready for something.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        for _ in 0..3 {
+            self.turn = (self.turn + 1) % 3;
+            let event = match self.turn {
+                0 => self.tcp.poll_event(),
+                1 => self.udp.poll_event().map(|(id, readiness)| Event {
+                    socket: SocketId::Udp(id),
+                    readiness,
+                }),
+                _ => self.echo.poll_event().map(|(id, readiness)| Event {
+                    socket: SocketId::Echo(id),
+                    readiness,
+                }),
+            };
+            if event.is_some() {
+                return event;
+            }
+        }
+        None
+    }
+
+    /// Everything that was counted, as it is now.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.ip.stats.clone();
+        stats.udp = self.udp.stats.clone();
+        stats.tcp = self.tcp.stats().clone();
+        stats.tcp.in_errs += self.tcp_errors.0;
+        stats.tcp.in_csum_errors += self.tcp_errors.1;
+        stats.neighbours = self.ip.neighbour_stats();
+        stats.drops.add(self.tcp.drops());
+        stats
+    }
+
+    /// Memory that fragments waiting for others take, in bytes.
+    pub fn reassembly_memory(&self) -> usize {
+        self.ip.reassembly.memory()
+    }
+
+    /// Packets that wait for the link addresses of neighbours.
+    pub fn waiting_for_neighbours(&self) -> usize {
+        let interfaces = self.ip.interfaces.iter();
+        interfaces
+            .map(|interface| interface.neighbours.waiting())
+            .sum()
+    }
+
+    /// Paths whose MTU is remembered.
+    pub fn path_mtus(&self) -> usize {
+        self.ip.path_mtus.len()
+    }
+}

@@ -1,0 +1,167 @@
+//! One socket.
+
+use core::net::SocketAddr;
+use std::collections::VecDeque;
+
+use zcn_frame::Chain;
+
+use crate::demux::Binding;
+use crate::error::NetworkError;
+use crate::event::Readiness;
+use crate::id::InterfaceId;
+
+/// What a datagram that waits costs beside its bytes: the buffer around it is not free,
+/// either.
+const OVERHEAD: usize = 768;
+/// Errors that wait in one socket; the oldest goes when one more comes.
+const ERRORS: usize = 8;
+
+/// A received datagram, or several of one size that came together.
+#[derive(Debug)]
+pub struct Datagram {
+    /// Who sent it.
+    pub remote: SocketAddr,
+    /// Where it was sent to: for a socket bound to every address, which of ours, or which
+    /// group.
+    pub local: SocketAddr,
+    /// Where it came in.
+    pub interface: InterfaceId,
+    /// The bytes, as they arrived.
+    pub payload: Chain,
+    /// Several datagrams of this size, the last one maybe shorter (only for sockets with
+    /// [`UdpOptions::coalesce`]).
+    pub segment_size: Option<u16>,
+    /// Hop limit that was left.
+    pub hop_limit: u8,
+    /// Traffic class: DSCP and ECN.
+    pub traffic_class: u8,
+}
+
+impl Datagram {
+    /// How many datagrams of the wire it is.
+    pub fn count(&self) -> u64 {
+        match self.segment_size {
+            Some(size) => self.payload.len().div_ceil(usize::from(size.max(1))).max(1) as u64,
+            None => 1,
+        }
+    }
+
+    fn cost(&self) -> usize {
+        self.payload.len() + OVERHEAD
+    }
+}
+
+/// An error that concerns a socket: what the network said of a datagram to `remote`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketError {
+    /// Where the datagram was to go.
+    pub remote: SocketAddr,
+    /// What became of it.
+    pub error: NetworkError,
+}
+
+/// What an application can set on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UdpOptions {
+    /// Hop limit of what is sent (IP_TTL); `None`: the stack's.
+    pub hop_limit: Option<u8>,
+    /// Traffic class of what is sent (IP_TOS).
+    pub traffic_class: u8,
+    /// Whether datagrams may go to broadcast addresses (SO_BROADCAST).
+    pub broadcast: bool,
+    /// Whether datagrams must not be fragmented (IP_MTU_DISCOVER, IP_PMTUDISC_DO). If they
+    /// may be, those within the path MTU still go with DF, to find that out.
+    pub dont_fragment: bool,
+    /// Whether several datagrams of one sender may be received at once (UDP_GRO).
+    pub coalesce: bool,
+    /// Bytes of received datagrams that may wait, overhead included (SO_RCVBUF).
+    pub receive_buffer: usize,
+    /// By which interface to send to groups and broadcast addresses (IP_MULTICAST_IF).
+    pub group_interface: Option<InterfaceId>,
+}
+
+/// A socket.
+#[derive(Debug)]
+pub(crate) struct UdpSocket {
+    pub(super) binding: Binding,
+    /// Both ends, if it is connected.
+    pub(super) peer: Option<(SocketAddr, SocketAddr)>,
+    pub(super) options: UdpOptions,
+    queue: VecDeque<Datagram>,
+    queued: usize,
+    errors: VecDeque<SocketError>,
+    pub(super) pending: Readiness,
+    pub(super) blocked: bool,
+}
+
+impl UdpSocket {
+    pub(super) fn new(binding: Binding, receive_buffer: usize) -> Self {
+        Self {
+            binding,
+            peer: None,
+            options: UdpOptions {
+                hop_limit: None,
+                traffic_class: 0,
+                broadcast: false,
+                dont_fragment: false,
+                coalesce: false,
+                receive_buffer,
+                group_interface: None,
+            },
+            queue: VecDeque::new(),
+            queued: 0,
+            errors: VecDeque::new(),
+            pending: Readiness::NONE,
+            blocked: false,
+        }
+    }
+
+    /// Our end: of the connection, or what it is bound to.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.peer.map_or(self.binding.address, |(local, _)| local)
+    }
+
+    pub(crate) fn remote(&self) -> Option<SocketAddr> {
+        self.peer.map(|(_, remote)| remote)
+    }
+
+    pub(crate) fn options(&self) -> UdpOptions {
+        self.options
+    }
+
+    pub(crate) fn set_options(&mut self, options: UdpOptions) {
+        self.options = options;
+    }
+
+    /// Adds a datagram, if there is room. One always fits.
+    pub(super) fn push(&mut self, datagram: Datagram) -> bool {
+        let cost = datagram.cost();
+        if !self.queue.is_empty() && self.queued + cost > self.options.receive_buffer {
+            return false;
+        }
+        self.queued += cost;
+        self.queue.push_back(datagram);
+        true
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Datagram> {
+        let datagram = self.queue.pop_front()?;
+        self.queued -= datagram.cost();
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        Some(datagram)
+    }
+
+    pub(super) fn push_error(&mut self, error: SocketError) {
+        if self.errors.len() >= ERRORS {
+            self.errors.pop_front();
+        }
+        self.errors.push_back(error);
+    }
+
+    pub(crate) fn take_error(&mut self) -> Option<SocketError> {
+        self.errors.pop_front()
+    }
+}
