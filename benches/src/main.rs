@@ -18,6 +18,7 @@ mod pipeline;
 mod pool;
 mod ring;
 mod udp;
+mod wire;
 mod zcn;
 
 use std::io::Write;
@@ -68,6 +69,8 @@ enum Name {
     Connections,
     /// Datagrams per second.
     Udp,
+    /// Packet formats and checksums.
+    Wire,
     /// All of them, one after the other.
     All,
 }
@@ -75,7 +78,7 @@ enum Name {
 type Bench = fn(&mut Ctx) -> Result;
 
 /// Every benchmark with its name, in the order of `all`.
-const BENCHES: [(Name, &str, Bench); 7] = [
+const BENCHES: [(Name, &str, Bench); 8] = [
     (Name::Pool, "pool", pool::run),
     (Name::Ring, "ring", ring::run),
     (Name::Echo, "echo", echo::run),
@@ -83,6 +86,7 @@ const BENCHES: [(Name, &str, Bench); 7] = [
     (Name::Paced, "paced", paced::run),
     (Name::Connections, "connections", connections::run),
     (Name::Udp, "udp", udp::run),
+    (Name::Wire, "wire", wire::run),
 ];
 
 fn main() -> ExitCode {

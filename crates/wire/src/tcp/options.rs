@@ -165,9 +165,6 @@ impl TcpOptions {
     #[inline]
     #[must_use]
     pub fn len(&self, layout: OptionLayout) -> usize {
-        if *self == Self::NONE {
-            return 0;
-        }
         let mut count = Count(0);
         self.write(layout, &mut count);
         count.0
@@ -195,11 +192,32 @@ impl TcpOptions {
         Ok(())
     }
 
+    #[inline]
     fn write(&self, layout: OptionLayout, sink: &mut impl Sink) {
+        if self.has_timestamps_only() {
+            // Nearly every segment of an open connection; the same in every layout.
+            if let Some(timestamps) = self.timestamps {
+                sink.put([NOP, NOP]);
+                sink.put_timestamps(timestamps);
+            }
+            return;
+        }
         match layout {
             OptionLayout::Linux => self.write_linux(sink),
             OptionLayout::FreeBsd => self.write_freebsd(sink),
         }
+    }
+
+    /// Whether there is nothing but timestamps, or nothing.
+    #[inline]
+    fn has_timestamps_only(&self) -> bool {
+        !self.sack_permitted
+            && self.sack.is_empty()
+            && self.mss.is_none()
+            && self.window_scale.is_none()
+            && self.fast_open.is_none()
+            && self.acc_ecn.is_none()
+            && self.user_timeout.is_none()
     }
 
     fn write_linux(&self, sink: &mut impl Sink) {
@@ -294,7 +312,7 @@ trait Sink {
     /// NOPs until the position is `remainder` beyond a multiple of `unit`.
     #[inline]
     fn pad_to(&mut self, unit: usize, remainder: usize) {
-        while self.at() % unit != remainder {
+        for _ in 0..(unit + remainder - self.at() % unit) % unit {
             self.put([NOP]);
         }
     }

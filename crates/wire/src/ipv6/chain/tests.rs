@@ -32,8 +32,11 @@ fn fragment(next: u8, offset: u16, more: bool) -> Vec<u8> {
     bytes
 }
 
+/// Code and pointer of an answer.
+type Answer = Option<(u8, u32)>;
+
 /// What the walk of `payload` refuses it for, and what it answers to a host and a group.
-fn refused(first: u8, payload: &[u8]) -> (ParseError, Option<(u8, u32)>, Option<(u8, u32)>) {
+fn refused(first: u8, payload: &[u8]) -> (ParseError, Answer, Answer) {
     let error = walk(first, payload).expect_err("to be refused");
     let answers = [HOST, GROUP].map(|dst| error.parameter_problem(dst));
     (error.reason, answers[0], answers[1])
