@@ -224,33 +224,36 @@ impl TcpOptions {
         if let Some(mss) = self.mss {
             sink.put_mss(mss);
         }
-        match (self.timestamps, self.sack_permitted) {
-            (Some(timestamps), permitted) => {
-                // SACK-permitted takes the place of the two NOPs.
-                sink.put(if permitted {
-                    [SACK_PERMITTED, 2]
-                } else {
-                    [NOP, NOP]
-                });
-                sink.put_timestamps(timestamps);
-            }
-            (None, true) => sink.put([NOP, NOP, SACK_PERMITTED, 2]),
-            (None, false) => {}
+        if let Some(timestamps) = self.timestamps {
+            // SACK-permitted takes the place of the two NOPs.
+            sink.put(if self.sack_permitted {
+                [SACK_PERMITTED, 2]
+            } else {
+                [NOP, NOP]
+            });
+            sink.put_timestamps(timestamps);
+        }
+        // Counters that end inside a word take the place of NOPs of the next option.
+        if let Some(counters) = self.acc_ecn {
+            sink.put_acc_ecn(counters);
+        }
+        if self.sack_permitted && self.timestamps.is_none() {
+            sink.pad_to(4, 2);
+            sink.put([SACK_PERMITTED, 2]);
         }
         if let Some(shift) = self.window_scale {
-            sink.put([NOP, WINDOW_SCALE, 3, shift]);
+            sink.pad_to(4, 1);
+            sink.put([WINDOW_SCALE, 3, shift]);
         }
         if let Some(timeout) = self.user_timeout {
             sink.put_user_timeout(timeout);
-        }
-        if let Some(counters) = self.acc_ecn {
-            sink.put_acc_ecn(counters);
         }
         if !self.sack.is_empty() {
             sink.pad_to(4, 2);
             sink.put_sack(&self.sack);
         }
         if let Some(cookie) = self.fast_open {
+            sink.pad_to(4, 0);
             sink.put_fast_open(cookie);
         }
         sink.pad_to(4, 0);

@@ -211,6 +211,27 @@ fn a_syn_looks_like_linux() {
 }
 
 #[test]
+fn counters_take_the_place_of_padding() {
+    let counters = |count| TcpOptions {
+        acc_ecn: AccEcn::new(AccEcnOrder::One, &[1, 2, 3][..count]),
+        ..TcpOptions::NONE
+    };
+    let three = [174, 11, 0, 0, 1, 0, 0, 2, 0, 0, 3, 1];
+    assert_eq!(emitted(&counters(3), OptionLayout::Linux), three);
+    // One counter and its lowest byte where SACK and window scale have a NOP.
+    let scale = TcpOptions {
+        window_scale: Some(7),
+        ..counters(1)
+    };
+    let bytes = [174, 5, 0, 0, 1, 3, 3, 7];
+    assert_eq!(emitted(&scale, OptionLayout::Linux), bytes);
+    let mut blocks = counters(1);
+    blocks.sack.push(SackBlock::default());
+    let bytes = [174, 5, 0, 0, 1, 1, 5, 10, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(emitted(&blocks, OptionLayout::Linux), bytes);
+}
+
+#[test]
 fn a_syn_looks_like_freebsd() {
     let with_timestamps = [
         2, 4, 0x05, 0xb4, 1, 3, 3, 7, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0,
