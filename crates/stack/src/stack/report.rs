@@ -70,7 +70,11 @@ impl Stack {
                     seq,
                     kind: error,
                 };
-                self.tcp.handle_icmp(now, &error)
+                // What it does not believe is counted there.
+                if !self.tcp.handle_icmp(now, &error) {
+                    return true;
+                }
+                true
             }
             (Protocol::ICMP | Protocol::ICMPV6, _) => {
                 let kind = quoted.transport[0];

@@ -56,7 +56,7 @@ use crate::event::{Event, EventQueue, Readiness};
 use crate::id::SocketId;
 use crate::random::{SecretKey, Seed};
 use crate::slab::{Id, Slab};
-use crate::stats::{Drops, TcpStats};
+use crate::stats::{DropReason, Drops, TcpStats};
 use crate::time::Instant;
 use crate::wheel::Wheel;
 
@@ -242,15 +242,20 @@ impl Tcp {
     pub fn handle_icmp(&mut self, now: Instant, error: &IcmpError) -> bool {
         let hash = self.ends.hash(&error.local, &error.remote);
         let tuple = Tuple::new(error.local, error.remote);
-        let Some(Place::Connection(id)) = self.find(hash, &tuple) else {
-            return false;
+        let counts = match self.find(hash, &tuple) {
+            Some(Place::Connection(id)) => {
+                let connection = self.connections.get_mut(id);
+                let counts = connection
+                    .is_some_and(|connection| connection.handle_icmp(&mut self.common, error));
+                if counts {
+                    self.settle(now, id);
+                }
+                counts
+            }
+            _ => false,
         };
-        let Some(connection) = self.connections.get_mut(id) else {
-            return false;
-        };
-        let counts = connection.handle_icmp(&mut self.common, error);
-        if counts {
-            self.settle(now, id);
+        if !counts {
+            self.common.drop(DropReason::IcmpUnmatched);
         }
         counts
     }
