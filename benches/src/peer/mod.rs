@@ -1,5 +1,6 @@
 //! Echo servers on other libraries, written as their documentation writes them and with
-//! the settings that serve them best.
+//! the settings that serve them best. Their loops look alike, but the types of these
+//! libraries share no trait: each file is a program of its library and stays one.
 
 use std::net::TcpStream;
 
