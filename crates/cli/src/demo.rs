@@ -67,7 +67,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
     if let Some(path) = &args.html {
         // Better now than after the measurement.
-        fs::write(path, "").map_err(|error| not_written(path, error))?;
+        try_to_write(path).map_err(|error| not_written(path, error))?;
     }
     let field = Field::enter()?;
     if !args.json {
@@ -129,6 +129,20 @@ fn introduce(field: &Field) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Whether the report will find its place. An earlier one is left alone, and
+/// no empty one stays behind, in case the demonstration is interrupted.
+fn try_to_write(path: &Path) -> io::Result<()> {
+    let is_new = !path.exists();
+    fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)?;
+    match is_new {
+        true => fs::remove_file(path),
+        false => Ok(()),
+    }
 }
 
 fn not_written(path: &Path, error: io::Error) -> Failure {

@@ -3,9 +3,10 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::process::Output;
+use std::io::{BufRead, BufReader};
+use std::process::{Output, Stdio};
 
-use common::{objects, run, text, without_uring};
+use common::{objects, run, text, without_uring, zcn};
 use serde_json::Value;
 
 /// The one line of a kind.
@@ -125,4 +126,32 @@ fn a_report_that_cannot_be_written_is_said_before_the_measurement() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("/nowhere/report.html"));
     assert_eq!(text(&output.stdout), "");
+}
+
+/// Found by reading as a newcomer: the place of the report was tried by emptying it.
+#[test]
+fn an_interrupted_demo_leaves_an_earlier_report_alone() {
+    let folder = std::env::temp_dir();
+    let of = |name: &str| folder.join(format!("zcn-demo-{name}-{}.html", std::process::id()));
+    let (earlier, fresh) = (of("earlier"), of("fresh"));
+    std::fs::write(&earlier, "earlier").expect("a file");
+    for path in [&earlier, &fresh] {
+        let mut demo = zcn()
+            .args(["demo", "--seconds", "60", "--html"])
+            .arg(path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        let mut line = String::new();
+        let out = demo.stdout.take().expect("a pipe");
+        // It speaks once it has tried the place.
+        BufReader::new(out).read_line(&mut line).expect("a line");
+        demo.kill().expect("it runs");
+        demo.wait().expect("it ends");
+    }
+    let kept = std::fs::read_to_string(&earlier).expect("it is there");
+    std::fs::remove_file(&earlier).expect("removed");
+    assert_eq!(kept, "earlier");
+    assert!(!fresh.exists());
 }
