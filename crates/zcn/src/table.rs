@@ -7,6 +7,14 @@ pub(crate) struct Key {
     pub(crate) generation: u32,
 }
 
+impl Key {
+    /// Names no value of any table: generations begin with 1.
+    pub(crate) const NOTHING: Self = Self {
+        index: u32::MAX,
+        generation: 0,
+    };
+}
+
 /// Generations are 24 bits wide, so that a key fits a completion token beside its class.
 const GENERATION_MASK: u32 = (1 << 24) - 1;
 

@@ -13,7 +13,7 @@ use common::{
     serve,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use zcn::{ReactorKind, TcpListener, TcpStream};
+use zcn::{Address, ClientOptions, ReactorKind, TcpClient, TcpListener, TcpStream};
 
 /// Set in the process that runs one test alone.
 const ALONE: &str = "ZCN_TEST_ALONE";
@@ -330,4 +330,29 @@ fn child_file_table() {
     });
     assert_eq!(places_in_use(), Some(0));
     drop(quiet);
+}
+
+#[test]
+fn a_client_that_connected_does_not_keep_its_runtime_alive() {
+    alone(
+        "a_client_that_connected_does_not_keep_its_runtime_alive",
+        child_client_goes,
+    );
+}
+
+fn child_client_goes() {
+    for_each_reactor(|kind| {
+        let before = descriptors();
+        {
+            let mut runtime = runtime(kind);
+            let (_server, address) = echo(&runtime);
+            let client =
+                TcpClient::new(&runtime, ClientOptions::default(), Script::default()).unwrap();
+            client.connect(Address::Ip(address));
+            run_until(&mut runtime, "the connection is made", |_| {
+                client.stats().accepted == 1
+            });
+        }
+        assert_eq!(descriptors(), before);
+    });
 }

@@ -47,10 +47,13 @@ impl std::fmt::Debug for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.inner
-            .reactor
-            .borrow_mut()
-            .close_stream(self.key, CloseReason::Local);
+        // One whose key was taken may go while the reactor is borrowed.
+        if self.key != Key::NOTHING {
+            self.inner
+                .reactor
+                .borrow_mut()
+                .close_stream(self.key, CloseReason::Local);
+        }
     }
 }
 
@@ -68,13 +71,8 @@ impl Stream {
     }
 
     /// Gives up the handle, not the connection.
-    pub(crate) fn into_key(self) -> Key {
-        // Its drop would close; what it holds besides is a counted reference.
-        let this = std::mem::ManuallyDrop::new(self);
-        let inner = this.inner.clone();
-        let key = this.key;
-        drop(inner);
-        key
+    pub(crate) fn into_key(mut self) -> Key {
+        std::mem::replace(&mut self.key, Key::NOTHING)
     }
 
     fn error(&self, action: Action, source: io::Error) -> Error {

@@ -127,13 +127,9 @@ impl Executor {
         }
         let mut tasks = self.tasks.borrow_mut();
         // The key is known only after the insert; this one names nothing.
-        let nothing = TaskId(Key {
-            index: u32::MAX,
-            generation: 0,
-        });
         let key = tasks.insert(Task {
             future: Some(future),
-            waker: self.waker_for(nothing),
+            waker: self.waker_for(TaskId(Key::NOTHING)),
         });
         let id = TaskId(key);
         if let Some(task) = tasks.get_mut(key) {
