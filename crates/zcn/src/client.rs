@@ -15,6 +15,7 @@ use crate::net::stream::{self, Stream, TcpStream};
 use crate::reactor::Event;
 use crate::runtime::{Inner, Runtime};
 use crate::server::{Handler, ServerOptions, ServerStats, Serving, Shared};
+use crate::table::Key;
 
 /// Names a connection of a client that is being made; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,7 +63,7 @@ pub struct ClientOptions {
 /// for as long as the runtime; [`shutdown`](Self::shutdown) ends them.
 pub struct TcpClient {
     inner: Rc<Inner>,
-    service: u32,
+    service: Key,
     options: Rc<ConnectOptions>,
     shared: Rc<Shared>,
     attempts: Rc<Attempts>,
@@ -200,7 +201,7 @@ impl TcpClient {
 /// One attempt under way.
 struct Making {
     inner: Rc<Inner>,
-    service: u32,
+    service: Key,
     attempt: Attempt,
     target: Target,
     options: Rc<ConnectOptions>,

@@ -177,7 +177,7 @@ pub enum SendError {
 #[derive(Debug)]
 pub struct Conn<'a> {
     inner: &'a Rc<Inner>,
-    server: u32,
+    server: Key,
     key: Key,
 }
 
@@ -450,7 +450,7 @@ impl Shared {
     }
 
     /// Asks the service to let its connections finish.
-    pub(crate) fn shut_down(&self, inner: &Inner, server: u32, limit: Duration) {
+    pub(crate) fn shut_down(&self, inner: &Inner, server: Key, limit: Duration) {
         if self.drain_by.get().is_none() {
             let now = Instant::now();
             // A limit beyond the clock's range is as good as none.
@@ -475,7 +475,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct TcpServer {
     inner: Rc<Inner>,
-    server: u32,
+    server: Key,
     local: Address,
     shared: Rc<Shared>,
 }
@@ -573,7 +573,7 @@ const FOR_EVER: Duration = Duration::from_secs(86_400 * 365);
 const DRAIN_SWEEP: Duration = Duration::from_millis(10);
 
 pub(crate) struct Serving<H: Handler> {
-    server: u32,
+    server: Key,
     handler: H,
     options: ServerOptions,
     /// None for a client, or once it drains.
@@ -603,7 +603,7 @@ impl<H: Handler> Drop for Serving<H> {
 
 impl<H: Handler> Serving<H> {
     /// A service without a listener.
-    pub(crate) fn new(server: u32, handler: H, options: ServerOptions, shared: Rc<Shared>) -> Self {
+    pub(crate) fn new(server: Key, handler: H, options: ServerOptions, shared: Rc<Shared>) -> Self {
         shared.notify_sent.set(options.notify_sent);
         Self {
             server,

@@ -317,7 +317,7 @@ impl UdpServer {
 }
 
 struct Serving<H> {
-    server: u32,
+    server: Key,
     local: SocketAddr,
     handler: H,
     /// Swapped with the socket's queue; empty between events, but for what a turn was not allowed

@@ -278,3 +278,38 @@ fn a_slow_but_steady_reader_is_not_cut_off() {
         assert_eq!(server.stats().timed_out, 0);
     });
 }
+
+#[test]
+fn a_server_in_the_place_of_an_old_one_hears_nothing_of_its_connections() {
+    // Places were never used again.
+    for_each_reactor(|kind| {
+        let mut runtime = runtime(kind);
+        for _ in 0..100 {
+            let (old, address) = echo(&runtime);
+            let mut stream = client(address);
+            run_until(&mut runtime, "accepted", |_| old.stats().accepted == 1);
+            stream.write_all(b"late").unwrap();
+            old.shutdown(Duration::ZERO);
+            run_until(&mut runtime, "stopped", |_| old.is_stopped());
+            let heard = Rc::new(Cell::new(0));
+            let count = || {
+                let heard = heard.clone();
+                move || heard.set(heard.get() + 1)
+            };
+            let (data, end) = (count(), count());
+            let script = Script {
+                data: Box::new(move |_, _| data()),
+                end: Box::new(move |_| end()),
+                ..Script::default()
+            };
+            let (new, address) = common::script(&runtime, script);
+            drop(stream);
+            let mut stream = client(address);
+            stream.write_all(b"x").unwrap();
+            run_until(&mut runtime, "its own", |_| heard.get() > 0);
+            assert_eq!((heard.get(), new.stats().accepted), (1, 1));
+            new.shutdown(Duration::ZERO);
+            run_until(&mut runtime, "stopped", |_| new.is_stopped());
+        }
+    });
+}

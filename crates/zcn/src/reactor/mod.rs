@@ -46,41 +46,41 @@ use crate::table::{Key, Table};
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A peer was accepted.
-    Accepted { server: u32, fd: OwnedFd },
+    Accepted { server: Key, fd: OwnedFd },
     /// Bytes arrived.
-    Data { server: u32, stream: Key, buf: Buf },
+    Data { server: Key, stream: Key, buf: Buf },
     /// The peer has finished sending.
-    End { server: u32, stream: Key },
+    End { server: Key, stream: Key },
     /// The send queue has fallen to the low-water mark.
-    Writable { server: u32, stream: Key },
+    Writable { server: Key, stream: Key },
     /// The kernel has taken bytes, on a stream whose server wants to know.
-    Sent { server: u32, stream: Key },
+    Sent { server: Key, stream: Key },
     /// A client's connection was made.
     Connected {
-        server: u32,
+        server: Key,
         stream: Key,
         attempt: Attempt,
     },
     /// A client's connection could not be made.
     ConnectFailed {
-        server: u32,
+        server: Key,
         attempt: Attempt,
         error: Error,
     },
     /// The connection is gone; its key is stale.
     Closed {
-        server: u32,
+        server: Key,
         stream: Key,
         reason: CloseReason,
     },
     /// Something happened on a UDP socket: arrivals, an error, room for sends, or its end.
-    Datagrams { server: u32, socket: Key },
+    Datagrams { server: Key, socket: Key },
     /// The server was asked to shut down.
-    Drain { server: u32 },
+    Drain { server: Key },
 }
 
 impl Event {
-    pub(crate) fn server(&self) -> u32 {
+    pub(crate) fn server(&self) -> Key {
         match self {
             Self::Accepted { server, .. }
             | Self::Data { server, .. }

@@ -7,12 +7,13 @@ use std::task::Waker;
 use zcn_pool::{Buf, SharedBuf};
 
 use super::driver::Attached;
+use crate::table::Key;
 
 /// Who is told what happens on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     /// The server with this number, by events.
-    Server(u32),
+    Server(Key),
     /// A task, by its waker.
     Task,
 }

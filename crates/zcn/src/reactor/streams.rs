@@ -280,7 +280,7 @@ impl Reactor {
     }
 
     /// Hands a connected stream of a task over to a server.
-    pub(crate) fn give_stream(&mut self, key: Key, server: u32) {
+    pub(crate) fn give_stream(&mut self, key: Key, server: Key) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.owner = Owner::Server(server);
             self.list_receive(key);

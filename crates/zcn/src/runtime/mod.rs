@@ -32,6 +32,7 @@ use crate::error::{Action, Error, Result};
 use crate::reactor::driver::{DriverStats, Wait};
 use crate::reactor::{Event, Look, Reactor};
 use crate::runtime::cell::ReactorCell;
+use crate::table::{Key, Table};
 
 /// What a runtime calls for the events of a server; implemented by the server with its handler.
 pub(crate) trait Service {
@@ -51,7 +52,6 @@ struct ServiceSlot {
     service: Option<Box<dyn Service>>,
     next_sweep: Option<Instant>,
     drains: bool,
-    removed: bool,
 }
 
 /// A runtime's state, shared by its handles on its own thread.
@@ -59,7 +59,7 @@ pub(crate) struct Inner {
     pub(crate) reactor: ReactorCell,
     executor: Executor,
     timers: RefCell<Timers>,
-    services: RefCell<Vec<ServiceSlot>>,
+    services: RefCell<Table<ServiceSlot>>,
     inbox: Arc<Inbox>,
     spin: Duration,
     stopped: Cell<bool>,
@@ -224,7 +224,7 @@ impl RuntimeBuilder {
                 reactor: ReactorCell::new(reactor),
                 executor: Executor::new(inbox.clone()),
                 timers: RefCell::default(),
-                services: RefCell::default(),
+                services: RefCell::new(Table::new()),
                 inbox,
                 spin,
                 stopped: Cell::new(false),
@@ -435,7 +435,7 @@ impl Drop for Runtime {
         // Tasks and services hold the runtime; without them everything else goes by itself.
         let _entered = self.enter();
         self.inner.executor.clear();
-        let services = std::mem::take(&mut *self.inner.services.borrow_mut());
+        let services = self.inner.services.replace(Table::new());
         drop(services);
         self.inner.inbox.close();
         self.inner.reactor.borrow_mut().shut_down();
@@ -627,13 +627,15 @@ impl Inner {
     /// When the next timer or sweep is due.
     fn next_due(&self) -> Option<Instant> {
         let timer = self.timers.borrow().next();
-        let sweep = self
-            .services
-            .borrow()
+        [timer, self.next_sweep()].into_iter().flatten().min()
+    }
+
+    fn next_sweep(&self) -> Option<Instant> {
+        let services = self.services.borrow();
+        services
             .iter()
-            .filter_map(|slot| slot.next_sweep)
-            .min();
-        [timer, sweep].into_iter().flatten().min()
+            .filter_map(|(_, slot)| slot.next_sweep)
+            .min()
     }
 
     fn shortened(&self, wait: Wait) -> Wait {
@@ -719,7 +721,7 @@ impl Inner {
 
     /// The next event, of this server if one is named, if the turn may hand out another.
     #[inline]
-    fn allowed(&self, events: &mut VecDeque<Event>, server: Option<u32>) -> Option<Event> {
+    fn allowed(&self, events: &mut VecDeque<Event>, server: Option<Key>) -> Option<Event> {
         if self.allowance.get() == 0 {
             return None;
         }
@@ -752,20 +754,21 @@ impl Inner {
     }
 
     fn serve_sweeps(self: &Rc<Self>, now: Instant) {
-        let count = self.services.borrow().len();
-        for server in 0..count as u32 {
-            let due = {
-                let mut services = self.services.borrow_mut();
-                let slot = &mut services[server as usize];
-                let due = slot.next_sweep.is_some_and(|at| at <= now);
-                if due {
+        if self.next_sweep().is_none_or(|at| at > now) {
+            return;
+        }
+        let servers = self.services.borrow().keys();
+        for server in servers {
+            let due = match self.services.borrow_mut().get_mut(server) {
+                Some(slot) if slot.next_sweep.is_some_and(|at| at <= now) => {
                     let every = slot
                         .service
                         .as_ref()
                         .and_then(|service| service.sweep_every());
                     slot.next_sweep = every.map(|every| now + every);
+                    true
                 }
-                due
+                _ => false,
             };
             if due && let Some(mut service) = self.take_service(server) {
                 service.sweep(self);
@@ -775,38 +778,31 @@ impl Inner {
     }
 
     /// A place for a server's events; the service is put in by [`Self::give_service`].
-    pub(crate) fn reserve_service(&self) -> u32 {
-        let mut services = self.services.borrow_mut();
-        services.push(ServiceSlot {
+    pub(crate) fn reserve_service(&self) -> Key {
+        self.services.borrow_mut().insert(ServiceSlot {
             service: None,
             next_sweep: None,
             drains: false,
-            removed: false,
-        });
-        services.len() as u32 - 1
+        })
     }
 
-    pub(crate) fn install_service(&self, server: u32, service: Box<dyn Service>) {
+    pub(crate) fn install_service(&self, server: Key, service: Box<dyn Service>) {
         let mut services = self.services.borrow_mut();
-        let slot = &mut services[server as usize];
+        let Some(slot) = services.get_mut(server) else {
+            return;
+        };
         slot.drains = service.drains();
         slot.next_sweep = service.sweep_every().map(|every| Instant::now() + every);
         slot.service = Some(service);
     }
 
-    fn take_service(&self, server: u32) -> Option<Box<dyn Service>> {
-        self.services
-            .borrow_mut()
-            .get_mut(server as usize)?
-            .service
-            .take()
+    fn take_service(&self, server: Key) -> Option<Box<dyn Service>> {
+        self.services.borrow_mut().get_mut(server)?.service.take()
     }
 
-    fn give_service(&self, server: u32, service: Box<dyn Service>) {
+    fn give_service(&self, server: Key, service: Box<dyn Service>) {
         let mut services = self.services.borrow_mut();
-        if let Some(slot) = services.get_mut(server as usize)
-            && !slot.removed
-        {
+        if let Some(slot) = services.get_mut(server) {
             if slot.next_sweep.is_none() {
                 slot.next_sweep = service.sweep_every().map(|every| Instant::now() + every);
             }
@@ -818,34 +814,28 @@ impl Inner {
     }
 
     /// Servers that a drain has to tell and to wait for.
-    pub(crate) fn draining_services(&self) -> Vec<u32> {
+    pub(crate) fn draining_services(&self) -> Vec<Key> {
         let services = self.services.borrow();
-        (0..)
-            .zip(services.iter())
-            .filter(|(_, slot)| slot.drains && !slot.removed)
+        services
+            .iter()
+            .filter(|(_, slot)| slot.drains)
             .map(|(server, _)| server)
             .collect()
     }
 
     /// Brings a server's next sweep forward.
-    pub(crate) fn sweep_within(&self, server: u32, time: Duration) {
-        if let Some(slot) = self.services.borrow_mut().get_mut(server as usize) {
+    pub(crate) fn sweep_within(&self, server: Key, time: Duration) {
+        if let Some(slot) = self.services.borrow_mut().get_mut(server) {
             let at = Instant::now() + time;
             slot.next_sweep = Some(slot.next_sweep.map_or(at, |next| next.min(at)));
         }
     }
 
     /// Takes a server out of the loop for good.
-    pub(crate) fn remove_service(&self, server: u32) {
-        let mut services = self.services.borrow_mut();
-        let Some(slot) = services.get_mut(server as usize) else {
-            return;
-        };
-        slot.removed = true;
-        slot.next_sweep = None;
-        let service = slot.service.take();
-        drop(services);
-        drop(service);
+    pub(crate) fn remove_service(&self, server: Key) {
+        // Dropped with nothing borrowed: the handler is the user's.
+        let removed = self.services.borrow_mut().remove(server);
+        drop(removed);
     }
 }
 
