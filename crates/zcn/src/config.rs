@@ -66,6 +66,8 @@ pub struct Config {
     pub zero_copy: ZeroCopy,
     /// Opt-in: NAPI busy polling inside the wait.
     pub napi: Option<Duration>,
+    /// Seed of the runtime's own random choices; the kernel draws one if absent.
+    pub seed: Option<u64>,
 }
 
 impl Default for Config {
@@ -83,6 +85,7 @@ impl Default for Config {
             cpu: None,
             zero_copy: ZeroCopy::Auto,
             napi: None,
+            seed: None,
         }
     }
 }

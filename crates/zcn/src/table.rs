@@ -97,6 +97,17 @@ impl<T> Table<T> {
         self.places.len() - self.free.len()
     }
 
+    /// Key of the first value at `index` or behind it, to visit all without collecting keys.
+    pub(crate) fn key_from(&self, index: u32) -> Option<Key> {
+        let mut places = self.places.iter().zip(0..).skip(index as usize);
+        places.find_map(|(place, index)| {
+            place.value.as_ref().map(|_| Key {
+                index,
+                generation: place.generation,
+            })
+        })
+    }
+
     /// Keys of all values, collected so that the table may change while they are visited.
     pub(crate) fn keys(&self) -> Vec<Key> {
         self.iter().map(|(key, _)| key).collect()
@@ -129,5 +140,7 @@ mod tests {
         assert_eq!(table.get(second), Some(&"second"));
         assert_eq!(table.len(), 1);
         assert_eq!(table.keys(), [second]);
+        assert_eq!(table.key_from(0), Some(second));
+        assert_eq!(table.key_from(1), None);
     }
 }

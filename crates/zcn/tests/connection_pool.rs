@@ -1,35 +1,18 @@
 //! Connections are kept, capped, checked and given up as promised, on both reactors.
 
+mod common;
+
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::time::Duration;
 
+use common::{closed_port, on_both};
 use zcn::{
     ConnectionPool, ConnectionPoolOptions, Fault, ReactorKind, Resolver, Runtime, TcpListener,
     TcpStream,
 };
-
-fn on_both(test: impl AsyncFn()) {
-    for kind in [ReactorKind::Uring, ReactorKind::Epoll] {
-        let mut runtime = Runtime::builder()
-            .reactor(kind)
-            .buffers(256)
-            .receive_buffers(64)
-            .build()
-            .unwrap();
-        runtime.block_on(test()).unwrap();
-        // The pool is gone by now and with it every connection.
-        for _ in 0..400 {
-            if runtime.stats().connections == 0 {
-                break;
-            }
-            runtime.run_for(Duration::from_millis(5)).unwrap();
-        }
-        assert_eq!(runtime.stats().connections, 0, "{kind:?}");
-    }
-}
 
 fn pool(change: impl FnOnce(&mut ConnectionPoolOptions)) -> ConnectionPool {
     let mut options = ConnectionPoolOptions::default();
@@ -118,14 +101,9 @@ async fn talk(stream: &TcpStream) {
 }
 
 /// A port of this machine on which nobody listens.
-fn closed_port() -> SocketAddr {
-    let listener = StdListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
-
 #[test]
 fn an_idle_connection_is_used_again_the_last_one_first() {
-    on_both(async || {
+    on_both(async |_| {
         let server = server();
         let pool = pool(|_| ());
         let one = pool.get(server.address).await.unwrap();
@@ -147,7 +125,7 @@ fn an_idle_connection_is_used_again_the_last_one_first() {
 
 #[test]
 fn caps_hold_under_concurrency() {
-    on_both(async || {
+    on_both(async |_| {
         let server = server();
         let pool = pool(|options| options.max_per_destination = 4);
         let tasks: Vec<_> = (0..50)
@@ -173,7 +151,7 @@ fn caps_hold_under_concurrency() {
 
 #[test]
 fn waiting_callers_are_served_in_order() {
-    on_both(async || {
+    on_both(async |_| {
         let server = server();
         let pool = pool(|options| options.max_per_destination = 1);
         let first = pool.get(server.address).await.unwrap();
@@ -199,7 +177,7 @@ fn waiting_callers_are_served_in_order() {
 
 #[test]
 fn a_full_pool_makes_room_by_closing_an_idle_connection_elsewhere() {
-    on_both(async || {
+    on_both(async |_| {
         let (one, other) = (server(), server());
         let pool = pool(|options| {
             options.max_total = 2;
@@ -229,7 +207,7 @@ fn a_full_pool_makes_room_by_closing_an_idle_connection_elsewhere() {
 
 #[test]
 fn idle_connections_beyond_the_cap_are_closed() {
-    on_both(async || {
+    on_both(async |_| {
         let server = server();
         let pool = pool(|options| options.max_idle = 2);
         let mut held = Vec::new();
@@ -245,7 +223,7 @@ fn idle_connections_beyond_the_cap_are_closed() {
 
 #[test]
 fn a_connection_that_the_peer_has_closed_is_not_handed_out() {
-    on_both(async || {
+    on_both(async |_| {
         let server = server();
         let pool = pool(|_| ());
         let (one, two) = (
@@ -268,7 +246,7 @@ fn a_connection_that_the_peer_has_closed_is_not_handed_out() {
 
 #[test]
 fn unread_bytes_make_a_connection_unfit() {
-    on_both(async || {
+    on_both(async |_| {
         let server = server();
         let pool = pool(|_| ());
         let connection = pool.get(server.address).await.unwrap();
@@ -290,7 +268,7 @@ fn unread_bytes_make_a_connection_unfit() {
 
 #[test]
 fn discarded_and_taken_out_connections_do_not_come_back() {
-    on_both(async || {
+    on_both(async |_| {
         let server = server();
         let pool = pool(|options| options.max_per_destination = 1);
         let connection = pool.get(server.address).await.unwrap();
@@ -308,7 +286,7 @@ fn discarded_and_taken_out_connections_do_not_come_back() {
 
 #[test]
 fn the_users_check_decides_and_may_use_the_pool() {
-    on_both(async || {
+    on_both(async |_| {
         let server = server();
         let asked = Rc::new(Cell::new(0));
         let counting = asked.clone();
@@ -336,7 +314,7 @@ fn the_users_check_decides_and_may_use_the_pool() {
 
 #[test]
 fn idle_and_aged_connections_are_closed() {
-    on_both(async || {
+    on_both(async |_| {
         let server = server();
         let idle = pool(|options| options.idle_timeout = Some(Duration::from_millis(20)));
         drop(idle.get(server.address).await.unwrap());
@@ -363,7 +341,7 @@ fn idle_and_aged_connections_are_closed() {
 
 #[test]
 fn a_waiting_caller_gives_up_by_its_limit() {
-    on_both(async || {
+    on_both(async |_| {
         let server = server();
         let pool = pool(|options| {
             options.max_per_destination = 1;
@@ -393,7 +371,7 @@ fn a_waiting_caller_gives_up_by_its_limit() {
 
 #[test]
 fn a_dropped_wait_passes_on_what_it_was_given() {
-    on_both(async || {
+    on_both(async |_| {
         let server = server();
         let pool = pool(|options| options.max_per_destination = 1);
         for round in 0..4 {
@@ -429,7 +407,7 @@ fn a_dropped_wait_passes_on_what_it_was_given() {
 
 #[test]
 fn a_dropped_connect_frees_its_place() {
-    on_both(async || {
+    on_both(async |_| {
         let server = server();
         let pool = pool(|options| options.max_per_destination = 1);
         for _ in 0..10 {
@@ -446,8 +424,8 @@ fn a_dropped_connect_frees_its_place() {
 
 #[test]
 fn failed_connects_back_off_and_the_pool_recovers() {
-    on_both(async || {
-        let address = closed_port();
+    on_both(async |_| {
+        let (socket, address) = closed_port();
         let pool = pool(|options| {
             options.backoff = Duration::from_millis(40);
             options.max_backoff = Duration::from_millis(60);
@@ -470,18 +448,17 @@ fn failed_connects_back_off_and_the_pool_recovers() {
         }
         assert_eq!((failed, pool.stats().failed), (3, 4));
         // Somebody listens there at last.
-        let listener = StdListener::bind(address).unwrap();
+        socket.listen(16).unwrap();
         pool.get(address).await.unwrap();
         pool.get(address).await.unwrap();
         assert_eq!(pool.stats().failed, 4);
-        drop(listener);
     });
 }
 
 #[test]
 fn a_caller_that_runs_out_of_time_in_the_back_off_is_told_why() {
-    on_both(async || {
-        let address = closed_port();
+    on_both(async |_| {
+        let (_closed, address) = closed_port();
         let pool = pool(|options| {
             options.backoff = Duration::from_secs(60);
             options.max_backoff = Duration::from_secs(60);
@@ -496,7 +473,7 @@ fn a_caller_that_runs_out_of_time_in_the_back_off_is_told_why() {
 
 #[test]
 fn names_are_destinations_too() {
-    on_both(async || {
+    on_both(async |_| {
         let server = server();
         let port = server.address.port();
         let pool = pool(|options| {
@@ -516,7 +493,7 @@ fn names_are_destinations_too() {
 
 #[test]
 fn prewarmed_connections_are_kept_ready() {
-    on_both(async || {
+    on_both(async |_| {
         let server = server();
         let pool = pool(|options| {
             options.min_idle = 3;
@@ -536,7 +513,7 @@ fn prewarmed_connections_are_kept_ready() {
 
 #[test]
 fn connections_outlive_the_pool() {
-    on_both(async || {
+    on_both(async |_| {
         let server = server();
         let pool = pool(|_| ());
         let idle = pool.get(server.address).await.unwrap();
@@ -552,7 +529,7 @@ fn connections_outlive_the_pool() {
 
 #[test]
 fn impossible_limits_are_refused() {
-    on_both(async || {
+    on_both(async |_| {
         let mut options = ConnectionPoolOptions::default();
         options.max_per_destination = 0;
         let error = ConnectionPool::new(options).unwrap_err().to_string();

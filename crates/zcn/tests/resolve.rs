@@ -1,5 +1,7 @@
 //! Names become addresses without the loop standing still; no traffic leaves the machine.
 
+mod common;
+
 use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -8,29 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use common::{closed_port, on_both};
 use zcn::{Action, ConnectOptions, Fault, ReactorKind, Resolver, Runtime, TcpStream};
-
-fn on_both(test: impl AsyncFn(ReactorKind)) {
-    for kind in [ReactorKind::Uring, ReactorKind::Epoll] {
-        let mut runtime = Runtime::builder()
-            .reactor(kind)
-            .buffers(64)
-            .receive_buffers(16)
-            .build()
-            .unwrap();
-        runtime.block_on(test(kind)).unwrap();
-    }
-}
 
 fn listener() -> (StdListener, SocketAddr) {
     let listener = StdListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
-}
-
-/// A port of this machine on which nobody listens.
-fn closed_port() -> SocketAddr {
-    listener().1
 }
 
 fn options(resolver: Resolver) -> ConnectOptions {
@@ -99,7 +85,7 @@ fn a_failing_lookup_tells_name_reason_and_remedy() {
     });
 }
 
-/// A resolver that answers only when told to.
+/// A resolver that answers only when told to, one after the other.
 fn held() -> (Resolver, mpsc::Sender<()>, Arc<AtomicUsize>) {
     let (go, wait) = mpsc::channel();
     let wait = Mutex::new(wait);
@@ -111,7 +97,7 @@ fn held() -> (Resolver, mpsc::Sender<()>, Arc<AtomicUsize>) {
         let _ = wait.lock().unwrap().recv();
         Ok(vec![([127, 0, 0, 1], port).into()])
     });
-    (resolver, go, asked)
+    (resolver.threads(1), go, asked)
 }
 
 #[test]
@@ -182,7 +168,8 @@ fn the_queue_is_bounded_and_given_up_lookups_free_it() {
 fn the_next_address_is_tried_when_one_refuses() {
     on_both(async |_| {
         let (_listener, good) = listener();
-        let resolver = fixed(vec![closed_port(), closed_port(), good]);
+        let (one, other) = (closed_port(), closed_port());
+        let resolver = fixed(vec![one.1, other.1, good]);
         let stream = TcpStream::connect_host("three:1", &options(resolver))
             .await
             .unwrap();
@@ -194,15 +181,15 @@ fn the_next_address_is_tried_when_one_refuses() {
 fn the_first_error_stands_when_all_refuse() {
     on_both(async |_| {
         let (one, other) = (closed_port(), closed_port());
-        let error = TcpStream::connect_host("two:1", &options(fixed(vec![one, other])))
+        let error = TcpStream::connect_host("two:1", &options(fixed(vec![one.1, other.1])))
             .await
             .unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED));
         assert_eq!(error.fault(), Fault::Peer);
         let text = error.to_string();
         assert!(text.contains("two:1"), "{text}");
-        assert!(text.contains(&one.to_string()), "{text}");
-        assert!(text.contains(&other.to_string()), "{text}");
+        assert!(text.contains(&one.1.to_string()), "{text}");
+        assert!(text.contains(&other.1.to_string()), "{text}");
     });
 }
 
@@ -297,4 +284,55 @@ fn a_dropped_connect_leaves_nothing_behind() {
         }
         assert_eq!(runtime.stats().connections, 0);
     }
+}
+
+#[test]
+fn names_are_looked_up_side_by_side() {
+    // One after the other, so that a name without an answer held up all behind it.
+    on_both(async |_| {
+        const NAMES: usize = 4;
+        let together = std::sync::Barrier::new(NAMES);
+        let resolver = Resolver::with(move |_, port| {
+            together.wait();
+            Ok(vec![([127, 0, 0, 1], port).into()])
+        });
+        let tasks: Vec<_> = (1..=NAMES)
+            .map(|port| {
+                let resolver = resolver.clone();
+                zcn::spawn(async move { resolver.resolve(&format!("name:{port}")).await })
+            })
+            .collect();
+        for (task, port) in tasks.into_iter().zip(1..) {
+            let found = task.await.unwrap().unwrap();
+            assert_eq!(found, [SocketAddr::from(([127, 0, 0, 1], port))]);
+        }
+    });
+}
+
+#[test]
+fn no_more_names_are_looked_up_at_a_time_than_allowed() {
+    on_both(async |_| {
+        let now = Arc::new(AtomicUsize::new(0));
+        let most = Arc::new(AtomicUsize::new(0));
+        let resolver = {
+            let (now, most) = (now.clone(), most.clone());
+            Resolver::with(move |_, port| {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(2));
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok(vec![([127, 0, 0, 1], port).into()])
+            })
+        };
+        let resolver = resolver.threads(2);
+        let tasks: Vec<_> = (0..20)
+            .map(|_| {
+                let resolver = resolver.clone();
+                zcn::spawn(async move { resolver.resolve("name:1").await.map(drop) })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        assert!((1..=2).contains(&most.load(Ordering::SeqCst)));
+    });
 }

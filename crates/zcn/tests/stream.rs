@@ -22,7 +22,7 @@ async fn pair() -> (TcpStream, TcpStream) {
 #[test]
 fn a_refused_connect_says_so() {
     for_each_reactor(|kind| {
-        let free = StdListener::bind(any()).unwrap().local_addr().unwrap();
+        let (_closed, free) = common::closed_port();
         let error = runtime(kind)
             .block_on(TcpStream::connect(free))
             .unwrap()

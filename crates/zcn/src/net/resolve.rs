@@ -15,18 +15,18 @@ use crate::runtime::time::timeout;
 /// A name to look up and what came of it.
 type Lookup = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-/// Looks names up on a helper thread of its own and hands the addresses back to the runtime that
+/// Looks names up on helper threads of its own and hands the addresses back to the runtime that
 /// asked.
 ///
-/// Cheap to clone; clones share thread and queue. The thread is started by the first lookup and
-/// ends with the last clone. Lookups are made one after the other, so a name server that does not
-/// answer holds up the names behind it, each for at most its time limit. Addresses given as such
-/// need no lookup and never wait.
+/// Cheap to clone; clones share threads and queue. A lookup that finds all threads busy starts
+/// another one, up to [`threads`](Self::threads), so that a name server which does not answer holds
+/// up only the names behind that many; they end with the last clone. Addresses given as such need
+/// no lookup and never wait.
 #[derive(Clone)]
 pub struct Resolver {
     shared: Arc<Shared>,
     limit: Duration,
-    /// Ends the thread when the last clone is gone.
+    /// Ends the threads when the last clone is gone.
     _owner: Arc<Owner>,
 }
 
@@ -49,7 +49,11 @@ struct Shared {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Arc<Request>>,
-    started: bool,
+    /// Threads that live, and those of them that wait for a request.
+    threads: usize,
+    idle: usize,
+    /// Most threads.
+    most: usize,
     closed: bool,
 }
 
@@ -72,8 +76,11 @@ impl Request {
     }
 }
 
-/// Lookups that wait behind the one being made.
+/// Lookups that wait behind those being made.
 const QUEUE_MAX: usize = 256;
+
+/// Lookups made at a time.
+const THREADS: usize = 4;
 
 /// Longer than a resolver takes that asks two servers twice.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -102,15 +109,18 @@ impl Resolver {
             .clone()
     }
 
-    /// A resolver that looks names up with `lookup`, which may block: it runs on a thread of its
-    /// own.
+    /// A resolver that looks names up with `lookup`, which may block: it runs on threads of its own,
+    /// several at a time.
     pub fn with(
         lookup: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> Self {
         let shared = Arc::new(Shared {
             lookup: Box::new(lookup),
             queue_max: QUEUE_MAX,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                most: THREADS,
+                ..State::default()
+            }),
             filled: Condvar::new(),
         });
         Self {
@@ -125,6 +135,14 @@ impl Resolver {
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// Most lookups made at a time, each on a thread \[4\]; at least 1. Clones share the setting, and
+    /// threads that live already stay.
+    #[must_use]
+    pub fn threads(self, most: usize) -> Self {
+        self.shared.lock().most = most.max(1);
         self
     }
 
@@ -189,12 +207,17 @@ impl Resolver {
         if state.queue.len() >= self.shared.queue_max {
             return Err(io::Error::from_raw_os_error(libc::EAGAIN));
         }
-        if !state.started {
+        if state.queue.len() >= state.idle && state.threads < state.most {
             let shared = self.shared.clone();
-            std::thread::Builder::new()
+            let started = std::thread::Builder::new()
                 .name("zcn-resolve".to_owned())
-                .spawn(move || shared.serve())?;
-            state.started = true;
+                .spawn(move || shared.serve());
+            match started {
+                Ok(_) => state.threads += 1,
+                // One of the others will come to it.
+                Err(_) if state.threads > 0 => {}
+                Err(error) => return Err(error),
+            }
         }
         state.queue.push_back(request.clone());
         drop(state);
@@ -226,10 +249,12 @@ impl Shared {
             if let Some(request) = state.queue.pop_front() {
                 return Some(request);
             }
+            state.idle += 1;
             state = self
                 .filled
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
         }
     }
 

@@ -218,9 +218,10 @@ impl ConnectionPool {
                 Ok(Pooled::new(lease, stream, Instant::now()))
             }
             Err(error) => {
-                let retry_at = self
-                    .shared
-                    .with(|state, options, _| state.failed(&lease.destination, &error, options));
+                let random = self.shared.inner.random.next();
+                let retry_at = self.shared.with(|state, options, _| {
+                    state.failed(&lease.destination, &error, options, random)
+                });
                 if let Some(at) = retry_at {
                     self.retry_later(&lease.destination, at);
                 }

@@ -31,7 +31,8 @@ pub struct ConnectionPoolOptions {
     pub wait_timeout: Duration,
     /// Most callers that wait at a time \[1024\].
     pub max_waiting: usize,
-    /// No connect to a destination for this long after one has failed; doubled by each further
+    /// No connect to a destination for this long after one has failed, or up to half as long: a
+    /// share that the runtime draws ([`seed`](crate::RuntimeBuilder::seed)); doubled by each further
     /// failure \[100 ms\].
     pub backoff: Duration,
     /// Upper bound of the back-off \[10 s\].
@@ -105,10 +106,14 @@ impl ConnectionPoolOptions {
         Ok(())
     }
 
-    /// How long connects rest after `failures` in a row.
-    pub(super) fn backoff_after(&self, failures: u32) -> Duration {
+    /// How long connects rest after `failures` in a row: half of the back-off, and a share of the
+    /// other half that `random` decides, so that those who failed together do not all come back
+    /// together.
+    pub(super) fn backoff_after(&self, failures: u32, random: u64) -> Duration {
         let factor = 1 << failures.saturating_sub(1).min(20);
-        self.backoff.saturating_mul(factor).min(self.max_backoff)
+        let whole = self.backoff.saturating_mul(factor).min(self.max_backoff);
+        let share = (random >> 32) as f64 / f64::from(u32::MAX);
+        whole / 2 + (whole / 2).mul_f64(share)
     }
 
     /// How often idle connections are looked through.
@@ -130,11 +135,13 @@ mod tests {
     #[test]
     fn the_back_off_doubles_up_to_its_bound() {
         let options = ConnectionPoolOptions::default();
-        let millis = |failures| options.backoff_after(failures).as_millis();
-        assert_eq!(
-            [1, 2, 3, 7, 8, 100].map(millis),
-            [100, 200, 400, 6400, 10_000, 10_000]
-        );
+        let millis = |random| {
+            [1, 2, 3, 7, 8, 100].map(|failures| options.backoff_after(failures, random).as_millis())
+        };
+        assert_eq!(millis(u64::MAX), [100, 200, 400, 6400, 10_000, 10_000]);
+        assert_eq!(millis(0), [50, 100, 200, 3200, 5000, 5000]);
+        let some = options.backoff_after(1, u64::MAX / 3).as_millis();
+        assert!((51..100).contains(&some), "{some}");
     }
 
     #[test]

@@ -337,6 +337,7 @@ impl State {
         destination: &Destination,
         error: &crate::Error,
         options: &ConnectionPoolOptions,
+        random: u64,
     ) -> Option<Instant> {
         self.stats.failed += 1;
         let place = self.places.get_mut(destination)?;
@@ -348,7 +349,7 @@ impl State {
             return None;
         }
         place.failures = place.failures.saturating_add(1);
-        let at = now.checked_add(options.backoff_after(place.failures))?;
+        let at = now.checked_add(options.backoff_after(place.failures, random))?;
         place.retry_at = Some(at);
         Some(at)
     }

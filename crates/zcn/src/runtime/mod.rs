@@ -5,6 +5,7 @@ pub(crate) mod drain;
 mod embed;
 pub(crate) mod executor;
 pub(crate) mod join;
+mod random;
 pub(crate) mod remote;
 pub(crate) mod time;
 mod timers;
@@ -32,6 +33,7 @@ use crate::error::{Action, Error, Result};
 use crate::reactor::driver::{DriverStats, Wait};
 use crate::reactor::{Event, Look, Reactor};
 use crate::runtime::cell::ReactorCell;
+use crate::runtime::random::Random;
 use crate::table::{Key, Table};
 
 /// What a runtime calls for the events of a server; implemented by the server with its handler.
@@ -69,6 +71,7 @@ pub(crate) struct Inner {
     allowance: Cell<usize>,
     /// While spinning on epoll: since when turns have found nothing.
     idle_since: Cell<Option<Instant>>,
+    pub(crate) random: Random,
     draining: Draining,
     /// Reused between turns; holds what a turn was not allowed to hand out.
     events: RefCell<VecDeque<Event>>,
@@ -158,6 +161,14 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Seed of the runtime's own random choices, such as how long a pool of connections rests after
+    /// a failure \[drawn by the kernel\]: the same seed makes the same choices.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.config.seed = Some(seed);
+        self
+    }
+
     /// Starts the runtime on the calling thread.
     ///
     /// # Errors
@@ -231,6 +242,7 @@ impl RuntimeBuilder {
                 polling: Cell::new(false),
                 allowance: Cell::new(usize::MAX),
                 idle_since: Cell::new(None),
+                random: Random::new(config.seed),
                 draining: Draining::default(),
                 events: RefCell::default(),
                 wakers: RefCell::default(),
@@ -757,8 +769,12 @@ impl Inner {
         if self.next_sweep().is_none_or(|at| at > now) {
             return;
         }
-        let servers = self.services.borrow().keys();
-        for server in servers {
+        let mut next = 0;
+        loop {
+            let Some(server) = self.services.borrow().key_from(next) else {
+                return;
+            };
+            next = server.index + 1;
             let due = match self.services.borrow_mut().get_mut(server) {
                 Some(slot) if slot.next_sweep.is_some_and(|at| at <= now) => {
                     let every = slot

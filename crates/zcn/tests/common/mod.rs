@@ -40,6 +40,21 @@ pub fn for_each_reactor(test: impl Fn(ReactorKind)) {
     }
 }
 
+/// Runs a task on every reactor; whatever it has connected must be gone with it.
+pub fn on_both(test: impl AsyncFn(ReactorKind)) {
+    for_each_reactor(|kind| {
+        let mut runtime = builder(kind)
+            .buffers(256)
+            .receive_buffers(64)
+            .build()
+            .unwrap();
+        runtime.block_on(test(kind)).unwrap();
+        run_until(&mut runtime, "no connection left", |runtime| {
+            runtime.stats().connections == 0
+        });
+    });
+}
+
 /// Ends the process if it lives too long: a hung test tells where it hangs.
 pub struct HangGuard(Option<(mpsc::Sender<()>, JoinHandle<()>)>);
 
@@ -76,6 +91,14 @@ pub fn runtime(kind: ReactorKind) -> Runtime {
 
 pub fn any() -> SocketAddr {
     ([127, 0, 0, 1], 0).into()
+}
+
+/// An address of this machine at which nobody listens, kept from others by a socket that could.
+pub fn closed_port() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&any().into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
 }
 
 /// Bytes that differ from their neighbours, and from those of another seed.
