@@ -301,3 +301,45 @@ fn bundles_that_complete_out_of_order_keep_their_own_buffers() {
         assert_eq!(pool.stats().in_use, 0);
     });
 }
+
+#[test]
+fn a_bundle_received_by_a_kernel_worker_is_whole() {
+    for_each_rung(|builder| {
+        let pool = pool(32);
+        let mut ring = builder.build().expect("a ring");
+        if !ring.features().bundles {
+            return skipped("no bundles");
+        }
+        let group = ring
+            .register_group(16, pool.local(), Consumption::Whole)
+            .expect("a group");
+        let (ours, mut theirs) = common::tcp_pair();
+        let sent: Vec<u8> = (0..40_000_u32).map(|at| (at * 7 % 251) as u8).collect();
+        let mut received = Vec::new();
+        for (round, chunk) in sent.chunks(10_000).enumerate() {
+            // The first of each round waits in the worker for what is sent only then.
+            push(
+                &mut ring,
+                Op::recv_bundle(target(&ours), group).force_async(),
+            );
+            ring.submit().expect("a submit");
+            theirs.write_all(chunk).expect("a write");
+            loop {
+                let done = reap(&mut ring, 1).remove(0);
+                assert_eq!(errno(&done), 0, "{done:?}");
+                assert!(matches!(done.payload, Payload::Bufs(_)), "{done:?}");
+                received.extend(bytes(&done.payload));
+                if received.len() == (round + 1) * 10_000 {
+                    break;
+                }
+                push(
+                    &mut ring,
+                    Op::recv_bundle(target(&ours), group).force_async(),
+                );
+            }
+        }
+        assert!(received == sent, "bytes differ");
+        drop(ring);
+        assert_eq!(pool.stats().in_use, 0);
+    });
+}

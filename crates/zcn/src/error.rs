@@ -214,7 +214,7 @@ impl Error {
                 io::ErrorKind::TimedOut
                 | io::ErrorKind::ConnectionReset
                 | io::ErrorKind::UnexpectedEof => Fault::Peer,
-                io::ErrorKind::OutOfMemory => Fault::Resources,
+                io::ErrorKind::OutOfMemory | io::ErrorKind::QuotaExceeded => Fault::Resources,
                 _ => Fault::Caller,
             },
         }

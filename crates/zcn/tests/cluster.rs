@@ -389,6 +389,8 @@ fn impossible_settings_are_named() {
     assert!(start(Cluster::builder().count(0)).contains("count = 0"));
     assert!(start(Cluster::builder().count(5000)).contains("more than the cores"));
     assert!(start(Cluster::builder().cores([])).contains("empty"));
+    let twice = start(Cluster::builder().cores([0, 1, 0]));
+    assert!(twice.contains("core 0 is listed twice"), "{twice}");
     let absent = start(Cluster::builder().cores([1023]));
     assert!(absent.contains("1023"), "{absent}");
     let bad = Runtime::builder().buffers(1);

@@ -5,9 +5,10 @@ mod common;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::{Echo, any, builder, for_each_reactor, runtime};
+use common::{Echo, any, builder, for_each_reactor, run_until, runtime};
 use zcn::{
-    Action, Fault, RuntimeBuilder, ServerOptions, TcpListener, TcpServer, TcpStream, WaterMarks,
+    Action, Fault, ReactorKind, RuntimeBuilder, ServerOptions, TcpListener, TcpServer, TcpStream,
+    UdpOptions, UdpSocket, WaterMarks,
 };
 
 fn says(error: &zcn::Error, parts: &[&str]) {
@@ -143,5 +144,34 @@ fn a_connect_that_cannot_be_says_why() {
             .unwrap()
             .unwrap_err();
         says(&error, &["bind", "203.0.113.1", "ip address"]);
+    });
+}
+
+#[test]
+fn a_ring_has_room_for_254_sockets_and_says_so() {
+    const MOST: usize = 254;
+    for_each_reactor(|kind| {
+        let mut runtime = runtime(kind);
+        let mut options = UdpOptions::default();
+        (options.buffers, options.max_datagram) = (8, 1000);
+        let entered = runtime.enter();
+        let open = || UdpSocket::bind_with(any(), &options);
+        let mut sockets: Vec<_> = (0..MOST).map(|_| open().unwrap()).collect();
+        match (kind, open()) {
+            (ReactorKind::Epoll, outcome) => drop(outcome.unwrap()),
+            (_, outcome) => {
+                let error = outcome.unwrap_err().to_string();
+                assert!(error.contains("254 UDP sockets"), "{error}");
+                // One that goes makes room for another.
+                sockets.pop();
+                drop(entered);
+                run_until(&mut runtime, "closed", |runtime| {
+                    let _entered = runtime.enter();
+                    let again = open();
+                    sockets.extend(again.ok());
+                    sockets.len() == MOST
+                });
+            }
+        }
     });
 }

@@ -7,6 +7,7 @@ mod listen;
 mod stats;
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,8 +53,8 @@ impl Default for ClusterBuilder {
 }
 
 impl ClusterBuilder {
-    /// Runs on these cores, one runtime each \[all that the process may use\]. A core may be listed
-    /// twice.
+    /// Runs on these cores, one runtime each \[all that the process may use\]. Listing a core twice is
+    /// an error of [`start`](Self::start).
     #[must_use]
     pub fn cores(mut self, cores: impl Into<Vec<usize>>) -> Self {
         self.cores = Cores::List(cores.into());
@@ -117,7 +118,16 @@ impl ClusterBuilder {
             Cores::List(cores) if cores.is_empty() => {
                 return wrong("the list of cores is empty".into());
             }
-            Cores::List(cores) => cores.clone(),
+            Cores::List(cores) => {
+                let mut listed = BTreeSet::new();
+                if let Some(core) = cores.iter().find(|core| !listed.insert(**core)) {
+                    return wrong(format!(
+                        "core {core} is listed twice: two threads of a cluster on one core only \
+                         take turns"
+                    ));
+                }
+                cores.clone()
+            }
         };
         let pin = self.pin;
         Ok(cores.into_iter().map(|core| pin.then_some(core)).collect())

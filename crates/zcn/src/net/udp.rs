@@ -82,7 +82,7 @@ impl UdpSocket {
     ///
     /// # Errors
     /// Outside of a runtime, the address is in use or not this machine's, memory, descriptors or
-    /// buffer groups (255 of a ring) are short.
+    /// buffer groups are short: on a ring, 254 UDP sockets can be open at a time.
     pub fn bind(address: SocketAddr) -> Result<Self> {
         Self::bind_with(address, &UdpOptions::default())
     }

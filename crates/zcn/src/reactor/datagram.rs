@@ -306,6 +306,9 @@ fn register(wakers: &mut Vec<Waker>, context: &Context<'_>) {
     }
 }
 
+/// UDP sockets of one ring: each has a buffer group, of which there are 256, and streams have two.
+const RING_SOCKETS: usize = 254;
+
 impl Reactor {
     /// Takes over a bound socket whose receives fill buffers of `pool`.
     pub(crate) fn add_datagram_socket(
@@ -316,6 +319,13 @@ impl Reactor {
         limits: Limits,
     ) -> io::Result<Key> {
         // The ring wants a power of two; those beyond the pool's count stay vacant.
+        if self.driver.is_uring() && self.udp.table.len() >= RING_SOCKETS {
+            let text = format!(
+                "a ring has room for {RING_SOCKETS} UDP sockets: close some, or spread them over \
+                 several runtimes"
+            );
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
+        }
         let entries = u16::try_from(pool.count().next_power_of_two()).unwrap_or(u16::MAX);
         let source = self
             .driver
