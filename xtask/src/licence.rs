@@ -22,10 +22,12 @@ fn run_check() -> Result<String, String> {
         .iter()
         .filter_map(|package| {
             let name = package["name"].as_str().unwrap_or_default();
-            let more = exceptions.iter().filter(|(of, _)| of == name);
-            let more = more.flat_map(|(_, licences)| licences.clone());
+            let own = exceptions.iter().find(|(of, _)| of == name);
+            let more = own.into_iter().flat_map(|(_, licences)| licences.clone());
             let allowed: Vec<String> = allowed.iter().cloned().chain(more).collect();
-            fault(package, &allowed)
+            // Who gave it an exception has read its licence.
+            let read = own.is_some() && !package["license_file"].is_null();
+            fault(package, &allowed, read)
         })
         .collect();
     if faults.is_empty() {
@@ -97,8 +99,8 @@ fn packages_in_use(metadata: &Value) -> Vec<&Value> {
         .collect()
 }
 
-/// What is wrong with a package, if anything.
-fn fault(package: &Value, allowed: &[String]) -> Option<String> {
+/// What is wrong with a package, if anything. `read` stands for a licence that is in a file only.
+fn fault(package: &Value, allowed: &[String], read: bool) -> Option<String> {
     let name = package["name"].as_str().unwrap_or("a nameless package");
     if let Some(source) = package["source"].as_str()
         && !(source.starts_with("registry+") && source.ends_with("crates.io-index"))
@@ -106,6 +108,7 @@ fn fault(package: &Value, allowed: &[String]) -> Option<String> {
         return Some(format!("{name} comes from {source}"));
     }
     match package["license"].as_str() {
+        None if read => None,
         None => Some(format!("{name} states no licence")),
         Some(licence) if permitted(licence, allowed) => None,
         Some(licence) => Some(format!("{name} is under {licence}")),
@@ -281,9 +284,11 @@ mod tests {
         let allowed = allowed();
         let registry = "registry+https://example.org/crates.io-index";
         let good = json!({"name": "a", "license": "MIT", "source": registry});
-        assert_eq!(fault(&good, &allowed), None);
+        assert_eq!(fault(&good, &allowed, false), None);
         let ours = json!({"name": "b", "license": "MIT", "source": null});
-        assert_eq!(fault(&ours, &allowed), None);
+        assert_eq!(fault(&ours, &allowed, false), None);
+        let in_a_file = json!({"name": "f", "license": null, "source": registry});
+        assert_eq!(fault(&in_a_file, &allowed, true), None);
         for (package, word) in [
             (
                 json!({"name": "c", "license": "GPL-3.0-only", "source": registry}),
@@ -298,7 +303,7 @@ mod tests {
                 "git+",
             ),
         ] {
-            let fault = fault(&package, &allowed).expect("a fault");
+            let fault = fault(&package, &allowed, false).expect("a fault");
             assert!(fault.contains(word), "{fault}");
         }
     }
