@@ -103,6 +103,18 @@ impl Cookies {
         }
     }
 
+    /// Steps since the number that a segment acknowledges was made, if it is a cookie.
+    fn age(now: Instant, iss: SeqNum) -> u32 {
+        let step_bits = (iss.0 >> MSS_BITS) & ((1 << STEP_BITS) - 1);
+        Self::step(now).wrapping_sub(step_bits) & ((1 << STEP_BITS) - 1)
+    }
+
+    /// Whether a number that [`check`](Self::check) refused may still be a cookie's: of a
+    /// segment that overtook the first one, whose number alone is in the hash.
+    pub(crate) fn is_plausible(now: Instant, iss: SeqNum) -> bool {
+        Self::age(now, iss) <= STEPS
+    }
+
     /// What the acknowledgement of a SYN-ACK with a cookie tells: `iss` is the number
     /// before the one acknowledged, `irs` the one before the segment's, `echo` its TSecr.
     /// `None` if we made no such cookie within its time.
@@ -116,10 +128,8 @@ impl Cookies {
         echo: Option<u32>,
     ) -> Option<Cookie> {
         let index = iss.0 & ((1 << MSS_BITS) - 1);
-        let step_bits = (iss.0 >> MSS_BITS) & ((1 << STEP_BITS) - 1);
-        let current = Self::step(now);
-        let age = current.wrapping_sub(step_bits) & ((1 << STEP_BITS) - 1);
-        let step = current.checked_sub(age)?;
+        let age = Self::age(now, iss);
+        let step = Self::step(now).checked_sub(age)?;
         let hash = self.hash(local, remote, irs, step, index);
         if age > STEPS || Self::join(hash, step, index) != iss.0 {
             return None;

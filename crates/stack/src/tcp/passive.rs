@@ -58,7 +58,11 @@ impl Tcp {
             self.common.drop(DropReason::TcpNoConnection);
         } else if flags.ack() {
             if flags.syn() || !self.take_cookie(now, hash, listener, &segment, paths) {
-                self.refuse(now, &segment, DropReason::TcpNoConnection);
+                if self.may_follow_a_cookie(now, listener, &segment) {
+                    self.common.drop(DropReason::TcpBadAck);
+                } else {
+                    self.refuse(now, &segment, DropReason::TcpNoConnection);
+                }
                 return;
             }
             // The segment may carry data; it is handled as the connection's first.
@@ -393,6 +397,16 @@ impl Tcp {
             Readiness::ACCEPTABLE,
         );
         Some(id)
+    }
+
+    /// Whether a segment may be the second of a connection whose first one, with the cookie,
+    /// was lost: an RST would end what the first one, sent again, will begin.
+    fn may_follow_a_cookie(&self, now: Instant, listener: Id, segment: &SegmentIn) -> bool {
+        let recent = self.listeners.get(listener).is_some_and(|listener| {
+            let sent = listener.last_cookie;
+            sent != Instant::ZERO && now.saturating_duration_since(sent) <= COOKIE_LIFETIME
+        });
+        recent && !segment.tcp.flags.syn() && Cookies::is_plausible(now, segment.tcp.ack - 1_u32)
     }
 
     /// An ACK out of nowhere: does it acknowledge a cookie? Then there is a connection now.
