@@ -1,4 +1,7 @@
-//! Two TCP layers talk to each other over a wire of every quality.
+//! Two TCP layers talk to each other over a wire of every quality. `ZCN_SEEDS` says how many
+//! seeds are tried, `ZCN_SEED` with which one to begin.
+
+#![expect(clippy::print_stdout, reason = "a test tells its seed")]
 
 mod wire;
 
@@ -73,7 +76,9 @@ fn bytes_arrive_whole_over_bad_wires() {
         };
         let mut config = TcpConfig::default();
         config.timestamps = pick(29, 4) > 0;
-        config.sack = pick(33, 4) > 0;
+        // Without SACK, and ACKs lost as often as data, the echo of a duplicate's timestamp
+        // is taken for a round trip of many timeouts (as Linux does): minutes without end.
+        config.sack = pick(33, 4) > 0 || weather.loss > 100;
         config.window_scaling = pick(37, 4) > 0;
         if pick(41, 3) == 0 {
             config.syn_cookies = SynCookies::Always;
