@@ -179,3 +179,166 @@ impl CongestionControl for Cubic {
         self.unlimited_since.get_or_insert(idle_since);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::super::testing::{MSS, Rounds};
+    use super::*;
+
+    /// W_cubic of RFC 9438, figure 1, for the test itself.
+    fn w_cubic(t: f64, w_max: f64, cwnd_epoch: f64) -> f64 {
+        let k = ((w_max - cwnd_epoch) / 0.4).cbrt();
+        0.4 * (t - k).powi(3) + w_max
+    }
+
+    /// A flow that lost at `cwnd` and stands at the start of congestion avoidance.
+    fn after_loss(cwnd: u32, rtt_ms: u64, event: CongestionEvent) -> (Cubic, Rounds) {
+        let mut cubic = Cubic::default();
+        let mut path = Rounds::new(cwnd, u32::MAX, rtt_ms);
+        path.window.ssthresh = cubic.on_congestion(path.now, &path.window, event);
+        path.window.cwnd = path.window.ssthresh;
+        (cubic, path)
+    }
+
+    #[test]
+    fn a_loss_leaves_seven_tenths() {
+        for event in [
+            CongestionEvent::Loss,
+            CongestionEvent::Ecn,
+            CongestionEvent::Timeout,
+        ] {
+            let (_, path) = after_loss(100, 100, event);
+            assert_eq!(path.window.ssthresh, 70 * MSS);
+        }
+    }
+
+    /// Sections 4.4 and 4.5: concave up to the old maximum, a plateau, then convex.
+    #[test]
+    fn the_window_follows_the_curve() {
+        let (mut cubic, mut path) = after_loss(1_000, 100, CongestionEvent::Loss);
+        let start = path.now;
+        let k = (300.0_f64 / 0.4).cbrt();
+        assert!((9.0..9.2).contains(&k));
+        for round in 1..=150 {
+            path.round(&mut cubic);
+            let t = path.now.saturating_duration_since(start).as_secs_f64();
+            let expected = w_cubic(t, 1_000.0, 700.0);
+            let off = (path.cwnd() - expected).abs() / expected;
+            assert!(
+                off < 0.01,
+                "round {round}: {} instead of {expected}",
+                path.cwnd()
+            );
+        }
+        assert!(path.cwnd() > 1_080.0, "past the plateau");
+    }
+
+    /// Section 4.3: on short paths Reno would be faster, and CUBIC keeps up with it: 0.53
+    /// segments a round until the old maximum, then one.
+    #[test]
+    fn on_short_paths_it_grows_like_reno() {
+        let (mut cubic, mut path) = after_loss(20, 10, CongestionEvent::Loss);
+        assert_eq!(path.cwnd(), 14.0);
+        for _ in 0..10 {
+            path.round(&mut cubic);
+        }
+        let expected = 14.0 + 10.0 * 9.0 / 17.0;
+        assert!(
+            (path.cwnd() - expected).abs() < 0.5,
+            "{} {expected}",
+            path.cwnd()
+        );
+        for _ in 0..2 {
+            path.round(&mut cubic);
+        }
+        let there = path.cwnd();
+        assert!(there >= 20.0, "{there}");
+        for _ in 0..10 {
+            path.round(&mut cubic);
+        }
+        let rate = (path.cwnd() - there) / 10.0;
+        assert!((0.9..1.05).contains(&rate), "{rate} a round");
+    }
+
+    /// Section 4.7.
+    #[test]
+    fn fast_convergence_gives_way() {
+        let (mut cubic, mut path) = after_loss(100, 100, CongestionEvent::Loss);
+        path.window.cwnd = 80 * MSS;
+        cubic.on_congestion(path.now, &path.window, CongestionEvent::Loss);
+        assert!((cubic.curve.w_max - 80.0 * 0.85).abs() < 1e-9);
+        assert_eq!(cubic.curve.cwnd_prior, 80.0);
+        path.window.cwnd = 90 * MSS;
+        cubic.on_congestion(path.now, &path.window, CongestionEvent::Loss);
+        assert_eq!(cubic.curve.w_max, 90.0);
+    }
+
+    /// Section 4.8: after a timeout the stage starts on the plateau.
+    #[test]
+    fn after_a_timeout_the_curve_starts_flat() {
+        let (mut cubic, mut path) = after_loss(100, 100, CongestionEvent::Timeout);
+        path.round(&mut cubic);
+        assert_eq!((cubic.curve.k, cubic.curve.w_max), (0.0, 70.0));
+        for _ in 0..10 {
+            path.round(&mut cubic);
+        }
+        // 0.4 t^3 has hardly grown; Reno's line is above.
+        assert!((74.0..78.0).contains(&path.cwnd()), "{}", path.cwnd());
+    }
+
+    /// Section 4.9: all of the state comes back.
+    #[test]
+    fn an_undone_reduction_leaves_no_trace() {
+        let (mut cubic, mut path) = after_loss(1_000, 100, CongestionEvent::Loss);
+        for _ in 0..20 {
+            path.round(&mut cubic);
+        }
+        let (before, window) = (cubic.curve, path.window);
+        cubic.on_congestion(path.now, &path.window, CongestionEvent::Loss);
+        assert!(cubic.curve.w_max < before.w_max);
+        cubic.on_undo(&mut path.window);
+        assert_eq!(format!("{:?}", cubic.curve), format!("{before:?}"));
+        assert_eq!(path.window, window);
+    }
+
+    /// Section 5.8: the curve does not run on while the application sends little, so that the
+    /// window does not jump when it sends much again.
+    #[test]
+    fn time_that_does_not_use_the_window_does_not_count() {
+        let grown = |idle: bool| {
+            let (mut cubic, mut path) = after_loss(1_000, 100, CongestionEvent::Loss);
+            for round in 0..20 {
+                if idle && round == 10 {
+                    path.limited = false;
+                    for _ in 0..100 {
+                        path.round(&mut cubic);
+                    }
+                    cubic.on_idle_end(path.now + Duration::from_secs(60), path.now);
+                    path.now += Duration::from_secs(60);
+                    path.limited = true;
+                }
+                path.round(&mut cubic);
+            }
+            path.cwnd()
+        };
+        let (steady, interrupted) = (grown(false), grown(true));
+        assert!((steady - interrupted).abs() < 5.0, "{steady} {interrupted}");
+    }
+
+    /// An acknowledgment for many segments grows the window as many for one would.
+    #[test]
+    fn stretched_acknowledgments_grow_the_same() {
+        let (mut one, mut singly) = after_loss(500, 50, CongestionEvent::Loss);
+        let (mut many, mut at_once) = after_loss(500, 50, CongestionEvent::Loss);
+        for _ in 0..40 {
+            singly.round(&mut one);
+            at_once.now += at_once.rtt;
+            let sample = at_once.sample(at_once.window.cwnd, zcn_wire::SeqNum(0));
+            many.on_ack(&mut at_once.window, &sample);
+        }
+        let off = (singly.cwnd() - at_once.cwnd()).abs() / singly.cwnd();
+        assert!(off < 0.02, "{} {}", singly.cwnd(), at_once.cwnd());
+    }
+}

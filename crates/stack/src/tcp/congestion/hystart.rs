@@ -117,3 +117,86 @@ impl HyStart {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{MSS, Rounds};
+    use super::super::{CongestionControl, Cubic};
+
+    fn rounds(control: &mut Cubic, path: &mut Rounds, rtt_ms: u64, count: u32) -> Vec<u32> {
+        path.rtt = core::time::Duration::from_millis(rtt_ms);
+        (0..count)
+            .map(|_| {
+                path.round(control);
+                path.window.cwnd / MSS
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_steady_round_trip_time_doubles_for_ever() {
+        let (control, path) = (&mut Cubic::default(), &mut Rounds::new(10, u32::MAX, 50));
+        assert_eq!(rounds(control, path, 50, 5), [20, 40, 80, 160, 320]);
+        assert_eq!(path.window.ssthresh, u32::MAX);
+    }
+
+    /// RFC 9406, section 4.2: a rise by an eighth of 50 ms, seen by eight samples, makes slow
+    /// start conservative, a quarter as fast; five such rounds end it.
+    #[test]
+    fn a_rise_of_the_round_trip_time_ends_slow_start_after_five_rounds() {
+        let (control, path) = (&mut Cubic::default(), &mut Rounds::new(16, u32::MAX, 50));
+        rounds(control, path, 50, 2);
+        assert_eq!(path.window.cwnd / MSS, 64);
+        let risen = rounds(control, path, 57, 1)[0];
+        // The first eight segments of the round still count whole.
+        assert!((64 + 14..=64 + 8 + 15).contains(&risen), "{risen}");
+        let css = rounds(control, path, 57, 3);
+        for pair in css.windows(2) {
+            let growth = f64::from(pair[1]) / f64::from(pair[0]);
+            assert!((1.2..1.3).contains(&growth), "{css:?}");
+        }
+        assert_eq!(path.window.ssthresh, u32::MAX);
+        rounds(control, path, 57, 2);
+        let over = path.window.ssthresh;
+        assert!(
+            over < 400 * MSS,
+            "slow start goes on at {}",
+            path.window.cwnd
+        );
+        assert!(path.window.cwnd >= over);
+    }
+
+    #[test]
+    fn a_rise_below_the_threshold_is_noise() {
+        // An eighth of 50 ms is 6.25 ms; of 8 ms one, but four are the least that counts.
+        for (base, risen) in [(50, 56), (8, 11), (200, 215)] {
+            let (control, path) = (&mut Cubic::default(), &mut Rounds::new(10, u32::MAX, base));
+            rounds(control, path, base, 2);
+            assert_eq!(rounds(control, path, risen, 2), [80, 160], "{base} ms");
+        }
+    }
+
+    /// RFC 9406, section 4.2: the rise was jitter, and slow start resumes.
+    #[test]
+    fn a_fall_within_conservative_slow_start_resumes_slow_start() {
+        let (control, path) = (&mut Cubic::default(), &mut Rounds::new(16, u32::MAX, 50));
+        rounds(control, path, 50, 2);
+        rounds(control, path, 60, 2);
+        let before = path.window.cwnd / MSS;
+        let after = rounds(control, path, 50, 2);
+        assert!(
+            after[1] * 10 > after[0] * 19,
+            "doubles again: {before} {after:?}"
+        );
+        assert_eq!(path.window.ssthresh, u32::MAX);
+    }
+
+    /// A later slow start is a plain one (RFC 9406, section 4.2).
+    #[test]
+    fn only_the_first_slow_start_is_governed() {
+        let (control, path) = (&mut Cubic::default(), &mut Rounds::new(10, 1_000 * MSS, 50));
+        rounds(control, path, 50, 2);
+        assert_eq!(rounds(control, path, 90, 2), [80, 160]);
+        assert_eq!(control.algorithm().name(), "cubic");
+    }
+}

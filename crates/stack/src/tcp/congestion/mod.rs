@@ -242,3 +242,37 @@ pub trait CongestionControl: fmt::Debug + Send {
         None
     }
 }
+
+#[cfg(test)]
+mod testing;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn algorithms_have_the_names_of_the_socket_option() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(algorithm.name().parse(), Ok(algorithm));
+            assert_eq!(algorithm.build().algorithm(), algorithm);
+        }
+        assert_eq!("newreno".parse(), Ok(Algorithm::NewReno));
+        let error = "bbr2".parse::<Algorithm>().expect_err("unknown");
+        assert_eq!(
+            error.to_string(),
+            "no congestion control named \"bbr2\"; there are reno and cubic"
+        );
+    }
+
+    #[test]
+    fn a_window_stops_at_its_largest() {
+        let mut window = Window {
+            cwnd: MAX_CWND - 10,
+            ssthresh: 0,
+            mss: 1_000,
+        };
+        let mut counted = 0;
+        window.avoid(&mut counted, u32::MAX);
+        assert_eq!(window.cwnd, MAX_CWND);
+    }
+}

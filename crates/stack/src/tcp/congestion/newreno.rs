@@ -39,3 +39,50 @@ impl CongestionControl for NewReno {
 
     fn on_undo(&mut self, _window: &mut Window) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{MSS, Rounds};
+    use super::*;
+
+    #[test]
+    fn a_round_doubles_below_ssthresh_and_adds_a_segment_above() {
+        let mut reno = NewReno::default();
+        let mut rounds = Rounds::new(10, 40 * MSS, 100);
+        for expected in [20, 40, 41, 42, 43] {
+            rounds.round(&mut reno);
+            assert_eq!(rounds.window.cwnd / MSS, expected);
+        }
+    }
+
+    #[test]
+    fn loss_halves() {
+        let mut reno = NewReno::default();
+        let rounds = Rounds::new(21, u32::MAX, 100);
+        let ssthresh = reno.on_congestion(rounds.now, &rounds.window, CongestionEvent::Loss);
+        assert_eq!(ssthresh, 10_500);
+    }
+
+    /// One acknowledgment across `ssthresh`: what is left of it counts beyond.
+    #[test]
+    fn slow_start_stops_at_ssthresh_within_an_acknowledgment() {
+        let mut reno = NewReno::default();
+        let mut rounds = Rounds::new(10, 12 * MSS, 100);
+        let sample = rounds.sample(14 * MSS, zcn_wire::SeqNum(0));
+        reno.on_ack(&mut rounds.window, &sample);
+        // Two segments of slow start; the other twelve are one window's worth.
+        assert_eq!(rounds.window.cwnd, 13 * MSS);
+    }
+
+    /// RFC 3465, section 2.3: after a timeout an acknowledgment may cover what left the
+    /// network long ago.
+    #[test]
+    fn after_a_timeout_an_acknowledgment_counts_two_segments_at_most() {
+        let mut reno = NewReno::default();
+        let mut rounds = Rounds::new(1, 50 * MSS, 100);
+        rounds.after_timeout = true;
+        let sample = rounds.sample(40 * MSS, zcn_wire::SeqNum(0));
+        reno.on_ack(&mut rounds.window, &sample);
+        assert_eq!(rounds.window.cwnd, 3 * MSS);
+    }
+}
