@@ -65,3 +65,69 @@ impl Prr {
         Some(in_flight.saturating_add(send).max(mss))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MSS: u32 = 1_000;
+
+    /// RFC 9937, section 6.2, step by step: flight 20, `ssthresh` 10, one lost.
+    #[test]
+    fn proportional_part() {
+        let mut prr = Prr::new(20 * MSS, 0);
+        let mut pipe = 19 * MSS;
+        let mut sent = 0;
+        for delivered in 1..=16 {
+            pipe -= MSS;
+            let cwnd = prr
+                .on_ack(MSS, pipe, 10 * MSS, MSS, false)
+                .expect("delivered");
+            let send = (cwnd - pipe) / MSS * MSS;
+            prr.on_sent(send);
+            pipe += send;
+            sent += send;
+            // Half of what was delivered, rounded up.
+            assert_eq!(sent, (delivered * MSS / 2).next_multiple_of(MSS));
+        }
+    }
+
+    #[test]
+    fn bounds_below_ssthresh() {
+        // (delivered, safe, expected to leave)
+        for (delivered, safe, expected) in
+            [(1, false, 1), (3, false, 3), (1, true, 2), (3, true, 4)]
+        {
+            let mut prr = Prr::new(20 * MSS, 0);
+            prr.on_sent(MSS);
+            let cwnd = prr.on_ack(delivered * MSS, 2 * MSS, 10 * MSS, MSS, safe);
+            assert_eq!(cwnd, Some((2 + expected) * MSS), "{delivered} {safe}");
+        }
+        // Never beyond ssthresh.
+        let mut prr = Prr::new(20 * MSS, 0);
+        prr.on_sent(MSS);
+        assert_eq!(
+            prr.on_ack(9 * MSS, 8 * MSS, 10 * MSS, MSS, true),
+            Some(10 * MSS)
+        );
+    }
+
+    #[test]
+    fn the_first_retransmission_never_waits() {
+        let mut prr = Prr::new(100 * MSS, 0);
+        assert_eq!(
+            prr.on_ack(1, 99 * MSS, 50 * MSS, MSS, false),
+            Some(100 * MSS)
+        );
+        let mut prr = Prr::new(100 * MSS, 0);
+        assert_eq!(
+            prr.on_ack(MSS, 50 * MSS, 50 * MSS, MSS, false),
+            Some(51 * MSS)
+        );
+    }
+
+    #[test]
+    fn nothing_delivered_changes_nothing() {
+        assert_eq!(Prr::new(0, 0).on_ack(0, 0, 10 * MSS, MSS, true), None);
+    }
+}

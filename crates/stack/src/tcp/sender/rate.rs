@@ -130,3 +130,84 @@ impl RateEstimator {
         Some(sample)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zcn_wire::SeqNum;
+
+    use super::*;
+
+    /// Ten segments leave, one a millisecond, and are acknowledged 20 ms later one by one:
+    /// a segment a millisecond is what was delivered.
+    #[test]
+    fn a_steady_path_is_measured() {
+        let start = Instant::from_secs(1);
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut rate = RateEstimator::new(start);
+        let mut records = Vec::new();
+        for n in 0..10 {
+            let mut record = Record::new(SeqNum(1_000 * n), 1_000, 1_000, false, at(n.into()));
+            rate.stamp(&mut record, n == 0, at(n.into()));
+            records.push(record);
+        }
+        for n in 0..10 {
+            let mut record = Record::new(SeqNum(10_000 + 1_000 * n), 1_000, 1_000, false, start);
+            let mut candidate = None;
+            let now = at(20 + u64::from(n));
+            rate.deliver(&records[n as usize], now, &mut candidate);
+            rate.stamp(&mut record, false, now);
+            record.sent_at = now;
+            records.push(record);
+            assert_eq!(rate.delivered(), 1_000 * (u64::from(n) + 1));
+            rate.sample(candidate, Duration::ZERO, now)
+                .expect("a sample");
+        }
+        for n in 10..20_u64 {
+            let mut candidate = None;
+            let now = at(30 + n);
+            rate.deliver(&records[n as usize], now, &mut candidate);
+            let sample = rate
+                .sample(candidate, Duration::ZERO, now)
+                .expect("a sample");
+            let share = sample.bytes_per_second() as f64 / 1_000_000.0;
+            assert!((0.45..=1.0).contains(&share), "{sample:?}");
+            assert!(!sample.app_limited);
+        }
+    }
+
+    #[test]
+    fn samples_shorter_than_a_round_trip_are_none() {
+        let start = Instant::from_secs(1);
+        let mut rate = RateEstimator::new(start);
+        let mut record = Record::new(SeqNum(0), 1_000, 1_000, false, start);
+        rate.stamp(&mut record, true, start);
+        let mut candidate = None;
+        let now = start + Duration::from_millis(1);
+        rate.deliver(&record, now, &mut candidate);
+        assert_eq!(rate.sample(candidate, Duration::from_millis(2), now), None);
+    }
+
+    #[test]
+    fn application_limits_are_noted_until_what_was_in_flight_is_delivered() {
+        let start = Instant::from_secs(1);
+        let mut rate = RateEstimator::new(start);
+        rate.set_app_limited(1_000);
+        for (n, limited) in [true, true, false].into_iter().enumerate() {
+            let sent = start + Duration::from_millis(10 * n as u64);
+            let mut record = Record::new(SeqNum(n as u32), 1_000, 1_000, false, sent);
+            rate.stamp(&mut record, true, sent);
+            let mut candidate = None;
+            let now = sent + Duration::from_millis(5);
+            rate.deliver(&record, now, &mut candidate);
+            let sample = rate
+                .sample(candidate, Duration::ZERO, now)
+                .expect("a sample");
+            assert_eq!(
+                (sample.app_limited, sample.delivered),
+                (limited, 1_000),
+                "{n}"
+            );
+            assert_eq!(sample.bytes_per_second(), 200_000);
+        }
+    }
+}

@@ -166,3 +166,117 @@ impl RttEstimator {
         Duration::from_micros(u64::from(self.min_rto))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn estimator() -> RttEstimator {
+        RttEstimator::new(INITIAL_RTO, MIN_RTO, SeqNum(0))
+    }
+
+    /// RFC 6298, sections 2.1 and 2.2.
+    #[test]
+    fn the_first_sample_sets_srtt_and_half_of_it_as_deviation() {
+        let mut rtt = estimator();
+        assert_eq!(rtt.rto(), ms(1_000));
+        rtt.sample(ms(1_000), SeqNum(0), SeqNum(1));
+        assert_eq!((rtt.srtt(), rtt.rttvar()), (ms(1_000), ms(500)));
+        assert_eq!(rtt.rto(), ms(3_000));
+    }
+
+    /// RFC 6298, section 2.3: an eighth and a quarter.
+    #[test]
+    fn later_samples_are_smoothed() {
+        let mut rtt = estimator();
+        rtt.sample(ms(800), SeqNum(0), SeqNum(1));
+        rtt.sample(ms(1_600), SeqNum(0), SeqNum(1));
+        assert_eq!(rtt.srtt(), ms(900));
+        // 3/4 of 400 and 1/4 of 800.
+        assert_eq!(rtt.rttvar(), ms(500));
+        assert_eq!(rtt.rto(), ms(900 + 4 * 500));
+    }
+
+    /// However steady the path, the timeout stays 200 ms above the round-trip time.
+    #[test]
+    fn the_least_timeout_is_over_the_round_trip_time() {
+        let mut rtt = estimator();
+        for n in 1..200 {
+            rtt.sample(ms(40), SeqNum(n), SeqNum(n + 1));
+        }
+        assert_eq!(rtt.rto(), ms(240));
+        let mut tight = RttEstimator::new(INITIAL_RTO, ms(5), SeqNum(0));
+        for n in 1..200 {
+            tight.sample(Duration::from_micros(100), SeqNum(n), SeqNum(n + 1));
+        }
+        assert_eq!(tight.rto(), Duration::from_micros(5_100));
+    }
+
+    /// RFC 7323, appendix G: many samples a round must not make the deviation forget what
+    /// the last round saw.
+    #[test]
+    fn the_deviation_falls_by_rounds_not_by_samples() {
+        let mut rtt = estimator();
+        rtt.sample(ms(100), SeqNum(0), SeqNum(1_000));
+        rtt.sample(ms(500), SeqNum(1), SeqNum(1_000));
+        let high = rtt.rto() - rtt.srtt();
+        for n in 2..1_000 {
+            rtt.sample(ms(100), SeqNum(n), SeqNum(1_000));
+        }
+        let now = rtt.rto() - rtt.srtt();
+        assert!(now.abs_diff(high) < ms(1), "within the round: {now:?}");
+        for round in 1..40 {
+            rtt.sample(
+                ms(100),
+                SeqNum(1_000 * round + 1),
+                SeqNum(1_000 * round + 1_000),
+            );
+        }
+        assert!(rtt.rto() - rtt.srtt() < ms(210));
+    }
+
+    /// Section 5.5 to 5.7 and Karn.
+    #[test]
+    fn backoff_doubles_until_a_sample() {
+        let mut rtt = estimator();
+        rtt.sample(ms(100), SeqNum(0), SeqNum(1));
+        let rtos: Vec<u128> = (0..12)
+            .map(|_| {
+                rtt.back_off();
+                rtt.rto().as_millis()
+            })
+            .collect();
+        assert_eq!(rtos[..4], [600, 1_200, 2_400, 4_800]);
+        assert_eq!(rtos[11], 120_000);
+        rtt.sample(ms(100), SeqNum(0), SeqNum(1));
+        assert_eq!(rtt.backoff(), 0);
+    }
+
+    #[test]
+    fn absurd_samples_do_not_overflow() {
+        let mut rtt = estimator();
+        for n in 0..50 {
+            rtt.sample(Duration::MAX, SeqNum(n), SeqNum(n + 1));
+            assert_eq!(rtt.rto(), MAX_RTO);
+        }
+        for n in 50..100 {
+            rtt.sample(Duration::ZERO, SeqNum(n), SeqNum(n + 1));
+        }
+        assert!(rtt.rto() <= MAX_RTO);
+    }
+
+    #[test]
+    fn the_least_round_trip_time_expires() {
+        let mut rtt = estimator();
+        let start = Instant::from_secs(50);
+        rtt.note_min(ms(10), start);
+        rtt.note_min(ms(30), start + Duration::from_secs(299));
+        assert_eq!(rtt.min_rtt(), ms(10));
+        rtt.note_min(ms(30), start + Duration::from_secs(301));
+        assert_eq!(rtt.min_rtt(), ms(30));
+    }
+}

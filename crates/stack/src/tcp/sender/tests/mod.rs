@@ -8,6 +8,7 @@
 mod goodput;
 mod model;
 mod properties;
+mod records;
 mod recovery;
 mod support;
 mod timeouts;
