@@ -337,24 +337,22 @@ impl Ip {
         destination: IpAddr,
         interface: Option<InterfaceId>,
     ) -> Option<(InterfaceId, IpAddr, Option<&Route>)> {
-        if let Some(route) = self.routes.get(destination, interface) {
-            return Some((
-                route.interface,
-                route.gateway.unwrap_or(destination),
-                Some(route),
-            ));
-        }
-        // Groups and the broadcast address are on every link.
         let group = match destination {
             IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
             IpAddr::V6(address) => address.is_multicast(),
         };
-        let scoped = matches!(destination, IpAddr::V6(v6) if crate::demux::is_link_local(&v6));
-        match interface {
-            Some(id) if group || scoped => Some((id, destination, None)),
-            None if group => Some((self.interfaces.first()?.id, destination, None)),
-            _ => None,
+        let scoped = crate::icmp::needs_interface(destination);
+        let route = self.routes.get(destination, interface);
+        if group || scoped {
+            // On the link itself, whatever router the default route names.
+            let by_route = route.map(|route| route.interface);
+            let first = self.interfaces.first().map(|interface| interface.id);
+            let id = interface.or(by_route).or(first.filter(|_| group))?;
+            return Some((id, destination, None));
         }
+        let route = route?;
+        let next_hop = route.gateway.unwrap_or(destination);
+        Some((route.interface, next_hop, Some(route)))
     }
 
     /// The largest packet for `destination`: of the link, the route and the path.
