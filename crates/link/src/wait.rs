@@ -44,6 +44,19 @@ pub(crate) fn spin(
     }
 }
 
+/// Spins as [`spin`] does, and then sleeps until `fd` is readable or the timeout is over.
+pub(crate) fn wait(
+    fd: BorrowedFd<'_>,
+    spinning: Duration,
+    timeout: Option<Duration>,
+    ready: impl FnMut() -> io::Result<bool>,
+) -> io::Result<bool> {
+    match spin(spinning, timeout, ready)? {
+        Spun::Ready => Ok(true),
+        Spun::Nothing(left) => sleep(fd, left),
+    }
+}
+
 /// Sleeps until `fd` is readable, at most for `timeout`. Answers whether it is, or was a
 /// signal.
 pub(crate) fn sleep(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {

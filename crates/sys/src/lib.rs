@@ -8,6 +8,7 @@ pub mod affinity;
 pub mod check;
 pub mod eventfd;
 pub mod limits;
+pub mod namespace;
 pub mod probe;
 pub mod refusal;
 pub mod syscall;

@@ -2,6 +2,10 @@
 
 #![allow(dead_code)] // Each test program uses its part.
 
+pub(crate) mod namespace;
+pub(crate) mod peer;
+pub(crate) mod unsafe_options;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use bytes::Bytes;
