@@ -60,15 +60,16 @@ pub(crate) fn receive<T>(
     let start = Instant::now();
     let mut frames = Vec::new();
     loop {
-        driver.receive(&mut frames, 64).expect("the link is there");
+        // One at a time, so that what comes behind it is there for the next call.
+        driver.receive(&mut frames, 1).expect("the link is there");
         for frame in frames.drain(..) {
             if let Some(found) = wanted(&frame) {
                 return found;
             }
         }
-        let left = PATIENCE
-            .checked_sub(start.elapsed())
-            .expect("it never came");
+        let Some(left) = PATIENCE.checked_sub(start.elapsed()) else {
+            panic!("it never came: {:?}", driver.statistics());
+        };
         driver
             .wait(Duration::from_micros(20), Some(left))
             .expect("poll");
