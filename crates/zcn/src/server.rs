@@ -16,7 +16,7 @@ use crate::client::Attempt;
 use crate::error::{Action, Error, Result};
 use crate::net::socket::{self, Address, ListenOptions};
 use crate::reactor::Event;
-use crate::reactor::progress::acknowledged;
+use crate::reactor::progress::taken;
 use crate::reactor::stream::{CloseReason, Closing, Owner, Shut, WaterMarks};
 use crate::reactor::streams::Refused;
 use crate::runtime::{Inner, Runtime, Service};
@@ -40,7 +40,8 @@ pub struct ServerOptions {
     pub max_connections: usize,
     /// Close a connection on which nothing has arrived for this long.
     pub idle_timeout: Option<Duration>,
-    /// Close a connection whose peer has taken nothing for this long while something is queued.
+    /// Close a connection whose peer has taken nothing for this long while something is queued: of
+    /// TCP has acknowledged nothing, of a Unix socket has read nothing.
     pub write_timeout: Option<Duration>,
     /// Call [`Handler::on_sent`] for every send that has ended.
     pub notify_sent: bool,
@@ -947,12 +948,12 @@ impl<H: Handler> Service for Serving<H> {
                 let slow = |limit| stream.unsent > 0 && since(stream.last_write_ms) >= limit / 4;
                 if drained {
                     overdue.push((key, CloseReason::Shutdown));
-                } else if let Some(acknowledged) = write
+                } else if let Some(taken) = write
                     .filter(|&limit| slow(limit))
-                    .and_then(|_| acknowledged(stream.fd.as_fd()))
-                    .filter(|&acknowledged| acknowledged != stream.acknowledged)
+                    .and_then(|_| taken(stream.fd.as_fd()))
+                    .filter(|&taken| taken != stream.taken)
                 {
-                    progressed.push((key, acknowledged));
+                    progressed.push((key, taken));
                 } else if write
                     .is_some_and(|limit| stream.unsent > 0 && since(stream.last_write_ms) >= limit)
                 {
@@ -966,11 +967,11 @@ impl<H: Handler> Service for Serving<H> {
                 }
             }
         }
-        for (key, acknowledged) in progressed {
+        for (key, taken) in progressed {
             let mut reactor = inner.reactor.borrow_mut();
             let now = reactor.now_ms();
             if let Some(stream) = reactor.streams.get_mut(key) {
-                stream.acknowledged = acknowledged;
+                stream.taken = taken;
                 stream.last_write_ms = now;
             }
         }

@@ -7,7 +7,9 @@ use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::{Echo, all_home, at_rest, for_each_reactor, pattern, run_until, runtime, serve};
+use common::{
+    Echo, Script, all_home, at_rest, for_each_reactor, pattern, run_until, runtime, serve,
+};
 use zcn::{ConnectOptions, ReactorKind, ServerOptions, TcpServer, UnixListener, UnixStream};
 
 fn path(name: &str, kind: ReactorKind) -> PathBuf {
@@ -198,5 +200,56 @@ fn a_connect_to_a_full_backlog_ends_with_its_time_limit() {
             runtime.stats().connections == 0
         });
         std::fs::remove_file(path).unwrap();
+    });
+}
+
+/// A server that sends much to everybody it accepts, and gives up on those who take nothing.
+fn sender(runtime: &zcn::Runtime, path: &std::path::Path) -> TcpServer {
+    let mut options = ServerOptions::default();
+    options.write_timeout = Some(Duration::from_millis(200));
+    let script = Script {
+        accept: Box::new(|conn| {
+            conn.send(bytes::Bytes::from(vec![7; 2_000_000])).unwrap();
+            conn.close();
+        }),
+        ..Script::default()
+    };
+    TcpServer::bind(runtime, path.to_owned(), options, script).unwrap()
+}
+
+#[test]
+fn a_slow_but_steady_reader_of_a_path_is_not_cut_off() {
+    // Only the end of a send counted as progress.
+    for_each_reactor(|kind| {
+        let path = path("slow", kind);
+        let mut runtime = runtime(kind);
+        let server = sender(&runtime, &path);
+        let there = path.clone();
+        let received = serve(&mut runtime, move || {
+            let mut stream = StdStream::connect(there).unwrap();
+            let mut received = 0;
+            let mut piece = vec![0; 20_000];
+            while let Ok(count @ 1..) = stream.read(&mut piece) {
+                received += count;
+                std::thread::sleep(Duration::from_millis(8));
+            }
+            received
+        });
+        assert_eq!(received, 2_000_000, "{kind:?}");
+        assert_eq!(server.stats().timed_out, 0);
+    });
+}
+
+#[test]
+fn a_peer_on_a_path_that_takes_nothing_is_cut_off() {
+    for_each_reactor(|kind| {
+        let path = path("silent", kind);
+        let mut runtime = runtime(kind);
+        let rest = at_rest(&mut runtime);
+        let server = sender(&runtime, &path);
+        let silent = StdStream::connect(&path).unwrap();
+        run_until(&mut runtime, "cut off", |_| server.stats().timed_out == 1);
+        all_home(&mut runtime, rest);
+        drop(silent);
     });
 }

@@ -131,8 +131,8 @@ pub(crate) struct Stream {
     /// Milliseconds of the reactor's clock when the kernel last took something, or when the queue
     /// was last empty.
     pub(crate) last_write_ms: u32,
-    /// Bytes the peer had acknowledged when a sweep last looked, low half.
-    pub(crate) acknowledged: u32,
+    /// What [`taken`](super::progress::taken) told when a sweep last looked.
+    pub(crate) taken: u32,
 }
 
 const _: () = assert!(size_of::<Stream>() <= 300);
@@ -195,7 +195,7 @@ impl Stream {
             ops: 0,
             last_read_ms: 0,
             last_write_ms: 0,
-            acknowledged: 0,
+            taken: 0,
         }
     }
 
