@@ -2,13 +2,16 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use common::{all_home, any, at_rest, client, for_each_reactor, pattern, runtime};
-use zcn::{ConnectOptions, SharedBuf, TcpListener, TcpStream, UnixStream};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use zcn::{ConnectOptions, SharedBuf, TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// Two ends of one TCP connection, both zcn's.
 async fn pair() -> (TcpStream, TcpStream) {
@@ -479,5 +482,61 @@ fn dropping_a_listener_ends_those_in_its_queue() {
         common::run_for(&mut runtime, Duration::from_millis(10));
         assert!(matches!(waiting.read(&mut [0]), Ok(0) | Err(_)));
         assert!(std::net::TcpStream::connect(waiting.peer_addr().unwrap_or(any())).is_err());
+    });
+}
+
+/// Lets a connection come to rest: no event of its beginning is left to come.
+async fn settled(stream: &zcn::Stream, mut theirs: impl Write) {
+    for _ in 0..3 {
+        theirs.write_all(b"x").unwrap();
+        assert_eq!(&stream.recv().await.unwrap().unwrap()[..], b"x");
+        zcn::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[test]
+fn a_receive_that_ends_early_leaves_nothing_behind() {
+    // What comes behind a passed descriptor or urgent data is received apart; on epoll a short
+    // receive was taken to have emptied the socket, and the rest waited for more to come.
+    for_each_reactor(|kind| {
+        let mut runtime = runtime(kind);
+        runtime
+            .block_on(async {
+                let path = std::env::temp_dir()
+                    .join(format!("zcn-passed-{kind:?}-{}", std::process::id()));
+                let listener = UnixListener::bind(&path).unwrap();
+                let theirs = std::os::unix::net::UnixStream::connect(&path).unwrap();
+                let stream = listener.accept().await.unwrap();
+                std::fs::remove_file(&path).unwrap();
+                settled(&stream, &theirs).await;
+                let passed = [theirs.as_fd()];
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                for part in [&b"before "[..], b"with ", b"behind"] {
+                    let mut control = SendAncillaryBuffer::new(&mut space);
+                    if part == b"with " {
+                        assert!(control.push(SendAncillaryMessage::ScmRights(&passed)));
+                    }
+                    let parts = [IoSlice::new(part)];
+                    rustix::net::sendmsg(&theirs, &parts, &mut control, SendFlags::empty())
+                        .unwrap();
+                }
+                let mut all = [0; 18];
+                stream.read_exact(&mut all).await.unwrap();
+                assert_eq!(&all, b"before with behind");
+
+                let listener = TcpListener::bind(any()).unwrap();
+                let theirs = StdStream::connect(listener.local_addr()).unwrap();
+                let (stream, _) = listener.accept().await.unwrap();
+                settled(&stream, &theirs).await;
+                let socket = socket2::SockRef::from(&theirs);
+                socket.send(b"before ").unwrap();
+                // Its last byte is the urgent one, which is not received with the others.
+                socket.send_out_of_band(b"mark!").unwrap();
+                socket.send(b" behind").unwrap();
+                let mut all = [0; 18];
+                stream.read_exact(&mut all).await.unwrap();
+                assert_eq!(&all, b"before mark behind");
+            })
+            .unwrap();
     });
 }

@@ -51,6 +51,9 @@ struct Entry {
     writable: bool,
     /// The peer has finished or the connection is broken: only a read of 0 ends the reading.
     hung_up: bool,
+    /// A receive may end before the socket is empty: behind a passed descriptor or other credentials
+    /// (unix(7)), or at urgent data (tcp(7)). Only a receive of nothing tells then that it is.
+    in_parts: bool,
     /// In the ready list, so that it is there once.
     listed: bool,
     reading: Option<(Reading, u64)>,
@@ -109,9 +112,10 @@ impl EpollDriver {
         });
         let flags = epoll::EventFlags::IN
             | epoll::EventFlags::OUT
+            | epoll::EventFlags::PRI
             | epoll::EventFlags::RDHUP
             | epoll::EventFlags::ET;
-        self.stats.system_calls += 1;
+        self.stats.system_calls += 2;
         let data = epoll::EventData::new_u64(place.into());
         if let Err(errno) = epoll::add(&self.epoll, fd, data, flags) {
             self.free.push(place);
@@ -123,6 +127,7 @@ impl EpollDriver {
             readable: true,
             writable: true,
             hung_up: false,
+            in_parts: in_parts(fd),
             listed: false,
             reading: None,
             writing: VecDeque::new(),
@@ -338,6 +343,7 @@ impl EpollDriver {
             let flags = event.flags;
             let broken = epoll::EventFlags::ERR | epoll::EventFlags::HUP;
             entry.hung_up |= flags.intersects(epoll::EventFlags::RDHUP | broken);
+            entry.in_parts |= flags.contains(epoll::EventFlags::PRI);
             if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP | broken) {
                 entry.readable = true;
             }
@@ -481,9 +487,11 @@ impl EpollDriver {
             match self.read(entry.fd, &reading) {
                 Ok(Some(end)) => {
                     // A short read has emptied the socket (epoll(7)); the next bytes are a new
-                    // edge. Not so when the end of the stream may be waiting behind them.
+                    // edge. Not so when something else may have ended it, or when the end of the
+                    // stream may be waiting behind.
                     if let (Reading::Recv(_), Payload::Buf(buf)) = (&reading, &end.payload) {
-                        entry.readable = entry.hung_up || buf.len() == buf.capacity();
+                        entry.readable =
+                            entry.hung_up || entry.in_parts || buf.len() == buf.capacity();
                     }
                     if end.more {
                         entry.reading = Some((reading, token));
@@ -623,6 +631,16 @@ impl Writing {
             Self::SendMsg(msg) => Payload::Msg(msg),
             Self::Connect(address) => address.map_or(Payload::None, Payload::Addr),
         }
+    }
+}
+
+/// Whether receives of a new descriptor may end before it is empty.
+fn in_parts(fd: BorrowedFd<'_>) -> bool {
+    use rustix::net::{AddressFamily, sockopt};
+    match sockopt::socket_domain(fd) {
+        Ok(family) => family != AddressFamily::INET && family != AddressFamily::INET6,
+        // No socket.
+        Err(_) => false,
     }
 }
 
