@@ -7,12 +7,10 @@ use std::net::{TcpStream, UdpSocket};
 use std::thread;
 
 use common::namespace::{in_namespace, skip};
+use common::pattern;
 use common::peer::{KERNEL, OURS, datagram_super_frames, datagrams, introduce, ip_packet};
 use common::peer::{our_datagram, ping, receive, send};
-use common::{Path, pattern};
-use zcn_link::{
-    Checksum, Driver, DropReason, Frame, Gso, GsoKind, OpenError, ReceiveBuffers, Tun, TunBuilder,
-};
+use zcn_link::{Driver, DropReason, Gso, GsoKind, OpenError, ReceiveBuffers, Tun, TunBuilder};
 use zcn_wire::{Ipv4View, Protocol, TcpView};
 
 /// Opens one queue, or says why it cannot be.
@@ -78,49 +76,6 @@ fn super_frames_of_datagrams_go_both_ways() {
     });
 }
 
-/// A TCP segment to the kernel, with its checksum left to it.
-fn segment(path: &Path, fields: (u32, u32, u8), options: &[u8], data: &[u8]) -> Frame {
-    let (seq, ack, flags) = fields;
-    let mut frame = path.udp(&[], None, true);
-    frame.head.truncate(frame.head.len() - 8);
-    let start = frame.head.len();
-    let mut tcp = Vec::new();
-    tcp.extend(path.src.port().to_be_bytes());
-    tcp.extend(path.dst.port().to_be_bytes());
-    tcp.extend(seq.to_be_bytes());
-    tcp.extend(ack.to_be_bytes());
-    tcp.extend([
-        ((20 + options.len()) / 4 * 16) as u8,
-        flags,
-        0xff,
-        0xff,
-        0,
-        0,
-        0,
-        0,
-    ]);
-    tcp.extend(options);
-    let repr = zcn_wire::Ipv4Repr::new(
-        *path.src.ip(),
-        *path.dst.ip(),
-        Protocol::TCP,
-        tcp.len() + data.len(),
-    );
-    let pseudo = repr.pseudo_header().partial(tcp.len() + data.len());
-    tcp[16..18].copy_from_slice(&pseudo.to_be_bytes());
-    let header = start - 20;
-    repr.emit(&mut frame.head[header..]).expect("room");
-    frame.head.extend_from_slice(&tcp).expect("room");
-    frame
-        .push(bytes::Bytes::copy_from_slice(data).into())
-        .expect("room");
-    frame.meta.checksum = Checksum::Partial {
-        start: start as u16,
-        offset: 16,
-    };
-    frame
-}
-
 struct Segment {
     seq: u32,
     ack: u32,
@@ -178,7 +133,7 @@ fn super_frames_of_tcp_go_both_ways() {
         let mut rcv_nxt = syn.seq.wrapping_add(1);
         send(
             &mut tun,
-            [segment(&path, (1000, rcv_nxt, 0x12), &[2, 4, 5, 0xb4], &[])],
+            [path.tcp((1000, rcv_nxt, 0x12), &[2, 4, 5, 0xb4], &[])],
         );
         let mut received = Vec::new();
         let mut largest = 0;
@@ -196,12 +151,12 @@ fn super_frames_of_tcp_go_both_ways() {
             }
             rcv_nxt = rcv_nxt.wrapping_add(data.payload.len() as u32);
             received.extend(data.payload);
-            send(&mut tun, [segment(&path, (1001, rcv_nxt, 0x10), &[], &[])]);
+            send(&mut tun, [path.tcp((1001, rcv_nxt, 0x10), &[], &[])]);
         }
         assert!(received == sent);
         assert!(largest > 1460, "no super-frame among what the kernel sent");
         // All of ours in one.
-        let mut data = segment(&path, (1001, rcv_nxt, 0x18), &[], &expected);
+        let mut data = path.tcp((1001, rcv_nxt, 0x18), &[], &expected);
         data.meta.gso = Some(Gso {
             kind: GsoKind::Tcp4,
             size: 1460,

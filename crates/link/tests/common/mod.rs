@@ -38,12 +38,12 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    /// Between two ends that exist nowhere.
+    /// Between two ends that exist nowhere, at ports of which tshark knows no protocol.
     pub(crate) fn invented() -> Self {
         Self {
             ethernet: Some(([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])),
-            src: SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 1), 4000),
-            dst: SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 2), 5000),
+            src: SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 1), 40404),
+            dst: SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 2), 50505),
         }
     }
 
@@ -96,6 +96,50 @@ impl Path {
         if !partial {
             zcn_link::segment::complete_checksum(&mut frame).expect("sound");
         }
+        frame
+    }
+
+    /// A TCP segment with its checksum left to the link; `fields` are sequence number,
+    /// acknowledgement and flags.
+    pub(crate) fn tcp(&self, fields: (u32, u32, u8), options: &[u8], data: &[u8]) -> Frame {
+        let (seq, ack, flags) = fields;
+        let mut frame = self.udp(&[], None, true);
+        frame.head.truncate(frame.head.len() - 8);
+        let start = frame.head.len();
+        let mut tcp = Vec::new();
+        tcp.extend(self.src.port().to_be_bytes());
+        tcp.extend(self.dst.port().to_be_bytes());
+        tcp.extend(seq.to_be_bytes());
+        tcp.extend(ack.to_be_bytes());
+        tcp.extend([
+            ((20 + options.len()) / 4 * 16) as u8,
+            flags,
+            0xff,
+            0xff,
+            0,
+            0,
+            0,
+            0,
+        ]);
+        tcp.extend(options);
+        let repr = Ipv4Repr::new(
+            *self.src.ip(),
+            *self.dst.ip(),
+            Protocol::TCP,
+            tcp.len() + data.len(),
+        );
+        let pseudo = repr.pseudo_header().partial(tcp.len() + data.len());
+        tcp[16..18].copy_from_slice(&pseudo.to_be_bytes());
+        let header = start - 20;
+        repr.emit(&mut frame.head[header..]).expect("room");
+        frame.head.extend_from_slice(&tcp).expect("room");
+        frame
+            .push(Bytes::copy_from_slice(data).into())
+            .expect("room");
+        frame.meta.checksum = Checksum::Partial {
+            start: start as u16,
+            offset: 16,
+        };
         frame
     }
 }
