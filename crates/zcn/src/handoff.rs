@@ -36,10 +36,8 @@ pub fn bounded<T: Send>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         capacity,
         state: Mutex::new(State {
             queue: VecDeque::with_capacity(capacity),
-            receiver_waker: None,
-            sender_waker: None,
-            sender_gone: false,
-            receiver_gone: false,
+            sender: End::default(),
+            receiver: End::default(),
         }),
     });
     (
@@ -52,12 +50,16 @@ pub fn bounded<T: Send>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 
 struct State<T> {
     queue: VecDeque<T>,
-    /// Waits for a value.
-    receiver_waker: Option<Waker>,
     /// Waits for room.
-    sender_waker: Option<Waker>,
-    sender_gone: bool,
-    receiver_gone: bool,
+    sender: End,
+    /// Waits for a value.
+    receiver: End,
+}
+
+#[derive(Default)]
+struct End {
+    waker: Option<Waker>,
+    gone: bool,
 }
 
 struct Shared<T> {
@@ -70,6 +72,50 @@ impl<T> Shared<T> {
         // Nothing in here panics between two states, so a poisoned queue is a queue still.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The next value, with the sender woken for the room it leaves; or the state, still locked, in
+    /// which there is none.
+    fn pop(&self) -> Result<T, MutexGuard<'_, State<T>>> {
+        let mut state = self.lock();
+        let Some(value) = state.queue.pop_front() else {
+            return Err(state);
+        };
+        let waker = state.sender.waker.take();
+        drop(state);
+        wake(waker);
+        Ok(value)
+    }
+
+    /// An end goes: the `other` is woken to see it. Without a receiver the values go, too.
+    fn leave(&self, own: Which<T>, other: Which<T>) {
+        let mut state = self.lock();
+        own(&mut state).gone = true;
+        let own = own(&mut state).waker.take();
+        let other = other(&mut state).waker.take();
+        let queued = match state.receiver.gone {
+            true => std::mem::take(&mut state.queue),
+            false => VecDeque::new(),
+        };
+        drop(state);
+        // Values and wakers are foreign code: dropped without the lock.
+        drop((queued, own));
+        wake(other);
+    }
+}
+
+/// Picks an end out of the state.
+type Which<T> = fn(&mut State<T>) -> &mut End;
+
+/// Notes who waits at an end.
+fn wait<T, R>(
+    mut state: MutexGuard<'_, State<T>>,
+    end: Which<T>,
+    context: &Context<'_>,
+) -> Poll<R> {
+    let previous = end(&mut state).waker.replace(context.waker().clone());
+    drop(state);
+    drop(previous);
+    Poll::Pending
 }
 
 fn wake(waker: Option<Waker>) {
@@ -154,13 +200,8 @@ impl<T> fmt::Debug for Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.sender_gone = true;
-        let own = state.sender_waker.take();
-        let other = state.receiver_waker.take();
-        drop(state);
-        drop(own);
-        wake(other);
+        self.shared
+            .leave(|state| &mut state.sender, |state| &mut state.receiver);
     }
 }
 
@@ -171,14 +212,14 @@ impl<T> Sender<T> {
     /// The queue is full or the receiver gone; the value comes back.
     pub fn try_send(&mut self, value: T) -> Result<(), TrySendError<T>> {
         let mut state = self.shared.lock();
-        if state.receiver_gone {
+        if state.receiver.gone {
             return Err(TrySendError::Closed(value));
         }
         if state.queue.len() >= self.shared.capacity {
             return Err(TrySendError::Full(value));
         }
         state.queue.push_back(value);
-        let waker = state.receiver_waker.take();
+        let waker = state.receiver.waker.take();
         drop(state);
         wake(waker);
         Ok(())
@@ -197,14 +238,11 @@ impl<T> Sender<T> {
     /// Ready when there is room or the receiver is gone. Only this end adds values, so the room
     /// stays until it does.
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.shared.lock();
-        if state.receiver_gone || state.queue.len() < self.shared.capacity {
+        let state = self.shared.lock();
+        if state.receiver.gone || state.queue.len() < self.shared.capacity {
             return Poll::Ready(());
         }
-        let previous = state.sender_waker.replace(context.waker().clone());
-        drop(state);
-        drop(previous);
-        Poll::Pending
+        wait(state, |state| &mut state.sender, context)
     }
 
     /// Values queued now.
@@ -224,7 +262,7 @@ impl<T> Sender<T> {
 
     /// Whether the receiver is gone.
     pub fn is_closed(&self) -> bool {
-        self.shared.lock().receiver_gone
+        self.shared.lock().receiver.gone
     }
 }
 
@@ -243,15 +281,8 @@ impl<T> fmt::Debug for Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.receiver_gone = true;
-        let queued = std::mem::take(&mut state.queue);
-        let own = state.receiver_waker.take();
-        let other = state.sender_waker.take();
-        drop(state);
-        // Values and wakers are foreign code: dropped without the lock.
-        drop((queued, own));
-        wake(other);
+        self.shared
+            .leave(|state| &mut state.receiver, |state| &mut state.sender);
     }
 }
 
@@ -264,20 +295,11 @@ impl<T> Receiver<T> {
 
     /// Poll form of [`recv`](Self::recv).
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<T>> {
-        let mut state = self.shared.lock();
-        if let Some(value) = state.queue.pop_front() {
-            let waker = state.sender_waker.take();
-            drop(state);
-            wake(waker);
-            return Poll::Ready(Some(value));
+        match self.shared.pop() {
+            Ok(value) => Poll::Ready(Some(value)),
+            Err(state) if state.sender.gone => Poll::Ready(None),
+            Err(state) => wait(state, |state| &mut state.receiver, context),
         }
-        if state.sender_gone {
-            return Poll::Ready(None);
-        }
-        let previous = state.receiver_waker.replace(context.waker().clone());
-        drop(state);
-        drop(previous);
-        Poll::Pending
     }
 
     /// The next value if there is one.
@@ -285,18 +307,10 @@ impl<T> Receiver<T> {
     /// # Errors
     /// Nothing is queued; whether that may change.
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        let mut state = self.shared.lock();
-        let Some(value) = state.queue.pop_front() else {
-            return Err(if state.sender_gone {
-                TryRecvError::Closed
-            } else {
-                TryRecvError::Empty
-            });
-        };
-        let waker = state.sender_waker.take();
-        drop(state);
-        wake(waker);
-        Ok(value)
+        self.shared.pop().map_err(|state| match state.sender.gone {
+            true => TryRecvError::Closed,
+            false => TryRecvError::Empty,
+        })
     }
 
     /// Values queued now.
