@@ -117,6 +117,8 @@ impl Flags {
     pub(crate) const COUNTED: u32 = 1 << 18;
     /// A segment that was not full has been sent; `small_end` tells where it ended.
     pub(crate) const SMALL_IN_FLIGHT: u32 = 1 << 19;
+    /// The application is to be told that a lingering socket has ended.
+    pub(crate) const LINGER_OVER: u32 = 1 << 21;
     /// Counted among the orphans.
     pub(crate) const COUNTED_ORPHAN: u32 = 1 << 20;
 

@@ -267,7 +267,9 @@ impl Tcp {
             return;
         };
         let signals = core::mem::take(&mut connection.signals);
-        if !connection.has(Flags::ORPHAN | Flags::UNACCEPTED) {
+        if connection.flags.take(Flags::LINGER_OVER)
+            || !connection.has(Flags::ORPHAN | Flags::UNACCEPTED)
+        {
             let key = SocketId::Tcp(id);
             self.events.raise(key, &mut connection.pending, signals);
         }
@@ -316,6 +318,16 @@ impl Tcp {
             if connection.has(Flags::COUNTED_ORPHAN) {
                 self.orphans -= 1;
             }
+        }
+    }
+
+    /// A lingering socket whose connection is over goes when its last event has been told.
+    fn release_lingering(&mut self, id: Id) {
+        let over = self.connections.get(id).is_some_and(|connection| {
+            connection.state == State::Closed && connection.has(Flags::LINGERING)
+        });
+        if over {
+            self.release(id);
         }
     }
 
@@ -503,6 +515,9 @@ impl Tcp {
             };
             let Some(pending) = pending else { continue };
             let readiness = core::mem::take(pending);
+            if let SocketId::Tcp(id) = socket {
+                self.release_lingering(id);
+            }
             if !readiness.is_empty() {
                 return Some(Event { socket, readiness });
             }

@@ -560,9 +560,12 @@ impl Connection {
             tcpi_rcv_space: self.window.space(),
             tcpi_total_retrans: sender.total_retrans,
             tcpi_pacing_rate: sender.pacing_rate,
-            tcpi_bytes_acked: (self.counters.bytes_sent - sender.bytes_retrans).saturating_sub(
-                u64::from(self.sender.snd_nxt().distance(self.sender.snd_una())),
-            ),
+            // A FIN sent again counts as a byte sent again.
+            tcpi_bytes_acked: self
+                .counters
+                .bytes_sent
+                .saturating_sub(sender.bytes_retrans)
+                .saturating_sub(u64::from(self.sender.flight_size())),
             tcpi_bytes_received: self.received,
             tcpi_segs_out: self.counters.segs_out,
             tcpi_segs_in: self.counters.segs_in,

@@ -173,7 +173,6 @@ impl Connection {
     fn on_long_timeout(&mut self, now: Instant, common: &mut Common) {
         if self.has(Flags::LINGERING) {
             self.end_lingering();
-            self.restart_keepalive(now);
             return;
         }
         if self.has(Flags::ORPHAN) && self.state == State::FinWait2 {
@@ -183,11 +182,11 @@ impl Connection {
         self.on_keepalive(now, common);
     }
 
-    /// The application has waited long enough for what it sent to arrive.
+    /// The application has waited long enough for what it sent to arrive, or it has arrived.
     pub(crate) fn end_lingering(&mut self) {
         if self.flags.take(Flags::LINGERING) {
             self.signal(Readiness::CLOSED);
-            self.flags.set(Flags::ORPHAN, true);
+            self.flags.set(Flags::ORPHAN | Flags::LINGER_OVER, true);
         }
     }
 

@@ -139,6 +139,7 @@ impl Connection {
         match self.state {
             State::FinWait1 => {
                 self.state = State::FinWait2;
+                self.end_lingering();
                 if self.has(Flags::ORPHAN) {
                     let wait = self
                         .options

@@ -194,6 +194,14 @@ impl Sender {
             .arm(TimerKind::Retransmission, self.rto_deadline(now));
     }
 
+    /// After a tail loss probe left: the retransmission timer begins with it (RFC 8985 section
+    /// 7.3), as in Linux, so that the probe's answer has its time; the deadline of the oldest
+    /// segment may be only moments away.
+    pub(super) fn arm_rto_from_probe(&mut self, now: Instant) {
+        let at = now + self.rtt.rto();
+        self.timer.arm(TimerKind::Retransmission, at);
+    }
+
     pub(super) fn rto_deadline(&self, now: Instant) -> Instant {
         let since = self.records.front().map_or(now, |oldest| oldest.sent_at);
         (since + self.rtt.rto()).max(now)

@@ -267,7 +267,7 @@ impl Sender {
             self.demand = Demand::None;
             self.probe = Probe::NewData(self.snd_nxt);
             self.episode.probes += 1;
-            self.arm_rto_from_oldest(now);
+            self.arm_rto_from_probe(now);
         } else {
             self.arm_after_new(now, was_empty);
         }
@@ -303,7 +303,7 @@ impl Sender {
                 self.demand = Demand::None;
                 self.probe = Probe::Retransmission(self.snd_nxt);
                 self.episode.probes += 1;
-                self.arm_rto_from_oldest(now);
+                self.arm_rto_from_probe(now);
             }
             // The timer was set when it expired.
             Demand::Retransmission => self.demand = Demand::None,
