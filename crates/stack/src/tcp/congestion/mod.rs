@@ -98,6 +98,12 @@ impl Window {
         self.cwnd < self.ssthresh
     }
 
+    /// Sets `cwnd`, between one segment and [`MAX_CWND`].
+    #[inline]
+    pub(super) fn set(&mut self, cwnd: u32) {
+        self.cwnd = cwnd.clamp(self.mss, MAX_CWND);
+    }
+
     /// Grows by `bytes`, not past `ceiling` or [`MAX_CWND`], and tells how much of `bytes`
     /// was not used for it.
     #[inline]

@@ -12,7 +12,7 @@ use super::recovery::CaState;
 use super::tlp::Probe;
 use super::transmit::Demand;
 use super::{Sender, timestamp_clock};
-use crate::tcp::congestion::{AckSample, RateSample};
+use crate::tcp::congestion::{AckSample, MAX_CWND, RateSample};
 use crate::time::Instant;
 
 /// What a segment says to the sending half.
@@ -259,9 +259,11 @@ impl Sender {
             return false;
         }
         self.snd_wl1 = ack.segment_seq;
-        let updated = ack.window != self.snd_wnd;
-        self.snd_wnd = ack.window;
-        self.max_window = self.max_window.max(ack.window);
+        // No larger window can be offered (RFC 7323, section 2.3).
+        let window = ack.window.min(MAX_CWND);
+        let updated = window != self.snd_wnd;
+        self.snd_wnd = window;
+        self.max_window = self.max_window.max(window);
         updated
     }
 
@@ -401,7 +403,7 @@ impl Sender {
                     .prr
                     .on_ack(v.delivered, pipe, window.ssthresh, window.mss, safe)
             {
-                window.cwnd = cwnd;
+                window.set(cwnd);
             }
         }
         if v.delivered == 0 {

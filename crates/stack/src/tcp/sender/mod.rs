@@ -173,8 +173,8 @@ impl Sender {
         Self {
             snd_una,
             snd_nxt: snd_una,
-            snd_wnd: config.snd_wnd,
-            max_window: config.snd_wnd,
+            snd_wnd: config.snd_wnd.min(MAX_CWND),
+            max_window: config.snd_wnd.min(MAX_CWND),
             snd_wl1: config.snd_wl1,
             window: Window {
                 cwnd,
@@ -250,7 +250,8 @@ impl Sender {
     pub fn set_mss(&mut self, mss: u16) {
         let mss = mss.max(MIN_MSS);
         self.window.mss = u32::from(mss);
-        self.window.cwnd = self.window.cwnd.max(self.window.mss);
+        self.window.set(self.window.cwnd);
+        self.window.ssthresh = self.window.ssthresh.max(2 * self.window.mss);
         let mut lost = 0;
         for index in 0.. {
             let Some(record) = self.records.get(index) else {

@@ -62,7 +62,7 @@ impl Prr {
             // The first retransmission must not wait.
             send = send.max(mss);
         }
-        Some(in_flight.saturating_add(send).max(mss))
+        Some(in_flight.saturating_add(send))
     }
 }
 

@@ -343,7 +343,7 @@ impl Sender {
     fn end_reduction(&mut self) {
         let undone = self.state == CaState::Recovery && !self.episode.undo.is_possible();
         if self.window.ssthresh != u32::MAX && !undone {
-            self.window.cwnd = self.window.ssthresh;
+            self.window.set(self.window.ssthresh);
         }
     }
 
@@ -422,7 +422,7 @@ impl Sender {
             self.begin_undo();
         }
         // The loss window (RFC 5681): one segment beyond what is still thought in flight.
-        self.window.cwnd = (self.records.pipe() + self.window.mss).max(self.window.mss);
+        self.window.set(self.records.pipe() + self.window.mss);
         if fresh && had_sacked >= u32::from(self.rack.reordering()) {
             self.rack.reset_reordering();
         }

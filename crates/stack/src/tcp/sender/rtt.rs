@@ -28,7 +28,10 @@ pub fn backed_off(initial: Duration, attempt: u8) -> Duration {
 
 /// Microseconds of a length, rounded up, so that a time that passed is never zero.
 pub(super) fn micros(length: Duration) -> u32 {
-    u32::try_from(length.as_nanos().div_ceil(1_000)).unwrap_or(u32::MAX)
+    // Not by `as_nanos`: dividing 128 bits costs more than all else here.
+    let micros = u64::from(length.subsec_nanos().div_ceil(1_000));
+    let seconds = length.as_secs().min(u64::from(u32::MAX));
+    u32::try_from(seconds * 1_000_000 + micros).unwrap_or(u32::MAX)
 }
 
 /// The estimator. All times are microseconds.
@@ -254,6 +257,22 @@ mod tests {
         assert_eq!(rtos[11], 120_000);
         rtt.sample(ms(100), SeqNum(0), SeqNum(1));
         assert_eq!(rtt.backoff(), 0);
+    }
+
+    #[test]
+    fn microseconds_round_up_and_saturate() {
+        for (length, expected) in [
+            (Duration::ZERO, 0),
+            (Duration::from_nanos(1), 1),
+            (Duration::from_nanos(1_000), 1),
+            (Duration::from_nanos(1_001), 2),
+            (Duration::from_millis(2_500), 2_500_000),
+            (Duration::from_secs(4_294), 4_294_000_000),
+            (Duration::from_secs(4_295), u32::MAX),
+            (Duration::MAX, u32::MAX),
+        ] {
+            assert_eq!(micros(length), expected, "{length:?}");
+        }
     }
 
     #[test]

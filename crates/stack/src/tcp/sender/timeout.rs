@@ -133,7 +133,7 @@ impl Sender {
                     .prr
                     .on_ack(window.mss, pipe, window.ssthresh, window.mss, false)
             {
-                window.cwnd = cwnd;
+                window.set(cwnd);
             }
         }
         if !v.timer_set {

@@ -117,7 +117,7 @@ impl Sender {
         }
         let undo = &mut self.episode.undo;
         if undo.ssthresh != 0 {
-            self.window.cwnd = self.window.cwnd.max(undo.cwnd);
+            self.window.set(self.window.cwnd.max(undo.cwnd));
             self.window.ssthresh = self.window.ssthresh.max(undo.ssthresh);
             self.congestion.on_undo(&mut self.window);
             self.episode.undone += 1;

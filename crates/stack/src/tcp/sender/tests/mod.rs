@@ -6,6 +6,7 @@
 )]
 
 mod goodput;
+mod hostile;
 mod model;
 mod properties;
 mod records;
