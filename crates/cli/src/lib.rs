@@ -27,8 +27,8 @@ mod signal;
 mod documents {
     #[doc = include_str!("../../../README.md")]
     mod readme {}
-    #[doc = include_str!("../../../docs/using.md")]
-    mod using {}
+    #[doc = include_str!("../../../docs/rust.md")]
+    mod rust {}
 }
 
 use std::io::{self, Write};

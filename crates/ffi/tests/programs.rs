@@ -574,3 +574,45 @@ fn module_for_python() {
     assert!(status.success(), "{text}");
     assert!(text.contains("Ran 9 tests"), "{text}");
 }
+
+/// Programs of the guide, by their language.
+fn guide(language: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join("../../docs/c.md")).unwrap();
+    let mut programs = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line == format!("```{language}") {
+            let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            programs.push(body.join("\n") + "\n");
+        }
+    }
+    assert!(
+        !programs.is_empty(),
+        "the guide has no program in {language}"
+    );
+    programs
+}
+
+#[test]
+fn the_guides_programs_compile() {
+    if !need_compilers() {
+        return;
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guide");
+    fs::create_dir_all(&folder).unwrap();
+    for (language, standard) in [("c", "c99"), ("cpp", "c++11")] {
+        for (number, program) in guide(language).iter().enumerate() {
+            let file = folder.join(format!("guide{number}.{language}"));
+            fs::write(&file, program).unwrap();
+            build(file.to_str().unwrap(), standard, Way::Sanitized);
+        }
+    }
+    if there("python3") {
+        for program in guide("python") {
+            let mut command = Command::new("python3");
+            command.args(["-c", "import ast, sys; ast.parse(sys.stdin.read())"]);
+            let (_, errors, status) = run(&mut command, program.as_bytes());
+            assert!(status.success(), "{errors}");
+        }
+    }
+}
