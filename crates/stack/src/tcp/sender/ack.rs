@@ -394,17 +394,7 @@ impl Sender {
         let pipe = self.records.pipe();
         let reducing = self.in_reduction();
         if reducing {
-            let safe = v.advanced && v.lost == 0;
-            let Self {
-                episode, window, ..
-            } = self;
-            if let Some(cwnd) =
-                episode
-                    .prr
-                    .on_ack(v.delivered, pipe, window.ssthresh, window.mss, safe)
-            {
-                window.set(cwnd);
-            }
+            self.reduce_window(v.delivered, v.advanced && v.lost == 0);
         }
         if v.delivered == 0 {
             return;

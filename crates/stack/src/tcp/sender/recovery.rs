@@ -333,6 +333,17 @@ impl Sender {
         self.reduce_ssthresh(v.now, event);
     }
 
+    /// Leads the window on, after `delivered` bytes arrived. `safe`: the acknowledgment advanced
+    /// and told of no further loss.
+    pub(super) fn reduce_window(&mut self, delivered: u32, safe: bool) {
+        let in_flight = self.records.pipe();
+        let (ssthresh, mss) = (self.window.ssthresh, self.window.mss);
+        let prr = &mut self.episode.prr;
+        if let Some(cwnd) = prr.on_ack(delivered, in_flight, ssthresh, mss, safe) {
+            self.window.set(cwnd);
+        }
+    }
+
     pub(super) fn reduce_ssthresh(&mut self, now: Instant, event: CongestionEvent) {
         let ssthresh = self.congestion.on_congestion(now, &self.window, event);
         self.window.ssthresh = ssthresh.max(2 * self.window.mss);

@@ -124,17 +124,7 @@ impl Sender {
                 self.enter_recovery(&v);
             }
             // One segment leaves for the timer's sake, as one would for an acknowledgment.
-            let pipe = self.records.pipe();
-            let Self {
-                episode, window, ..
-            } = self;
-            if let Some(cwnd) =
-                episode
-                    .prr
-                    .on_ack(window.mss, pipe, window.ssthresh, window.mss, false)
-            {
-                window.set(cwnd);
-            }
+            self.reduce_window(self.window.mss, false);
         }
         if !v.timer_set {
             self.arm_rto_from_oldest(now);
