@@ -17,7 +17,7 @@ use crate::endpoint::{
     Calling, Endpoint, ZCN_OnClose, ZCN_OnConnect, ZCN_OnData, ZCN_OnEnd, ZCN_OnSent,
     ZCN_OnWritable,
 };
-use crate::error::{Failure, Result, ZCN_Error, code, or_tell};
+use crate::error::{Failure, Result, ZCN_Error, code, value_or};
 use crate::event_loop::{Loop, ZCN_Loop, answer, number};
 use crate::guard::guard;
 use crate::handle::{self, Id, Object, null};
@@ -151,7 +151,7 @@ pub extern "C" fn zcn_client_destroy(client: *mut ZCN_Client) {
         }
         Ok(())
     });
-    or_tell(destroyed, ());
+    value_or(destroyed, ());
 }
 
 /// Sets what is called, with `user_data` as its first argument: when a connection is made or has
@@ -273,5 +273,5 @@ pub extern "C" fn zcn_client_loop(client: *mut ZCN_Client) -> *mut ZCN_Loop {
             Ok(client.of.id.get().map_or(null(), Id::handle))
         })
     });
-    or_tell(found, null())
+    value_or(found, null())
 }

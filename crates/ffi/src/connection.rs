@@ -11,7 +11,7 @@ use crate::address::{ZCN_Address, bytes, place};
 use crate::client::Client;
 use crate::connections::Link;
 use crate::endpoint::Endpoint;
-use crate::error::{Failure, Result, ZCN_Error, code, or_tell};
+use crate::error::{Failure, Result, ZCN_Error, code, value_or};
 use crate::event_loop::{Loop, ZCN_Loop, count, number};
 use crate::guard::guard;
 use crate::handle;
@@ -61,18 +61,29 @@ fn connecting() -> Failure {
 /// The open connection of this id; of this endpoint, if one is given.
 #[inline]
 fn open<'a>(of: &'a Loop, owner: Option<&Endpoint>, id: c_int) -> Result<Conn<'a>> {
-    let link = {
-        let connections = of.shared.connections.borrow();
-        let connection = connections.get(id).ok_or_else(not_found)?;
-        if owner.is_some_and(|owner| owner.number != connection.endpoint) {
-            return Err(not_found());
+    let found = of.shared.connections.borrow().open(id);
+    if let Some((conn, endpoint)) = found
+        && owner.is_none_or(|owner| owner.number == endpoint)
+        && let Some(conn) = of.runtime.conn(conn)
+    {
+        return Ok(conn);
+    }
+    Err(why_not(of, owner, id))
+}
+
+/// Why a connection cannot be used.
+#[cold]
+fn why_not(of: &Loop, owner: Option<&Endpoint>, id: c_int) -> Failure {
+    let connections = of.shared.connections.borrow();
+    match connections.get(id) {
+        Some(found) if owner.is_none_or(|owner| owner.number == found.endpoint) => {
+            match found.link {
+                Link::Connecting(_) => connecting(),
+                // An open one that is gone in the runtime has its `on_close` ahead.
+                Link::Open(_) | Link::Closed(_) => closed(),
+            }
         }
-        connection.link
-    };
-    match link {
-        Link::Open(id) => of.runtime.conn(id).ok_or_else(closed),
-        Link::Connecting(_) => Err(connecting()),
-        Link::Closed(_) => Err(closed()),
+        _ => not_found(),
     }
 }
 
@@ -336,7 +347,7 @@ pub extern "C" fn zcn_conn_set_water_marks(
 /// cbindgen:prefix=ZCN_EXPERIMENTAL
 #[unsafe(no_mangle)]
 pub extern "C" fn zcn_conn_unsent(event_loop: *const ZCN_Loop, fd: c_int) -> usize {
-    or_tell(
+    value_or(
         guard(|| with_open(event_loop, fd, |_, conn| Ok(conn.unsent()))),
         0,
     )
@@ -439,7 +450,7 @@ pub extern "C" fn zcn_conn_user_data(event_loop: *const ZCN_Loop, fd: c_int) -> 
             Ok(connection.user_data)
         })
     });
-    or_tell(found, std::ptr::null_mut())
+    value_or(found, std::ptr::null_mut())
 }
 
 /// Why a connection ended, asked inside its `on_close`; for `ZCN_CLOSE_ERROR` its errno is written
@@ -459,7 +470,7 @@ pub unsafe extern "C" fn zcn_conn_close_reason(
         })
     });
     let mut errno = 0;
-    let reason = match or_tell(found.map(Some), None) {
+    let reason = match value_or(found.map(Some), None) {
         Some(Link::Closed(reason)) => match reason {
             CloseReason::Local => ZCN_CloseReason::ZCN_CLOSE_LOCAL,
             CloseReason::Peer => ZCN_CloseReason::ZCN_CLOSE_PEER,

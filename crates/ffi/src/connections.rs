@@ -36,16 +36,21 @@ pub(crate) struct Connection {
     pub(crate) peer: ZCN_Address,
 }
 
+/// What every call on a connection needs, apart from the rest: three of them share a cache line.
 #[derive(Debug)]
 struct Place {
+    /// While it is open.
+    open: Option<ConnId>,
+    endpoint: u32,
     generation: u16,
-    connection: Option<Connection>,
 }
 
 /// The connections of a loop, by id.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     places: Vec<Place>,
+    /// By the same index.
+    all: Vec<Option<Connection>>,
     /// First vacated, first used again.
     vacant: VecDeque<u32>,
 }
@@ -67,60 +72,81 @@ impl Connections {
             true => self.vacant.pop_front()? as usize,
             false => {
                 self.places.push(Place {
+                    open: None,
+                    endpoint: 0,
                     generation: 1,
-                    connection: None,
                 });
+                self.all.push(None);
                 self.places.len() - 1
             }
         };
-        let entry = &mut self.places[place];
-        entry.connection = Some(connection);
-        Some(join(place, entry.generation))
+        let id = join(place, self.places[place].generation);
+        self.places[place].endpoint = connection.endpoint;
+        self.all[place] = Some(connection);
+        self.set_link(id, connection.link);
+        Some(id)
     }
 
+    /// The open connection of this id, and whose it is.
     #[inline]
-    pub(crate) fn get(&self, id: c_int) -> Option<&Connection> {
+    pub(crate) fn open(&self, id: c_int) -> Option<(ConnId, u32)> {
         let (place, generation) = split(id)?;
-        let entry = self.places.get(place)?;
-        match entry.generation == generation {
-            true => entry.connection.as_ref(),
+        let place = self.places.get(place)?;
+        match place.generation == generation {
+            true => Some((place.open?, place.endpoint)),
             false => None,
         }
     }
 
-    #[inline]
-    pub(crate) fn get_mut(&mut self, id: c_int) -> Option<&mut Connection> {
+    fn place_of(&self, id: c_int) -> Option<usize> {
         let (place, generation) = split(id)?;
-        let entry = self.places.get_mut(place)?;
-        match entry.generation == generation {
-            true => entry.connection.as_mut(),
-            false => None,
+        (self.places.get(place)?.generation == generation).then_some(place)
+    }
+
+    pub(crate) fn get(&self, id: c_int) -> Option<&Connection> {
+        self.all[self.place_of(id)?].as_ref()
+    }
+
+    /// The connection, but for its link.
+    pub(crate) fn get_mut(&mut self, id: c_int) -> Option<&mut Connection> {
+        let place = self.place_of(id)?;
+        self.all[place].as_mut()
+    }
+
+    pub(crate) fn set_link(&mut self, id: c_int, link: Link) {
+        if let Some(place) = self.place_of(id)
+            && let Some(connection) = &mut self.all[place]
+        {
+            connection.link = link;
+            self.places[place].open = match link {
+                Link::Open(id) => Some(id),
+                Link::Connecting(_) | Link::Closed(_) => None,
+            };
         }
     }
 
     pub(crate) fn remove(&mut self, id: c_int) {
-        let Some((place, generation)) = split(id) else {
+        let Some(index) = self.place_of(id) else {
             return;
         };
-        let Some(entry) = self.places.get_mut(place) else {
-            return;
-        };
-        if entry.generation == generation && entry.connection.take().is_some() {
-            entry.generation = match entry.generation {
+        if self.all[index].take().is_some() {
+            let place = &mut self.places[index];
+            place.open = None;
+            place.generation = match place.generation {
                 GENERATION_MAX => 1,
                 generation => generation + 1,
             };
-            self.vacant.push_back(place as u32);
+            self.vacant.push_back(index as u32);
         }
     }
 
     /// Takes away all that belong to one server or client.
     pub(crate) fn remove_all(&mut self, endpoint: u32) {
-        let of = |(place, entry): (usize, &Place)| {
-            let connection = entry.connection.as_ref()?;
-            (connection.endpoint == endpoint).then(|| join(place, entry.generation))
+        let of = |(index, connection): (usize, &Option<Connection>)| {
+            let theirs = connection.as_ref()?.endpoint == endpoint;
+            theirs.then(|| join(index, self.places[index].generation))
         };
-        let ids: Vec<c_int> = self.places.iter().enumerate().filter_map(of).collect();
+        let ids: Vec<c_int> = self.all.iter().enumerate().filter_map(of).collect();
         for id in ids {
             self.remove(id);
         }

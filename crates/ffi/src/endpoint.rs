@@ -142,9 +142,12 @@ impl Handler for Calling {
     ) -> Option<c_int> {
         let of = &*self.0;
         let id = of.attempts.borrow_mut().remove(&attempt)?;
-        if let Some(connection) = of.shared.connections.borrow_mut().get_mut(id) {
-            connection.link = Link::Open(conn.id());
-            connection.peer = ZCN_Address::from(peer);
+        {
+            let mut connections = of.shared.connections.borrow_mut();
+            connections.set_link(id, Link::Open(conn.id()));
+            if let Some(connection) = connections.get_mut(id) {
+                connection.peer = ZCN_Address::from(peer);
+            }
         }
         of.figures.opened.add(1);
         of.figures.active.add(1);
@@ -166,7 +169,7 @@ impl Handler for Calling {
                 Some(libc::ECANCELED) => Failure::of(ZCN_Error::ZCN_ERROR_CLOSED, &error),
                 _ => Failure::from(error),
             };
-            let code = failure.tell();
+            let code = failure.code();
             // SAFETY: as in `on_accept`.
             unsafe { call(of.user_data.get(), id, code) };
         }
@@ -224,9 +227,9 @@ impl Handler for Calling {
         }
         of.figures.closed.add(1);
         of.figures.active.subtract(1);
-        if let Some(connection) = of.shared.connections.borrow_mut().get_mut(id) {
-            connection.link = Link::Closed(reason);
-        }
+        let mut connections = of.shared.connections.borrow_mut();
+        connections.set_link(id, Link::Closed(reason));
+        drop(connections);
         if let Some(call) = of.on_close.get() {
             // SAFETY: as in `on_accept`.
             unsafe { call(of.user_data.get(), id) };

@@ -166,52 +166,50 @@ impl ZCN_Error {
     }
 }
 
-/// A code with what there is to say about it; becomes the thread's last error at the boundary.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) code: ZCN_Error,
-    errno: c_int,
-    message: Message,
-}
-
-/// A message that costs nothing to carry where it says no more than the code.
-#[derive(Debug)]
-enum Message {
-    Fixed(&'static CStr),
-    Text(String),
-}
+/// Why a call fails. What there is to say about it became the thread's last error when this was
+/// made; what is passed on is one register wide, for the sake of the calls that succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failure(ZCN_Error);
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
+const _: () = assert!(size_of::<Result<()>>() == size_of::<c_int>());
+
 impl Failure {
-    pub(crate) fn new(code: ZCN_Error, text: impl Into<String>) -> Self {
-        Self {
-            code,
-            errno: 0,
-            message: Message::Text(text.into()),
-        }
+    #[cold]
+    pub(crate) fn new(code: ZCN_Error, text: impl AsRef<str>) -> Self {
+        // A NUL inside would end the text for C.
+        let text = text.as_ref().bytes().filter(|&byte| byte != 0);
+        Self::keep(code, 0, text)
     }
 
+    #[cold]
     pub(crate) fn fixed(code: ZCN_Error, text: &'static CStr) -> Self {
-        Self {
-            code,
-            errno: 0,
-            message: Message::Fixed(text),
-        }
+        Self::keep(code, 0, text.to_bytes().iter().copied())
     }
 
     pub(crate) fn plain(code: ZCN_Error) -> Self {
         Self::fixed(code, code.text())
     }
 
-    pub(crate) fn with_errno(mut self, errno: c_int) -> Self {
-        self.errno = errno;
+    fn keep(code: ZCN_Error, errno: c_int, text: impl Iterator<Item = u8>) -> Self {
+        LAST.with_borrow_mut(|last| {
+            last.errno = errno;
+            last.text.clear();
+            last.text.extend(text);
+            last.text.push(0);
+        });
+        Self(code)
+    }
+
+    pub(crate) fn with_errno(self, errno: c_int) -> Self {
+        LAST.with_borrow_mut(|last| last.errno = errno);
         self
     }
 
     /// The same under another code.
     pub(crate) fn under(self, code: ZCN_Error) -> Self {
-        Self { code, ..self }
+        Self(code)
     }
 
     /// An error of the Rust library under the code that the caller finds fitting.
@@ -219,26 +217,9 @@ impl Failure {
         Self::new(code, error.to_string()).with_errno(error.raw_os_error().unwrap_or(0))
     }
 
-    /// Makes it the last error of the thread; the code, for the caller.
-    pub(crate) fn tell(self) -> ZCN_Error {
-        let Self {
-            code,
-            errno,
-            message,
-        } = self;
-        LAST.with_borrow_mut(|last| {
-            last.errno = errno;
-            last.text.clear();
-            match message {
-                Message::Fixed(text) => last.text.extend_from_slice(text.to_bytes()),
-                Message::Text(text) => {
-                    // A NUL inside would end the text for C.
-                    last.text.extend(text.bytes().filter(|&byte| byte != 0));
-                }
-            }
-            last.text.push(0);
-        });
-        code
+    /// The code, for C.
+    pub(crate) fn code(self) -> ZCN_Error {
+        self.0
     }
 }
 
@@ -273,20 +254,17 @@ thread_local! {
     };
 }
 
-/// Answers `default` after having kept the failure as the thread's last error.
-pub(crate) fn or_tell<T>(outcome: Result<T>, default: T) -> T {
-    outcome.unwrap_or_else(|failure| {
-        failure.tell();
-        default
-    })
+/// What C is answered that gets no code.
+pub(crate) fn value_or<T>(outcome: Result<T>, default: T) -> T {
+    outcome.unwrap_or(default)
 }
 
-/// The code of an outcome, its failure kept as the thread's last error.
+/// The code of an outcome.
 #[inline]
 pub(crate) fn code(outcome: Result<()>) -> ZCN_Error {
     match outcome {
         Ok(()) => ZCN_SUCCESS,
-        Err(failure) => failure.tell(),
+        Err(failure) => failure.code(),
     }
 }
 
@@ -335,6 +313,12 @@ pub extern "C" fn zcn_last_os_error() -> c_int {
     LAST.with_borrow(|last| last.errno)
 }
 
+/// The last error's message, for tests.
+#[cfg(test)]
+pub(crate) fn last_message() -> String {
+    LAST.with_borrow(|last| String::from_utf8_lossy(&last.text[..last.text.len() - 1]).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -367,7 +351,7 @@ mod tests {
 
     #[test]
     fn the_last_error_keeps_its_message_without_inner_nuls() {
-        let code = Failure::new(ZCN_ERROR_SYSTEM, "a\0b").with_errno(5).tell();
+        let code = Failure::new(ZCN_ERROR_SYSTEM, "a\0b").with_errno(5).code();
         assert_eq!(code, ZCN_ERROR_SYSTEM);
         // SAFETY: the message ends with a NUL.
         let text = unsafe { CStr::from_ptr(zcn_last_error_message()) };

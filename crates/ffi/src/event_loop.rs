@@ -12,7 +12,7 @@ use zcn::{Buf, Runtime};
 
 use crate::connections::Connections;
 use crate::embed::Embedding;
-use crate::error::{Failure, Result, ZCN_Error, code, or_tell};
+use crate::error::{Failure, Result, ZCN_Error, code, value_or};
 use crate::guard::guard;
 use crate::handle::{self, Handled, Id, Object, null};
 use crate::options::{self, Options, ZCN_Options};
@@ -278,7 +278,7 @@ pub unsafe extern "C" fn zcn_loop_create(
 pub(crate) unsafe fn answer<T>(made: Result<*mut T>, error: *mut ZCN_Error) -> *mut T {
     let (handle, code) = match made {
         Ok(handle) => (handle, ZCN_Error::ZCN_SUCCESS),
-        Err(failure) => (null(), failure.tell()),
+        Err(failure) => (null(), failure.code()),
     };
     if !error.is_null() {
         // SAFETY: not NULL, and the rest is the caller's promise.
@@ -336,7 +336,7 @@ pub extern "C" fn zcn_loop_poll(
 pub(crate) fn count(outcome: Result<usize>) -> c_int {
     match outcome {
         Ok(count) => c_int::try_from(count).unwrap_or(c_int::MAX),
-        Err(failure) => failure.tell() as c_int,
+        Err(failure) => failure.code() as c_int,
     }
 }
 
@@ -353,7 +353,7 @@ pub extern "C" fn zcn_loop_fd(event_loop: *mut ZCN_Loop) -> c_int {
 
 /// A number for C that is not negative, or a negative error.
 pub(crate) fn number(outcome: Result<c_int>) -> c_int {
-    outcome.unwrap_or_else(|failure| failure.tell() as c_int)
+    outcome.unwrap_or_else(|failure| failure.code() as c_int)
 }
 
 /// Ends the wait of a loop, or the next one: from any thread, and the only call besides statistics
@@ -376,7 +376,7 @@ pub extern "C" fn zcn_loop_wakeup(event_loop: *mut ZCN_Loop) -> ZCN_Error {
 #[unsafe(no_mangle)]
 pub extern "C" fn zcn_loop_time_ns(event_loop: *const ZCN_Loop) -> u64 {
     let time = guard(|| handle::with::<Loop, _>(event_loop, |of| Ok(of.time_ns())));
-    or_tell(time, 0)
+    value_or(time, 0)
 }
 
 /// Whether the loop runs on io_uring (1) or, where that is refused, on epoll (0); a negative error

@@ -11,7 +11,7 @@ use zcn::{
 };
 
 use crate::address::{parse, parse_ip, text};
-use crate::error::{Failure, Result, ZCN_Error, code, or_tell};
+use crate::error::{Failure, Result, ZCN_Error, code, value_or};
 use crate::guard::guard;
 use crate::handle::{self, null};
 
@@ -467,7 +467,7 @@ pub(crate) fn copy(handle: *const ZCN_Options) -> Result<Options> {
 #[unsafe(no_mangle)]
 pub extern "C" fn zcn_options_new() -> *mut ZCN_Options {
     let made = guard(|| Ok(handle::enter_options(Options::default()).handle()));
-    or_tell(made, null())
+    value_or(made, null())
 }
 
 /// Sets an option by its name to a text, or to a number in decimal digits.

@@ -14,7 +14,7 @@ use crate::connection;
 use crate::endpoint::{
     Calling, Endpoint, ZCN_OnAccept, ZCN_OnClose, ZCN_OnData, ZCN_OnEnd, ZCN_OnSent, ZCN_OnWritable,
 };
-use crate::error::{Failure, Result, ZCN_Error, code, or_tell};
+use crate::error::{Failure, Result, ZCN_Error, code, value_or};
 use crate::event_loop::{Loop, ZCN_Loop, answer, count, number};
 use crate::guard::guard;
 use crate::handle::{self, Id, Object, null};
@@ -198,7 +198,7 @@ pub extern "C" fn zcn_server_destroy(server: *mut ZCN_Server) {
         }
         Ok(())
     });
-    or_tell(destroyed, ());
+    value_or(destroyed, ());
 }
 
 /// Sets what is called, with `user_data` as its first argument: when a peer was accepted, when
@@ -223,7 +223,7 @@ pub extern "C" fn zcn_server_set_callbacks(
             Ok(())
         })
     });
-    or_tell(set, ());
+    value_or(set, ());
 }
 
 /// Sets what is called when a connection's send queue has room again; NULL for nothing.
@@ -339,7 +339,7 @@ pub extern "C" fn zcn_server_loop(server: *mut ZCN_Server) -> *mut ZCN_Loop {
             Ok(server.of.id.get().map_or(null(), Id::handle))
         })
     });
-    or_tell(found, null())
+    value_or(found, null())
 }
 
 /// The port it listens on, also if it was chosen by the kernel; 0 before the start, for a Unix
@@ -354,7 +354,7 @@ pub extern "C" fn zcn_server_port(server: *const ZCN_Server) -> u16 {
             Ok(local.ip().map_or(0, |ip| ip.port()))
         })
     });
-    or_tell(port, 0)
+    value_or(port, 0)
 }
 
 /// The address it listens on.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use zcn::BufferPool;
 
 use crate::client::{Client, ZCN_Client};
-use crate::error::{Failure, Result, ZCN_Error, code, or_tell};
+use crate::error::{Failure, Result, ZCN_Error, code, value_or};
 use crate::guard::guard;
 use crate::handle::{self, Handled};
 use crate::server::{Server, ZCN_Server};
@@ -218,7 +218,7 @@ unsafe fn write_stats<T: Handled>(
 #[unsafe(no_mangle)]
 pub extern "C" fn zcn_server_get_stats(server: *const ZCN_Server) -> ZCN_Stats {
     let stats = guard(|| Ok(handle::figures::<Server>(server)?.stats()));
-    or_tell(stats, ZCN_Stats::default())
+    value_or(stats, ZCN_Stats::default())
 }
 
 /// What a server did so far: fills the first `size` bytes of `out`, which is `sizeof *out`, so that

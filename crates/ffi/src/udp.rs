@@ -13,7 +13,7 @@ use zcn::{Datagram, DatagramHandler, Error, UdpConn, UdpSendError, UdpServer};
 
 use crate::address::{ZCN_Address, bytes, place};
 use crate::connection::give_back;
-use crate::error::{Failure, Result, ZCN_Error, code, or_tell};
+use crate::error::{Failure, Result, ZCN_Error, code, value_or};
 use crate::event_loop::{Loop, LoopShared, ZCN_Loop, answer};
 use crate::guard::guard;
 use crate::handle::{self, Id, Object, null};
@@ -124,7 +124,7 @@ impl DatagramHandler for Calling {
         of.figures.failed.add(1);
         if let (false, Some(call)) = (of.muted.get(), of.on_error.get()) {
             let errno = error.raw_os_error().unwrap_or(0);
-            let code = Failure::of(ZCN_Error::ZCN_ERROR_SYSTEM, &error).tell();
+            let code = Failure::of(ZCN_Error::ZCN_ERROR_SYSTEM, &error).code();
             // SAFETY: the application registered the callback for these arguments.
             unsafe { call(of.user_data.get(), code, errno) };
         }
@@ -263,7 +263,7 @@ pub extern "C" fn zcn_udp_destroy(udp: *mut ZCN_Udp) {
         }
         Ok(())
     });
-    or_tell(destroyed, ());
+    value_or(destroyed, ());
 }
 
 /// Sets what is called, with `user_data` as its first argument. Each may be NULL.
@@ -389,5 +389,5 @@ pub unsafe extern "C" fn zcn_udp_address(udp: *const ZCN_Udp, out: *mut ZCN_Addr
 pub extern "C" fn zcn_udp_loop(udp: *mut ZCN_Udp) -> *mut ZCN_Loop {
     let found =
         guard(|| handle::with::<Udp, _>(udp, |udp| Ok(udp.of.id.get().map_or(null(), Id::handle))));
-    or_tell(found, null())
+    value_or(found, null())
 }
