@@ -11,6 +11,7 @@ mod bare_ring;
 mod connections;
 mod contest;
 mod echo;
+mod ffi;
 mod harness;
 mod paced;
 mod peer;
@@ -71,6 +72,8 @@ enum Name {
     Udp,
     /// Packet formats and checksums.
     Wire,
+    /// The C interface beside the Rust one.
+    Ffi,
     /// All of them, one after the other.
     All,
 }
@@ -78,7 +81,7 @@ enum Name {
 type Bench = fn(&mut Ctx) -> Result;
 
 /// Every benchmark with its name, in the order of `all`.
-const BENCHES: [(Name, &str, Bench); 8] = [
+const BENCHES: [(Name, &str, Bench); 9] = [
     (Name::Pool, "pool", pool::run),
     (Name::Ring, "ring", ring::run),
     (Name::Echo, "echo", echo::run),
@@ -87,6 +90,7 @@ const BENCHES: [(Name, &str, Bench); 8] = [
     (Name::Connections, "connections", connections::run),
     (Name::Udp, "udp", udp::run),
     (Name::Wire, "wire", wire::run),
+    (Name::Ffi, "ffi", ffi::run),
 ];
 
 fn main() -> ExitCode {
