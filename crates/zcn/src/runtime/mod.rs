@@ -1,9 +1,11 @@
 //! One event loop of one core.
 
+mod builder;
 mod cell;
 pub(crate) mod drain;
 mod embed;
 pub(crate) mod executor;
+mod handle;
 pub(crate) mod join;
 mod random;
 pub(crate) mod remote;
@@ -13,7 +15,6 @@ mod timers;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,14 +22,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use zcn_pool::{Buf, BufferPool, HugePages, PoolStats};
+use zcn_pool::{Buf, BufferPool, PoolStats};
 
+pub use self::builder::RuntimeBuilder;
 use self::drain::Draining;
 use self::executor::Executor;
+pub use self::handle::Handle;
 use self::join::JoinHandle;
 use self::remote::{Inbox, Remote};
 use self::timers::Timers;
-use crate::config::{Config, ReactorKind, Sleep, ZeroCopy};
+use crate::config::ReactorKind;
 use crate::error::{Action, Error, Result};
 use crate::reactor::driver::{DriverStats, Wait};
 use crate::reactor::{Event, Look, Reactor};
@@ -93,163 +96,6 @@ pub(crate) fn current(action: Action) -> Result<Rc<Inner>> {
         Error::setting(action, "no zcn runtime is running on this thread")
             .hinted("call this from inside Runtime::block_on, a spawned task, or while the guard of Runtime::enter lives")
     })
-}
-
-/// Settings of a [`Runtime`] to be.
-#[derive(Clone, Debug, Default)]
-pub struct RuntimeBuilder {
-    config: Config,
-}
-
-macro_rules! setter {
-    ($(#[$doc:meta])* $name:ident: $kind:ty) => {
-        $(#[$doc])*
-        #[must_use]
-        pub fn $name(mut self, $name: $kind) -> Self {
-            self.config.$name = $name;
-            self
-        }
-    };
-}
-
-impl RuntimeBuilder {
-    setter!(
-        /// Which reactor \[[`ReactorKind::Auto`]\].
-        reactor: ReactorKind
-    );
-    setter!(
-        /// What to do when there is nothing to do \[[`Sleep::Block`]\].
-        sleep: Sleep
-    );
-    setter!(
-        /// Submission entries of the ring \[1024\].
-        ring_entries: u32
-    );
-    setter!(
-        /// Buffers to receive into, and as many again for what the application writes itself
-        /// \[1024\].
-        buffers: usize
-    );
-    setter!(
-        /// Size of a buffer in bytes, whole pages \[16384\].
-        buffer_size: usize
-    );
-    setter!(
-        /// Buffers lent to the kernel to receive into, a power of two \[512\].
-        receive_buffers: u16
-    );
-    setter!(
-        /// Huge pages for the pool \[[`HugePages::Try`]\].
-        huge_pages: HugePages
-    );
-    setter!(
-        /// When to send without the kernel's copy \[[`ZeroCopy::Auto`]\].
-        zero_copy: ZeroCopy
-    );
-
-    /// Pins the runtime's thread to a core.
-    #[must_use]
-    pub fn cpu(mut self, core: usize) -> Self {
-        self.config.cpu = Some(core);
-        self
-    }
-
-    /// Opt-in: busy-poll network devices inside the wait, for this long (6.9).
-    #[must_use]
-    pub fn napi_busy_poll(mut self, time: Duration) -> Self {
-        self.config.napi = Some(time);
-        self
-    }
-
-    /// Seed of the runtime's own random choices, such as how long a pool of connections rests after
-    /// a failure \[drawn by the kernel\]: the same seed makes the same choices.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.config.seed = Some(seed);
-        self
-    }
-
-    /// Starts the runtime on the calling thread.
-    ///
-    /// # Errors
-    /// A setting out of range, io_uring refused although asked for, memory or descriptors short;
-    /// each with the setting and the remedy.
-    pub fn build(self) -> Result<Runtime> {
-        let config = self.config;
-        if !config.receive_buffers.is_power_of_two() || config.receive_buffers > 32768 {
-            return Err(Error::setting(
-                Action::Start,
-                format!(
-                    "receive_buffers = {} is out of range: a power of two from 1 to 32768",
-                    config.receive_buffers
-                ),
-            ));
-        }
-        if config.buffers > zcn_pool::MAX_COUNT {
-            return Err(Error::setting(
-                Action::Start,
-                format!(
-                    "buffers = {} is out of range: at most {}; a larger buffer_size holds more",
-                    config.buffers,
-                    zcn_pool::MAX_COUNT
-                ),
-            ));
-        }
-        if config.buffers <= usize::from(config.receive_buffers) {
-            return Err(Error::setting(
-                Action::Start,
-                format!(
-                    "buffers = {} leaves none to send with, as receive_buffers = {} are lent to \
-                     the kernel: raise the first or lower the second",
-                    config.buffers, config.receive_buffers
-                ),
-            ));
-        }
-        if !(1..=zcn_uring::MAX_ENTRIES).contains(&config.ring_entries) {
-            return Err(Error::setting(
-                Action::Start,
-                format!(
-                    "ring_entries = {} is out of range: 1 to {}",
-                    config.ring_entries,
-                    zcn_uring::MAX_ENTRIES
-                ),
-            ));
-        }
-        if let Some(core) = config.cpu {
-            zcn_sys::affinity::pin_current_thread(core).map_err(|error| {
-                Error::new(Action::Start, format_args!("core {core}"), error)
-                    .hinted("`nproc` and `taskset -p $$` tell which cores are there and allowed")
-            })?;
-        }
-        let reactor = Reactor::new(&config)?;
-        let wake = reactor
-            .wake_fd()
-            .map_err(|error| Error::bare(Action::Start, error))?;
-        let inbox = Arc::new(Inbox::new(wake));
-        let spin = match config.sleep {
-            Sleep::Block => Duration::ZERO,
-            Sleep::Spin(time) => time,
-        };
-        Ok(Runtime {
-            inner: Rc::new(Inner {
-                reactor: ReactorCell::new(reactor),
-                executor: Executor::new(inbox.clone()),
-                timers: RefCell::default(),
-                services: RefCell::new(Table::new()),
-                inbox,
-                spin,
-                stopped: Cell::new(false),
-                polling: Cell::new(false),
-                allowance: Cell::new(usize::MAX),
-                idle_since: Cell::new(None),
-                random: Random::new(config.seed),
-                draining: Draining::default(),
-                events: RefCell::default(),
-                wakers: RefCell::default(),
-                remotes: RefCell::default(),
-            }),
-        })
-    }
 }
 
 /// One event loop: sockets, timers and tasks of one core.
@@ -489,6 +335,26 @@ impl Wake for RootWaker {
 }
 
 impl Inner {
+    fn new(reactor: Reactor, inbox: Arc<Inbox>, spin: Duration, seed: Option<u64>) -> Self {
+        Self {
+            reactor: ReactorCell::new(reactor),
+            executor: Executor::new(inbox.clone()),
+            timers: RefCell::default(),
+            services: RefCell::new(Table::new()),
+            inbox,
+            spin,
+            stopped: Cell::new(false),
+            polling: Cell::new(false),
+            allowance: Cell::new(usize::MAX),
+            idle_since: Cell::new(None),
+            random: Random::new(seed),
+            draining: Draining::default(),
+            events: RefCell::default(),
+            wakers: RefCell::default(),
+            remotes: RefCell::default(),
+        }
+    }
+
     pub(crate) fn enter(self: &Rc<Self>) -> EnterGuard {
         let previous = CURRENT.with(|current| current.borrow_mut().replace(self.clone()));
         EnterGuard {
@@ -860,43 +726,6 @@ const LOOKS_PER_CLOCK: u32 = 16;
 
 /// Answers of hot connections before everything else gets a turn.
 const HOT_ROUNDS: u32 = 64;
-
-/// Talks to a runtime from any thread. Cheap to clone; outlives the runtime without harm.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    inbox: Arc<Inbox>,
-}
-
-impl Handle {
-    /// Makes the runtime leave the [`Runtime::run`] or [`Runtime::block_on`] that is in progress.
-    /// When none is, it concerns the next `run`, which returns at once, so that a stop is never
-    /// lost between the two; a `block_on` that begins later is not disturbed.
-    pub fn stop(&self) {
-        self.inbox.post(Remote::Stop);
-    }
-
-    /// Ends the runtime's sleep, or the next one; nothing else. Does not allocate.
-    pub fn wake(&self) {
-        self.inbox.nudge();
-    }
-
-    /// Starts a task on the runtime's thread; `make` runs there and may make futures that never
-    /// leave it. Nothing happens if the runtime is gone.
-    pub fn spawn<F>(&self, make: impl FnOnce() -> F + Send + 'static)
-    where
-        F: Future<Output = ()> + 'static,
-    {
-        self.inbox.post(Remote::Run(Box::new(move || {
-            // Runs inside the runtime's turn, where it is the current one.
-            if let Ok(inner) = current(Action::Start) {
-                match catch_unwind(AssertUnwindSafe(make)) {
-                    Ok(future) => drop(inner.spawn(future)),
-                    Err(_) => tracing::error!("a task sent by another thread panicked"),
-                }
-            }
-        })));
-    }
-}
 
 /// Starts a task on the current runtime.
 ///
