@@ -13,6 +13,7 @@ mod contest;
 mod echo;
 mod ffi;
 mod harness;
+mod link;
 mod paced;
 mod peer;
 mod pipeline;
@@ -74,6 +75,8 @@ enum Name {
     Wire,
     /// The C interface beside the Rust one.
     Ffi,
+    /// Drivers: memory, TAP, packet sockets.
+    Link,
     /// All of them, one after the other.
     All,
 }
@@ -81,7 +84,7 @@ enum Name {
 type Bench = fn(&mut Ctx) -> Result;
 
 /// Every benchmark with its name, in the order of `all`.
-const BENCHES: [(Name, &str, Bench); 9] = [
+const BENCHES: [(Name, &str, Bench); 10] = [
     (Name::Pool, "pool", pool::run),
     (Name::Ring, "ring", ring::run),
     (Name::Echo, "echo", echo::run),
@@ -91,6 +94,7 @@ const BENCHES: [(Name, &str, Bench); 9] = [
     (Name::Udp, "udp", udp::run),
     (Name::Wire, "wire", wire::run),
     (Name::Ffi, "ffi", ffi::run),
+    (Name::Link, "link", link::run),
 ];
 
 fn main() -> ExitCode {
