@@ -24,7 +24,9 @@ pub trait Driver: Send {
     fn capabilities(&self) -> &Capabilities;
 
     /// Appends up to `max` received frames to `into` and answers how many; none if none
-    /// are there. The frames own their buffers, which go home when they are dropped.
+    /// are there. The frames own their buffers, which go home when they are dropped. A
+    /// driver that has to cut a super-frame for want of offload may go beyond `max` by the
+    /// packets of that one.
     ///
     /// # Errors
     /// The link is gone (its device was removed or set down). Frames that came before the
