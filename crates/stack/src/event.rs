@@ -96,7 +96,7 @@ pub struct Event {
 /// The readiness itself lies in the socket, so that events of a socket that is gone vanish
 /// with it and the queue never grows beyond the number of sockets.
 #[derive(Debug)]
-pub struct EventQueue<K> {
+pub(crate) struct EventQueue<K> {
     queue: VecDeque<K>,
 }
 
@@ -111,7 +111,7 @@ impl<K> Default for EventQueue<K> {
 impl<K> EventQueue<K> {
     /// Adds `readiness` to what the socket `key` has `pending`.
     #[inline]
-    pub fn raise(&mut self, key: K, pending: &mut Readiness, readiness: Readiness) {
+    pub(crate) fn raise(&mut self, key: K, pending: &mut Readiness, readiness: Readiness) {
         if pending.is_empty() && !readiness.is_empty() {
             self.queue.push_back(key);
         }
@@ -120,13 +120,8 @@ impl<K> EventQueue<K> {
 
     /// The next socket, maybe gone by now; its pending readiness is then to be taken.
     #[inline]
-    pub fn pop(&mut self) -> Option<K> {
+    pub(crate) fn pop(&mut self) -> Option<K> {
         self.queue.pop_front()
-    }
-
-    /// Whether no socket has something to tell.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
     }
 }
 
@@ -145,7 +140,6 @@ mod tests {
         assert_eq!(pending[0], Readiness::READABLE | Readiness::CLOSED);
         assert_eq!(format!("{:?}", pending[0]), "READABLE|CLOSED");
         assert_eq!(queue.pop(), None);
-        assert!(queue.is_empty());
         assert!(pending[1].is_empty());
     }
 }

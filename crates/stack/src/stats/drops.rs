@@ -69,8 +69,6 @@ reasons! {
     NoRoute = "no-route",
     /// Larger than the path takes, and not to be fragmented.
     TooBig = "too-big",
-    /// No buffer was free.
-    NoBuffer = "no-buffer",
     /// The queue towards the link was full.
     OutputQueueFull = "output-queue-full",
 
@@ -87,8 +85,6 @@ reasons! {
     FragmentEvicted = "fragment-evicted",
     /// A datagram of more pieces than are kept, or from a source with too many.
     FragmentLimit = "fragment-limit",
-    /// A first fragment without the whole header chain (RFC 7112).
-    FragmentHeaderChain = "fragment-header-chain",
 
     // ICMP.
     /// An ICMP message that is cut off or says nonsense.

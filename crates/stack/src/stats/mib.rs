@@ -34,8 +34,6 @@ counters! {
         in_unknown_protos = "ipSystemStatsInUnknownProtos",
         /// Dropped because the frame was too short
         in_truncated_pkts = "ipSystemStatsInTruncatedPkts",
-        /// Dropped though nothing was wrong with them
-        in_discards = "ipSystemStatsInDiscards",
         /// Handed to a protocol
         in_delivers = "ipSystemStatsInDelivers",
         /// Multicast packets received
