@@ -1,6 +1,8 @@
 //! What a connection tells of itself, in the names of Linux's `struct tcp_info`.
 
+use super::connection::{Connection, Flags};
 use super::state::State;
+use crate::time::Instant;
 
 /// `tcpi_options`: timestamps are in use.
 pub const TCPI_OPT_TIMESTAMPS: u8 = 1;
@@ -75,4 +77,85 @@ pub struct TcpInfo {
     pub tcpi_dsack_dups: u32,
     pub tcpi_snd_wnd: u32,
     pub tcpi_rcv_wnd: u32,
+}
+
+impl Connection {
+    /// A snapshot.
+    pub(super) fn info(&self, now: Instant) -> TcpInfo {
+        let sender = self.sender.info(now);
+        let millis =
+            |time: core::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        let micros =
+            |time: core::time::Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        let mut options = 0;
+        for (on, bit) in [
+            (self.timestamps.enabled, TCPI_OPT_TIMESTAMPS),
+            (self.has(Flags::SACK), TCPI_OPT_SACK),
+            (self.has(Flags::SCALING), TCPI_OPT_WSCALE),
+        ] {
+            if on {
+                options |= bit;
+            }
+        }
+        let opening = self.state == State::SynSent;
+        TcpInfo {
+            tcpi_state: self.state,
+            tcpi_ca_state: sender.ca_state as u8,
+            tcpi_retransmits: if opening {
+                self.probes
+            } else {
+                sender.retransmits
+            },
+            tcpi_probes: if opening { 0 } else { self.probes },
+            tcpi_backoff: sender.backoff.max(self.backoff),
+            tcpi_options: options,
+            tcpi_snd_wscale: self.snd_scale,
+            tcpi_rcv_wscale: self.window.scale,
+            tcpi_rto: sender.rto,
+            tcpi_ato: micros(self.ack.ato()),
+            tcpi_snd_mss: sender.snd_mss,
+            tcpi_rcv_mss: u32::from(self.ack.rcv_mss),
+            tcpi_unacked: if opening { 1 } else { sender.unacked },
+            tcpi_sacked: sender.sacked,
+            tcpi_lost: sender.lost,
+            tcpi_retrans: sender.retrans,
+            tcpi_last_data_sent: sender.last_data_sent,
+            tcpi_last_data_recv: millis(self.ack.last_data().elapsed(now)),
+            tcpi_last_ack_recv: millis(self.last_ack_in.elapsed(now)),
+            tcpi_pmtu: self.mtu,
+            tcpi_rcv_ssthresh: self.window.buffer(),
+            tcpi_rtt: sender.rtt,
+            tcpi_rttvar: sender.rttvar,
+            tcpi_snd_ssthresh: sender.snd_ssthresh,
+            tcpi_snd_cwnd: sender.snd_cwnd,
+            tcpi_advmss: u32::from(self.advertised_mss)
+                - if self.timestamps.enabled { 12 } else { 0 },
+            tcpi_reordering: sender.reordering,
+            tcpi_rcv_rtt: micros(self.window.rtt()),
+            tcpi_rcv_space: self.window.space(),
+            tcpi_total_retrans: sender.total_retrans,
+            tcpi_pacing_rate: sender.pacing_rate,
+            // A FIN sent again counts as a byte sent again.
+            tcpi_bytes_acked: self
+                .counters
+                .bytes_sent
+                .saturating_sub(sender.bytes_retrans)
+                .saturating_sub(u64::from(self.sender.flight_size())),
+            tcpi_bytes_received: self.received,
+            tcpi_segs_out: self.counters.segs_out,
+            tcpi_segs_in: self.counters.segs_in,
+            tcpi_notsent_bytes: self
+                .write_end
+                .distance(self.sender.snd_nxt().min(self.write_end)),
+            tcpi_min_rtt: sender.min_rtt,
+            tcpi_data_segs_in: self.counters.data_segs_in,
+            tcpi_data_segs_out: self.counters.data_segs_out,
+            tcpi_delivered: sender.delivered,
+            tcpi_bytes_sent: self.counters.bytes_sent,
+            tcpi_bytes_retrans: sender.bytes_retrans,
+            tcpi_dsack_dups: sender.dsack_dups,
+            tcpi_snd_wnd: self.sender.snd_wnd(),
+            tcpi_rcv_wnd: self.rcv_wnd(),
+        }
+    }
 }

@@ -19,15 +19,19 @@ pub mod congestion;
 mod connection;
 mod cookies;
 mod error;
+mod icmp;
 mod incoming;
 mod info;
 mod input;
 mod isn;
+mod keepalive;
+mod linger;
 mod listener;
 mod open;
 mod output;
 mod passive;
 mod path;
+mod persist;
 mod ports;
 mod receive_queue;
 mod reply;
@@ -51,7 +55,6 @@ use std::collections::VecDeque;
 use zcn_pool::LocalPool;
 
 use crate::demux::{Demux, Listeners};
-use crate::error::NetworkError;
 use crate::event::{Event, EventQueue, Readiness};
 use crate::id::SocketId;
 use crate::random::{SecretKey, Seed};
@@ -523,48 +526,6 @@ impl Tcp {
             }
         }
         None
-    }
-}
-
-impl Connection {
-    /// Whether an ICMP error quotes something in flight; if so it is obeyed.
-    fn handle_icmp(&mut self, common: &mut Common, error: &IcmpError) -> bool {
-        let opening = matches!(self.state, State::SynSent | State::SynReceived);
-        let (una, nxt) = if opening {
-            (self.first_data() - 1_u32, self.first_data())
-        } else {
-            (self.sender.snd_una(), self.sender.snd_nxt())
-        };
-        if !error.seq.in_window(una, nxt.distance(una)) {
-            return false;
-        }
-        match error.kind {
-            NetworkError::TooBig { mtu } => {
-                // Smaller than every link must carry is a lie (RFC 1191, RFC 8200).
-                let least = if self.tuple.is_ipv6() { 1280 } else { 552 };
-                let mtu = mtu.max(least);
-                if mtu < self.mtu {
-                    self.mtu = mtu;
-                    let mss = self.effective_mss(&common.config);
-                    self.set_mss(mss);
-                }
-            }
-            kind if opening => {
-                let refused = matches!(
-                    kind,
-                    NetworkError::PortUnreachable | NetworkError::ProtocolUnreachable
-                );
-                let error = if refused {
-                    TcpError::Refused
-                } else {
-                    TcpError::HostUnreachable
-                };
-                self.finish(Some(error), common);
-            }
-            // What an established connection hears is a hint, not an order (RFC 5461).
-            _ => self.flags.set(Flags::SOFT_UNREACHABLE, true),
-        }
-        true
     }
 }
 

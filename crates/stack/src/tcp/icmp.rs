@@ -1,0 +1,50 @@
+//! ICMP errors about our segments: path MTU discovery (RFC 1191, RFC 8201) and hints, all of
+//! them checked (RFC 5927).
+
+use super::connection::{Common, Connection, Flags};
+use super::error::TcpError;
+use super::segment::IcmpError;
+use super::state::State;
+use crate::error::NetworkError;
+
+impl Connection {
+    /// Whether an ICMP error quotes something in flight; if so it is obeyed.
+    pub(super) fn handle_icmp(&mut self, common: &mut Common, error: &IcmpError) -> bool {
+        let opening = matches!(self.state, State::SynSent | State::SynReceived);
+        let (una, nxt) = if opening {
+            (self.first_data() - 1_u32, self.first_data())
+        } else {
+            (self.sender.snd_una(), self.sender.snd_nxt())
+        };
+        if !error.seq.in_window(una, nxt.distance(una)) {
+            return false;
+        }
+        match error.kind {
+            NetworkError::TooBig { mtu } => {
+                // Smaller than every link must carry is a lie (RFC 1191, RFC 8200).
+                let least = if self.tuple.is_ipv6() { 1280 } else { 552 };
+                let mtu = mtu.max(least);
+                if mtu < self.mtu {
+                    self.mtu = mtu;
+                    let mss = self.effective_mss(&common.config);
+                    self.set_mss(mss);
+                }
+            }
+            kind if opening => {
+                let refused = matches!(
+                    kind,
+                    NetworkError::PortUnreachable | NetworkError::ProtocolUnreachable
+                );
+                let error = if refused {
+                    TcpError::Refused
+                } else {
+                    TcpError::HostUnreachable
+                };
+                self.finish(Some(error), common);
+            }
+            // What an established connection hears is a hint, not an order (RFC 5461).
+            _ => self.flags.set(Flags::SOFT_UNREACHABLE, true),
+        }
+        true
+    }
+}
