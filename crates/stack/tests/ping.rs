@@ -94,6 +94,23 @@ fn origin_echo_reply_is_sent() {
 }
 
 #[test]
+fn a_large_request_may_be_the_first_one() {
+    // Its fragments all wait for the neighbour; once only 16 packets could.
+    for (mtu, remote) in [
+        (576, "10.0.0.2:0"),
+        (1_500, "10.0.0.2:0"),
+        (1_500, "[fd00::2]:0"),
+    ] {
+        let mut net = Net::plain(mtu);
+        let socket = net.stacks[0].echo_open().unwrap();
+        assert!(
+            ping(&mut net, socket, at(remote), 1, 65_507).is_some(),
+            "{remote} {mtu}"
+        );
+    }
+}
+
+#[test]
 fn origin_transmit_fragments() {
     // ustack: "no tx fragmentation, no ID/DF".
     let mut net = Net::plain(1_500);

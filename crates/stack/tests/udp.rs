@@ -291,6 +291,39 @@ fn mistakes_of_the_caller_are_named() {
 }
 
 #[test]
+fn a_pool_without_buffers_is_an_ordinary_answer() {
+    for (size, count) in [(4_096, 17), (65_536, 1)] {
+        let mut net = Net::plain(1_500);
+        let pool = zcn_pool::BufferPool::builder()
+            .buffer_size(size)
+            .count(count);
+        let pool = pool.build().expect("memory");
+        let mut stack = Stack::new(config(), pool.local(), &[5; 32], net.now);
+        let addresses = ["10.0.0.1/24".parse().expect("an address")];
+        let interface = zcn_stack::InterfaceConfig::new(plain(0, 1_500), &addresses);
+        stack.add_interface(net.now, &interface).expect("sound");
+        net.stacks[0] = stack;
+        let server = bind(&mut net, 1, "0.0.0.0:7");
+        let client = bind(&mut net, 0, "0.0.0.0:0");
+        let (now, to) = (net.now, Some(at("10.0.0.2:7")));
+        net.stacks[0]
+            .udp_send(now, client, to, &content(65_507))
+            .expect("sent");
+        net.run();
+        assert_eq!(
+            recv(&mut net, 1, server).expect("all of it").payload.len(),
+            65_507
+        );
+        // It is over when a buffer is back.
+        let taken: Vec<_> = std::iter::from_fn(|| pool.acquire()).collect();
+        let sent = net.stacks[0].udp_send(now, client, to, b"x");
+        assert_eq!(sent, Err(UdpSendError::WouldBlock));
+        drop(taken);
+        net.stacks[0].udp_send(now, client, to, b"x").expect("sent");
+    }
+}
+
+#[test]
 fn broadcasts_and_groups_are_heard() {
     let mut net = Net::plain(1_500);
     let server = bind(&mut net, 1, "0.0.0.0:7");

@@ -18,7 +18,8 @@ use core::time::Duration;
 pub struct NeighbourConfig {
     /// Entries of one interface.
     pub entries: usize,
-    /// Packets that wait for one entry; the oldest goes when one more comes.
+    /// Packets that wait for one entry; the oldest goes when one more comes. Enough for the
+    /// fragments of the largest datagram, as a lost one makes the others useless.
     pub queue: usize,
     /// Packets that wait for all entries of an interface together.
     pub queue_total: usize,
@@ -47,7 +48,7 @@ impl Default for NeighbourConfig {
     fn default() -> Self {
         Self {
             entries: 1_024,
-            queue: 16,
+            queue: 128,
             queue_total: 1_024,
             reachable_time: Duration::from_secs(30),
             retransmit: Duration::from_secs(1),

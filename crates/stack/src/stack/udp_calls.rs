@@ -127,8 +127,9 @@ impl Stack {
         self.udp.len()
     }
 
-    /// A copy of `bytes` in buffers of the pool, or `None` if it has too few.
-    pub(super) fn copy(&self, mut bytes: &[u8]) -> Option<Chain> {
+    /// A copy of `bytes` in buffers of the pool, or `None` if it has too few. Buffers are
+    /// pages at least, so that a chain takes the largest datagram.
+    fn copy(&self, mut bytes: &[u8]) -> Option<Chain> {
         let mut chain = Chain::new();
         while !bytes.is_empty() {
             let mut buf = self.pool.acquire()?;
