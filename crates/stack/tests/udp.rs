@@ -234,6 +234,51 @@ fn super_datagrams_cross_whole_where_the_link_takes_them() {
 }
 
 #[test]
+fn datagrams_of_one_flow_are_received_at_once_if_their_boundaries_can_be_told() {
+    let mut net = Net::plain(1_500);
+    let server = bind(&mut net, 1, "0.0.0.0:7");
+    let mut options = net.stacks[1].udp_options(server).unwrap();
+    options.coalesce = true;
+    net.stacks[1].udp_set_options(server, options).unwrap();
+    let (client, other) = (
+        bind(&mut net, 0, "0.0.0.0:0"),
+        bind(&mut net, 0, "0.0.0.0:0"),
+    );
+    let bytes = send_many(&mut net, client);
+    let datagram = recv(&mut net, 1, server).unwrap();
+    assert_eq!((datagram.segment_size, datagram.count()), (Some(1_000), 11));
+    assert_eq!(datagram.payload.to_vec(), bytes);
+    assert_eq!(net.stacks[1].stats().udp.in_datagrams, 11);
+    // A short one ends a train; an empty or a longer one and another sender begin anew.
+    for (socket, len) in [
+        (client, 10),
+        (client, 10),
+        (client, 4),
+        (client, 10),
+        (client, 11),
+        (client, 0),
+        (client, 5),
+        (other, 5),
+        (other, 5),
+    ] {
+        send(&mut net, 0, socket, "10.0.0.2:7", &content(len)).unwrap();
+    }
+    let mut received = Vec::new();
+    while let Some(datagram) = recv(&mut net, 1, server) {
+        received.push((datagram.payload.len(), datagram.segment_size));
+    }
+    let expected = [
+        (24, Some(10)),
+        (10, None),
+        (11, None),
+        (0, None),
+        (5, None),
+        (10, Some(5)),
+    ];
+    assert_eq!(received, expected);
+}
+
+#[test]
 fn pieces_larger_than_the_path_are_refused() {
     let mut net = Net::offloading(1_500);
     let client = bind(&mut net, 0, "0.0.0.0:0");

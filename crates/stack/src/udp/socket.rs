@@ -13,6 +13,8 @@ use crate::id::InterfaceId;
 /// What a datagram that waits costs beside its bytes: the buffer around it is not free,
 /// either.
 const OVERHEAD: usize = 768;
+/// Bytes of datagrams that are received at once.
+const COALESCED_MAX: usize = 65_507;
 /// Errors that wait in one socket; the oldest goes when one more comes.
 const ERRORS: usize = 8;
 
@@ -44,6 +46,32 @@ impl Datagram {
             Some(size) => self.payload.len().div_ceil(usize::from(size.max(1))).max(1) as u64,
             None => 1,
         }
+    }
+
+    /// Takes the bytes of the datagram that came next, if both are of one flow and their
+    /// boundaries can still be told (UDP_GRO): all of one size, only the last one shorter.
+    fn join(&mut self, next: &mut Self) -> bool {
+        let len = self.payload.len();
+        let unit = self.segment_size.map_or(len, usize::from);
+        let next_unit = next.segment_size.map(usize::from);
+        let one_flow = self.remote == next.remote
+            && self.local == next.local
+            && self.interface == next.interface
+            && self.hop_limit == next.hop_limit
+            && self.traffic_class == next.traffic_class;
+        let fits = unit > 0
+            && len.is_multiple_of(unit)
+            && !next.payload.is_empty()
+            && next_unit.map_or(next.payload.len() <= unit, |next| next == unit)
+            && len + next.payload.len() <= COALESCED_MAX;
+        let (true, Ok(unit)) = (one_flow && fits, u16::try_from(unit)) else {
+            return false;
+        };
+        let joined = self.payload.append(&mut next.payload);
+        if joined {
+            self.segment_size = Some(unit);
+        }
+        joined
     }
 
     fn cost(&self) -> usize {
@@ -134,11 +162,21 @@ impl UdpSocket {
         self.options = options;
     }
 
-    /// Adds a datagram, if there is room. One always fits.
-    pub(super) fn push(&mut self, datagram: Datagram) -> bool {
+    /// Adds a datagram, if there is room: to the last one, if the application takes
+    /// several at once and they fit together. One always has room.
+    pub(super) fn push(&mut self, mut datagram: Datagram) -> bool {
         let cost = datagram.cost();
         if !self.queue.is_empty() && self.queued + cost > self.options.receive_buffer {
             return false;
+        }
+        if self.options.coalesce
+            && let Some(last) = self.queue.back_mut()
+        {
+            let before = last.cost();
+            if last.join(&mut datagram) {
+                self.queued += last.cost() - before;
+                return true;
+            }
         }
         self.queued += cost;
         self.queue.push_back(datagram);
