@@ -1,7 +1,7 @@
 //! Two TCP layers joined by a virtual wire that loses, delays, reorders and duplicates, in
 //! virtual time and from a seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use zcn_stack::random::Random;
 use zcn_stack::slab::Id;
 use zcn_stack::tcp::{Path, Paths, SegmentIn, SegmentOut, SocketOptions, State, Tcp, TcpConfig};
 use zcn_stack::time::Instant;
+use zcn_wire::SeqNum;
 
 /// What the wire does to segments, both ways; probabilities in 1/1000.
 #[derive(Clone, Copy, Debug)]
@@ -242,12 +243,28 @@ struct Flight {
     segment: SegmentIn,
 }
 
+/// What one end has said of a connection, to hold it to its word.
+#[derive(Clone, Copy, Debug, Default)]
+struct Word {
+    iss: SeqNum,
+    /// The shift count it offered.
+    scale: Option<u8>,
+    /// The furthest right edge of its window.
+    edge: Option<SeqNum>,
+    /// It has sent RST.
+    reset: bool,
+    /// Where its FIN stands.
+    fin: Option<SeqNum>,
+}
+
 pub(crate) struct Wire {
     pub(crate) ends: [End; 2],
     pub(crate) weather: Weather,
     pub(crate) now: Instant,
     random: Random,
     flights: BTreeMap<(Instant, u64), Flight>,
+    /// By end, and ports of the first end and the second.
+    words: HashMap<(usize, u16, u16), Word>,
     number: u64,
     /// Segments that were given to the wire.
     pub(crate) segments: u64,
@@ -266,13 +283,71 @@ impl Wire {
             now: Instant::from_secs(1),
             random: Random::new(&bytes, "wire"),
             flights: BTreeMap::new(),
+            words: HashMap::new(),
             number: 0,
             segments: 0,
             broken: false,
         }
     }
 
+    /// What every end owes to the other, whatever the weather (conformance.md section 4).
+    fn hold_to_its_word(&mut self, from: usize, segment: &SegmentOut) {
+        let (local, remote) = (segment.local.port(), segment.remote.port());
+        let ports = if from == 0 {
+            (local, remote)
+        } else {
+            (remote, local)
+        };
+        let (own, other) = ((from, ports.0, ports.1), (1 - from, ports.0, ports.1));
+        let peer = self.words.get(&other).copied().unwrap_or_default();
+        let word = self.words.entry(own).or_default();
+        let tcp = &segment.tcp;
+        if tcp.flags.syn() && (word.edge.is_none() || word.iss != tcp.seq) {
+            *word = Word {
+                iss: tcp.seq,
+                scale: tcp.options.window_scale,
+                ..Word::default()
+            };
+        }
+        if tcp.flags.rst() {
+            word.reset = true;
+            return;
+        }
+        let end = tcp.seq + segment.payload.len();
+        if !segment.payload.is_empty() || tcp.flags.fin() {
+            assert!(!word.reset, "sends after RST");
+            if let Some(edge) = peer.edge {
+                assert!(end.before_eq(edge), "sends beyond the window");
+            }
+            if let Some(fin) = word.fin {
+                assert!(end.before_eq(fin), "sends beyond its FIN");
+            }
+        }
+        if tcp.flags.fin() {
+            word.fin = Some(end);
+        }
+        if tcp.flags.ack() {
+            let shift = match (tcp.flags.syn(), word.scale, peer.scale) {
+                (false, Some(shift), Some(_)) => shift,
+                _ => 0,
+            };
+            let edge = tcp.ack + (u32::from(tcp.window) << shift);
+            if let Some(before) = word.edge {
+                assert!(edge.after_eq(before), "takes window back");
+            }
+            word.edge = Some(edge);
+            for block in tcp.options.sack.iter() {
+                assert!(block.left.before(block.right), "an empty SACK block");
+                assert!(
+                    block.right.before_eq(edge),
+                    "a SACK block beyond the window"
+                );
+            }
+        }
+    }
+
     fn launch(&mut self, to: usize, segment: SegmentOut) {
+        self.hold_to_its_word(1 - to, &segment);
         let SegmentOut {
             local,
             remote,
