@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{completions, demo, doctor, echo, man, ping_pong, send};
+use crate::{completions, demo, doctor, echo, man, ping_pong, send, stack};
 
 const AFTER_HELP: &str = "\
 Environment:
@@ -42,6 +42,8 @@ pub enum Command {
     PingPong(ping_pong::PingPongArgs),
     /// Send as fast as possible, or at a rate.
     Send(send::SendArgs),
+    /// Run the TCP/IP in user space on a TAP device or an interface.
+    Stack(stack::StackArgs),
     /// Examine what this kernel, machine and process allow, and what to do
     /// about the rest.
     Doctor(doctor::DoctorArgs),
@@ -62,6 +64,7 @@ impl Command {
             Command::Echo(args) => echo::run(&args),
             Command::PingPong(args) => ping_pong::run(&args),
             Command::Send(args) => send::run(&args),
+            Command::Stack(args) => stack::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

@@ -21,6 +21,7 @@ pub mod quantity;
 pub mod reactor;
 pub mod send;
 mod signal;
+pub mod stack;
 
 /// The examples of the documents, so that they keep compiling.
 #[cfg(doctest)]

@@ -45,6 +45,7 @@ mod pool;
 mod reactor;
 mod runtime;
 mod server;
+pub mod stack;
 mod table;
 mod udp_server;
 

@@ -1,0 +1,37 @@
+//! `zcn stack`: the TCP/IP of zcn in user space, on a link of its own.
+
+mod services;
+mod summary;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use crate::failure::Failure;
+
+/// Arguments of `zcn stack`.
+#[derive(Clone, Debug, Args)]
+pub struct StackArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What can be done with a stack.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Action {
+    /// Bring a stack up and serve on it: echo on port 7, discard on 9, daytime on 13,
+    /// character generator on 19 (each over TCP and UDP), HTTP on 80; pings are answered.
+    Up(up::UpArgs),
+}
+
+/// Runs the action.
+///
+/// # Errors
+/// What failed, with cause and remedy.
+pub fn run(args: &StackArgs) -> Result<ExitCode, Failure> {
+    match &args.action {
+        Action::Up(args) => up::run(args),
+    }
+}

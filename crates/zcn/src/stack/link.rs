@@ -1,0 +1,94 @@
+//! From the settings of a link to its driver.
+
+use zcn_frame::Medium;
+use zcn_link::{
+    Driver, Interface, MEMORY_FRAMES, MemoryLink, PacketSocket, ReceiveBuffers, Tun, TunBuilder,
+    memory_capabilities,
+};
+use zcn_wire::EthernetAddress;
+
+use super::config::{LinkConfig, LinkKind};
+use super::error::StackError;
+
+/// Ethernet address on a memory link, if none is given: a locally administered one.
+const MEMORY_ADDRESS: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
+const MEMORY_MTU: u32 = 1500;
+
+/// Opens a link; where the kernel's end is to have addresses, it gets them.
+///
+/// # Errors
+/// No such device, no privilege, settings out of range: each says what helps.
+pub fn open_link(config: &LinkConfig) -> Result<Box<dyn Driver>, StackError> {
+    match &config.kind {
+        LinkKind::Tap(name) => open_tun(config, name, Tun::tap(name)),
+        LinkKind::Tun(name) => open_tun(config, name, Tun::tun(name)),
+        LinkKind::Packet(interface) => open_packet(config, interface),
+        LinkKind::Memory => {
+            let address = config.address.unwrap_or(MEMORY_ADDRESS).0;
+            let mtu = config.mtu.unwrap_or(MEMORY_MTU);
+            let capabilities = memory_capabilities(Medium::Ethernet { address }, mtu);
+            MemoryLink::loopback(capabilities, MEMORY_FRAMES)
+                .map(|link| Box::new(link) as Box<dyn Driver>)
+                .map_err(|source| StackError::Kernel {
+                    action: "make a link through memory",
+                    source,
+                })
+        }
+    }
+}
+
+fn buffers(config: &LinkConfig) -> ReceiveBuffers {
+    ReceiveBuffers {
+        small: config.small_buffers,
+        large: config.large_buffers,
+    }
+}
+
+fn open_tun(
+    config: &LinkConfig,
+    name: &str,
+    mut builder: TunBuilder,
+) -> Result<Box<dyn Driver>, StackError> {
+    builder = builder.offload(config.offload).buffers(buffers(config));
+    if let Some(mtu) = config.mtu {
+        builder = builder.mtu(mtu);
+    }
+    if let Some(address) = config.address {
+        builder = builder.address(address.0);
+    }
+    let queues = builder.open()?;
+    let kernel_end = Interface::open(name)?;
+    for cidr in &config.kernel_addresses {
+        kernel_end.add_address(cidr.address(), cidr.prefix_len())?;
+    }
+    one_queue(queues)
+}
+
+/// The driver of a link that was opened with one queue.
+fn one_queue<D: Driver + 'static>(queues: Vec<D>) -> Result<Box<dyn Driver>, StackError> {
+    match queues.into_iter().next() {
+        Some(driver) => Ok(Box::new(driver)),
+        None => Err(StackError::Setting {
+            setting: "queues",
+            got: "0".to_owned(),
+            range: "at least 1",
+        }),
+    }
+}
+
+fn open_packet(config: &LinkConfig, interface: &str) -> Result<Box<dyn Driver>, StackError> {
+    if !config.kernel_addresses.is_empty() {
+        return Err(StackError::Setting {
+            setting: "kernel_addresses",
+            got: format!("on {interface}"),
+            range: "only a TAP or TUN device has an end of the kernel that is ours to set up",
+        });
+    }
+    let mut builder = PacketSocket::builder(interface)
+        .offload(config.offload)
+        .buffers(buffers(config));
+    if let Some(address) = config.address {
+        builder = builder.address(address.0);
+    }
+    one_queue(builder.open()?)
+}

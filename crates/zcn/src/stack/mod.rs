@@ -1,0 +1,42 @@
+//! The user-space half: a [`zcn_stack::Stack`] on a link, driven by a loop.
+//!
+//! [`StackConfig`] says which link, which addresses and which routes, in code or in a TOML
+//! file (feature `toml`). [`StackLoop`] opens the link and goes round: frames from the link
+//! into the stack, events to a [`StackHandler`], frames back to the link, in batches, and
+//! then asleep until the next frame or deadline.
+//!
+//! ```no_run
+//! use zcn::stack::{Event, Instant, LinkConfig, Stack, StackConfig, StackHandler, StackLoop};
+//!
+//! struct Silent;
+//!
+//! impl StackHandler for Silent {
+//!     fn on_event(&mut self, _: &mut Stack, _: Instant, _: Event) {}
+//! }
+//!
+//! // A stack at 10.9.0.2 that answers pings; the kernel is at 10.9.0.1 of the TAP `zcn0`.
+//! let mut config = StackConfig::new(LinkConfig::tap("zcn0"));
+//! config.addresses.push("10.9.0.2/24".parse()?);
+//! config.link.kernel_addresses.push("10.9.0.1/24".parse()?);
+//! let mut stack = StackLoop::open(&config)?;
+//! stack.run(&mut Silent)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod config;
+mod error;
+#[cfg(feature = "toml")]
+mod file;
+mod link;
+mod stack_loop;
+
+pub use config::{LinkConfig, LinkKind, RouteConfig, StackConfig};
+pub use error::StackError;
+pub use link::open_link;
+pub use stack_loop::{StackHandler, StackLoop, StackStopper};
+
+pub use zcn_link::{Driver, DropReason, Statistics as LinkStatistics};
+pub use zcn_stack::event::{Event, Readiness};
+pub use zcn_stack::stats::Stats;
+pub use zcn_stack::{Instant, InterfaceId, SocketId, Stack};
+pub use zcn_wire::{EthernetAddress, IpCidr};
