@@ -639,7 +639,7 @@ ZCN_EXPERIMENTAL struct ZCN_Loop *zcn_client_loop(struct ZCN_Client *client);
 
 /**
  * Sends bytes on a connection of the loop, a server's or a client's: copies them, all or nothing.
- * As `zcn_server_send`, but not counted in the figures of the server or client.
+ * Otherwise as `zcn_server_send`.
  */
 ZCN_EXPERIMENTAL
 enum ZCN_Error zcn_conn_send(struct ZCN_Loop *event_loop,

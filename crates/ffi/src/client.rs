@@ -81,6 +81,7 @@ impl Client {
             endpoint: self.endpoint.number,
             user_data: std::ptr::null_mut(),
             peer: ZCN_Address::default(),
+            sends: self.endpoint.figures.sends.clone(),
         });
         let Some(id) = id else {
             self.client.cancel(attempt);

@@ -108,19 +108,31 @@ pub(crate) fn send_copy(
 ) -> Result<()> {
     let mut conn = open(of, owner.map(|owner| &**owner), id)?;
     let sent = conn.send_copy(data);
-    if let Some(owner) = owner {
-        owner.figures.count_send(data.len(), sent.is_ok());
+    match owner {
+        Some(owner) => owner.figures.sends.count(data.len(), sent.is_ok()),
+        None => count_send(of, id, data.len(), sent.is_ok()),
     }
     sent.map_err(|error| refusal(&error))?;
     of.touched();
     Ok(())
 }
 
+#[inline]
+fn count_send(of: &Loop, id: c_int, bytes: usize, accepted: bool) {
+    of.shared
+        .connections
+        .borrow()
+        .count_send(id, bytes, accepted);
+}
+
 /// Sends what a lease holds; on failure the lease is the caller's as before.
 fn send_lease(of: &Loop, id: c_int, lease: &mut ZCN_Buf) -> Result<()> {
     let mut conn = open(of, None, id)?;
     let buf = reclaim(lease)?;
-    match conn.send(buf) {
+    let len = buf.len();
+    let sent = conn.send(buf);
+    count_send(of, id, len, sent.is_ok());
+    match sent {
         Ok(()) => {
             of.touched();
             Ok(())
@@ -154,7 +166,7 @@ fn with_open<R>(
 }
 
 /// Sends bytes on a connection of the loop, a server's or a client's: copies them, all or nothing.
-/// As `zcn_server_send`, but not counted in the figures of the server or client.
+/// Otherwise as `zcn_server_send`.
 ///
 /// cbindgen:prefix=ZCN_EXPERIMENTAL
 #[unsafe(no_mangle)]
@@ -218,10 +230,10 @@ pub unsafe extern "C" fn zcn_conn_send_buf_to_all(
             let data = SharedBuf::from(reclaim(lease)?);
             let mut taken = 0;
             for &id in ids {
-                if let Ok(mut conn) = open(of, None, id)
-                    && conn.send(data.clone()).is_ok()
-                {
-                    taken += 1;
+                if let Ok(mut conn) = open(of, None, id) {
+                    let sent = conn.send(data.clone()).is_ok();
+                    count_send(of, id, data.len(), sent);
+                    taken += usize::from(sent);
                 }
             }
             of.touched();
@@ -249,9 +261,14 @@ pub extern "C" fn zcn_conn_abort(event_loop: *mut ZCN_Loop, fd: c_int) -> ZCN_Er
 
 fn end(event_loop: *mut ZCN_Loop, fd: c_int, abort: bool) -> Result<()> {
     let of = handle::get::<Loop>(event_loop)?;
-    let found = of.shared.connections.borrow().get(fd).copied();
-    let connection = found.ok_or_else(not_found)?;
-    match connection.link {
+    let found = of
+        .shared
+        .connections
+        .borrow()
+        .get(fd)
+        .map(|found| (found.link, found.endpoint));
+    let (link, endpoint) = found.ok_or_else(not_found)?;
+    match link {
         Link::Open(id) => {
             // One that has ended already gets its `on_close` all the same.
             if let Some(mut conn) = of.runtime.conn(id) {
@@ -263,7 +280,7 @@ fn end(event_loop: *mut ZCN_Loop, fd: c_int, abort: bool) -> Result<()> {
         }
         Link::Connecting(attempt) => {
             of.each_member::<Client>(|client| {
-                if client.endpoint.number == connection.endpoint {
+                if client.endpoint.number == endpoint {
                     client.client.cancel(attempt);
                 }
             });

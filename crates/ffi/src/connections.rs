@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
+use std::sync::Arc;
 
 use zcn::{Attempt, CloseReason, ConnId};
 
 use crate::address::ZCN_Address;
+use crate::stats::Sends;
 
 /// Bits of an id that tell the place; the generation has the 11 above, and the sign stays clear.
 const PLACE_BITS: u32 = 20;
@@ -26,7 +28,7 @@ pub(crate) enum Link {
 }
 
 /// One connection of a loop as C knows it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Connection {
     pub(crate) link: Link,
     /// The server or client it is of.
@@ -34,6 +36,8 @@ pub(crate) struct Connection {
     /// The application's; never looked through.
     pub(crate) user_data: *mut c_void,
     pub(crate) peer: ZCN_Address,
+    /// Where its sends are counted.
+    pub(crate) sends: Arc<Sends>,
 }
 
 /// What every call on a connection needs, apart from the rest: three of them share a cache line.
@@ -81,9 +85,10 @@ impl Connections {
             }
         };
         let id = join(place, self.places[place].generation);
+        let link = connection.link;
         self.places[place].endpoint = connection.endpoint;
         self.all[place] = Some(connection);
-        self.set_link(id, connection.link);
+        self.set_link(id, link);
         Some(id)
     }
 
@@ -111,6 +116,14 @@ impl Connections {
     pub(crate) fn get_mut(&mut self, id: c_int) -> Option<&mut Connection> {
         let place = self.place_of(id)?;
         self.all[place].as_mut()
+    }
+
+    /// Counts a send on this connection for its server or client.
+    #[inline]
+    pub(crate) fn count_send(&self, id: c_int, bytes: usize, accepted: bool) {
+        if let Some(connection) = self.get(id) {
+            connection.sends.count(bytes, accepted);
+        }
     }
 
     pub(crate) fn set_link(&mut self, id: c_int, link: Link) {
@@ -163,6 +176,7 @@ mod tests {
             endpoint,
             user_data: std::ptr::null_mut(),
             peer: ZCN_Address::default(),
+            sends: Arc::default(),
         }
     }
 

@@ -120,6 +120,7 @@ impl Handler for Calling {
             endpoint: of.number,
             user_data: std::ptr::null_mut(),
             peer: ZCN_Address::from(peer),
+            sends: of.figures.sends.clone(),
         });
         let Some(id) = inserted else {
             of.figures.failed.add(1);

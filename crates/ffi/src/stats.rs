@@ -128,9 +128,27 @@ pub(crate) struct Figures {
     pub(crate) closed: Counter,
     pub(crate) received: Counter,
     pub(crate) bytes_received: Counter,
-    pub(crate) sent: Counter,
-    pub(crate) bytes_sent: Counter,
-    pub(crate) refused: Counter,
+    pub(crate) sends: Arc<Sends>,
+}
+
+/// What was sent; each connection knows where its own is counted.
+#[derive(Debug, Default)]
+pub(crate) struct Sends {
+    messages: Counter,
+    bytes: Counter,
+    refused: Counter,
+}
+
+impl Sends {
+    #[inline]
+    pub(crate) fn count(&self, bytes: usize, accepted: bool) {
+        if accepted {
+            self.messages.add(1);
+            self.bytes.add(bytes as u64);
+        } else {
+            self.refused.add(1);
+        }
+    }
 }
 
 impl Figures {
@@ -143,21 +161,8 @@ impl Figures {
             closed: Counter::default(),
             received: Counter::default(),
             bytes_received: Counter::default(),
-            sent: Counter::default(),
-            bytes_sent: Counter::default(),
-            refused: Counter::default(),
+            sends: Arc::default(),
         })
-    }
-
-    /// Counts a send.
-    #[inline]
-    pub(crate) fn count_send(&self, bytes: usize, accepted: bool) {
-        if accepted {
-            self.sent.add(1);
-            self.bytes_sent.add(bytes as u64);
-        } else {
-            self.refused.add(1);
-        }
     }
 
     fn stats(&self) -> ZCN_Stats {
@@ -179,9 +184,9 @@ impl Figures {
             connections_closed: self.closed.get(),
             messages_received: self.received.get(),
             bytes_received: self.bytes_received.get(),
-            messages_sent: self.sent.get(),
-            bytes_sent: self.bytes_sent.get(),
-            sends_refused: self.refused.get(),
+            messages_sent: self.sends.messages.get(),
+            bytes_sent: self.sends.bytes.get(),
+            sends_refused: self.sends.refused.get(),
             buffers_total: total as u64,
             buffers_in_use: in_use as u64,
             buffers_lent: self.of_loop.lent.get(),

@@ -183,7 +183,7 @@ impl Udp {
     }
 
     fn count(&self, bytes: usize, sent: std::result::Result<(), UdpSendError>) -> Result<()> {
-        self.callbacks.figures.count_send(bytes, sent.is_ok());
+        self.callbacks.figures.sends.count(bytes, sent.is_ok());
         match sent {
             Ok(()) => {
                 self.of.touched();
@@ -356,7 +356,7 @@ pub unsafe extern "C" fn zcn_udp_send_buf(
                 Ok(()) => udp.count(len, Ok(())),
                 Err(error) => {
                     let failure = refusal(&error);
-                    udp.callbacks.figures.count_send(len, false);
+                    udp.callbacks.figures.sends.count(len, false);
                     if let UdpSendError::Full(rest) | UdpSendError::Refused(rest, _) = error {
                         give_back(rest, lease);
                     }
