@@ -232,6 +232,18 @@ impl Stack {
         self.tcp.state(connection)
     }
 
+    /// When the next timer of a connection is due; `None` if it waits for nothing.
+    pub fn tcp_deadline(&self, connection: Id) -> Option<Instant> {
+        self.tcp.deadline(connection)
+    }
+
+    /// How many entries the tables of TCP hold: connections with an application or
+    /// without, half-open ones, and those in TIME-WAIT.
+    pub fn tcp_table_sizes(&self) -> (usize, usize, usize) {
+        let tcp = &self.tcp;
+        (tcp.connections(), tcp.half_open(), tcp.time_waits())
+    }
+
     /// A snapshot for TCP_INFO.
     pub fn tcp_info(&self, now: Instant, connection: Id) -> Option<TcpInfo> {
         self.tcp.info(now, connection)

@@ -497,6 +497,11 @@ impl Tcp {
         self.connections.get(id).map(|connection| connection.state)
     }
 
+    /// When the next timer of a connection is due; `None` if it waits for nothing.
+    pub fn deadline(&self, id: Id) -> Option<Instant> {
+        self.connections.get(id)?.next_deadline()
+    }
+
     /// A snapshot for TCP_INFO.
     pub fn info(&self, now: Instant, id: Id) -> Option<TcpInfo> {
         self.connections

@@ -1,0 +1,12 @@
+//! Programs for simulations: they send streams whose every byte is checked.
+
+mod conversation;
+mod client;
+mod ledger;
+pub mod pattern;
+mod server;
+
+pub use client::{Client, ClientPlan};
+pub use conversation::{Ending, Pause, Plan, Role};
+pub use ledger::{Failure, Ledger};
+pub use server::Server;

@@ -1,0 +1,249 @@
+//! One direction of a connection, as the wire sees it: what its sender may still send.
+
+use zcn_wire::SeqNum;
+
+use super::ranges::Ranges;
+use super::segment::Segment;
+use crate::link::NodeId;
+use crate::violation::Invariant;
+
+/// What was wrong with a segment.
+type Fault = (Invariant, String);
+
+/// Half of all numbers: offsets beyond are numbers before the first.
+const HALF: u32 = 1 << 31;
+
+/// What a host has sent to a peer, and what has reached it from there.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) node: NodeId,
+    /// Our initial sequence number; `None` before a SYN of ours.
+    iss: Option<SeqNum>,
+    /// The shift count that our SYN offered.
+    pub(super) scale: Option<u8>,
+    /// The number behind the highest one we sent.
+    nxt: SeqNum,
+    /// The number behind our FIN.
+    fin: Option<SeqNum>,
+    /// Whether we reset the connection.
+    reset: bool,
+    /// The highest right edge that we told.
+    edge: Option<SeqNum>,
+    ack: Option<SeqNum>,
+    /// The initial sequence number of the peer, once we acknowledged one.
+    irs: Option<SeqNum>,
+    /// Those that reached us, newest last.
+    syns: Vec<SeqNum>,
+    /// What reached us before we acknowledged a SYN.
+    early: Vec<(SeqNum, SeqNum)>,
+    /// What reached us, as offsets from `irs`.
+    arrived: Ranges,
+    /// The highest right edge that reached us.
+    peer_edge: Option<SeqNum>,
+    /// The window of the peer's SYN.
+    syn_window: u32,
+    /// Whether the peer has acknowledged our SYN.
+    established: bool,
+}
+
+impl Flow {
+    pub(super) fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            iss: None,
+            scale: None,
+            nxt: SeqNum(0),
+            fin: None,
+            reset: false,
+            edge: None,
+            ack: None,
+            irs: None,
+            syns: Vec::new(),
+            early: Vec::new(),
+            arrived: Ranges::default(),
+            peer_edge: None,
+            syn_window: 0,
+            established: false,
+        }
+    }
+
+    /// A segment leaves. `peer_scale` is what the peer's SYN offered.
+    pub(super) fn sent(&mut self, segment: &Segment, peer_scale: Option<u8>) -> Result<(), Fault> {
+        if segment.flags.rst() {
+            let own = self.iss.is_some() && segment.seq == self.nxt;
+            // An answer to a stray segment of before takes its numbers from there.
+            self.reset |= own && self.established && self.irs.is_some();
+            return Ok(());
+        }
+        if segment.flags.syn() {
+            self.syn_sent(segment);
+        }
+        let Some(iss) = self.iss else {
+            let fault = "before any SYN".to_owned();
+            return Err((Invariant::ResetLast, fault));
+        };
+        if self.reset {
+            return Err((Invariant::ResetLast, "after a reset".to_owned()));
+        }
+        self.numbers(segment, iss)?;
+        self.acknowledgment(segment, peer_scale)
+    }
+
+    /// Our SYN begins a connection, or says again what it said.
+    fn syn_sent(&mut self, segment: &Segment) {
+        let again = self.iss == Some(segment.seq) && !self.reset && !self.established;
+        let base = segment.ack.map(|ack| ack - 1_u32);
+        if !again || self.irs.is_some() && self.irs != base {
+            let syns = std::mem::take(&mut self.syns);
+            let syn_window = self.syn_window;
+            *self = Self::new(self.node);
+            (self.syns, self.syn_window) = (syns, syn_window);
+            self.iss = Some(segment.seq);
+            self.nxt = segment.seq;
+        }
+        self.scale = segment.options.window_scale.map(|scale| scale.min(14));
+    }
+
+    /// The numbers that the segment takes.
+    fn numbers(&mut self, segment: &Segment, iss: SeqNum) -> Result<(), Fault> {
+        let end = segment.end();
+        if segment.seq.distance(iss) >= HALF {
+            let fault = format!("numbers before the first, {}", iss.0);
+            return Err((Invariant::FinLast, fault));
+        }
+        if segment.flags.fin() {
+            let first = self.fin.is_none();
+            if self.fin.is_some_and(|fin| fin != end) || first && self.nxt.after(end) {
+                return Err((Invariant::FinLast, "FIN before the end".to_owned()));
+            }
+            self.fin = Some(end);
+        } else if self.fin.is_some_and(|fin| end.after_eq(fin)) && segment.len > 0 {
+            return Err((Invariant::FinLast, "data in the place of FIN".to_owned()));
+        }
+        if !end.after(self.nxt) {
+            return Ok(());
+        }
+        let data_end = segment.seq + segment.len + u32::from(segment.flags.syn());
+        if segment.len > 0 {
+            let from_syn = iss + 1_u32 + self.syn_window;
+            let edge = self.peer_edge.map_or(from_syn, |edge| edge.max(from_syn));
+            // A probe of a closed window is one byte (RFC 9293 section 3.8.6.1).
+            let allowed = edge + u32::from(segment.len == 1);
+            if data_end.after(allowed) {
+                let fault = format!(
+                    "{} bytes beyond the window, whose edge is {}",
+                    data_end.distance(edge),
+                    edge.0
+                );
+                return Err((Invariant::WindowObeyed, fault));
+            }
+        }
+        self.nxt = end;
+        Ok(())
+    }
+
+    /// What the segment tells of the other direction.
+    fn acknowledgment(
+        &mut self,
+        segment: &Segment,
+        peer_scale: Option<u8>,
+    ) -> Result<(), Fault> {
+        let Some(ack) = segment.ack else {
+            return Ok(());
+        };
+        let irs = self.resolve(ack)?;
+        let acknowledged = ack.distance(irs);
+        if acknowledged > self.arrived.contiguous() {
+            let fault = format!(
+                "acknowledges {acknowledged} from {}, but only {} arrived",
+                irs.0,
+                self.arrived.contiguous()
+            );
+            return Err((Invariant::Acknowledgment, fault));
+        }
+        if self.ack.is_some_and(|last| ack.before(last)) {
+            return Err((Invariant::Acknowledgment, "goes back".to_owned()));
+        }
+        self.ack = Some(ack);
+        for block in segment.options.sack.iter() {
+            let (left, right) = (block.left.distance(irs), block.right.distance(irs));
+            if left >= right || !self.arrived.contains(left, right) {
+                let fault = format!("SACK of {left} to {right} from {}, not arrived", irs.0);
+                return Err((Invariant::Sack, fault));
+            }
+        }
+        let shift = match (segment.flags.syn(), self.scale, peer_scale) {
+            (false, Some(scale), Some(_)) => scale,
+            _ => 0,
+        };
+        let edge = ack + (u32::from(segment.window) << shift);
+        if let Some(told) = self.edge
+            && edge.before(told)
+        {
+            let fault = format!("the edge moves back by {}", told.distance(edge));
+            return Err((Invariant::EdgeKept, fault));
+        }
+        self.edge = Some(edge);
+        Ok(())
+    }
+
+    /// The initial sequence number of the peer: the SYN that arrived and that fits best.
+    fn resolve(&mut self, ack: SeqNum) -> Result<SeqNum, Fault> {
+        if let Some(irs) = self.irs {
+            return Ok(irs);
+        }
+        let fitting = self
+            .syns
+            .iter()
+            .copied()
+            .filter(|&syn| (1..HALF).contains(&ack.distance(syn)))
+            .min_by_key(|&syn| ack.distance(syn));
+        let Some(irs) = fitting else {
+            let fault = "acknowledges, but no SYN arrived".to_owned();
+            return Err((Invariant::Acknowledgment, fault));
+        };
+        self.irs = Some(irs);
+        self.arrived.add(0, 1);
+        for (start, end) in std::mem::take(&mut self.early) {
+            self.arrive(irs, start, end);
+        }
+        Ok(irs)
+    }
+
+    fn arrive(&mut self, irs: SeqNum, start: SeqNum, end: SeqNum) {
+        let (start, end) = (start.distance(irs), end.distance(irs));
+        if end < HALF {
+            self.arrived.add(if start < HALF { start } else { 0 }, end);
+        }
+    }
+
+    /// A segment of the peer reaches us. `scale` is what its SYN offered.
+    pub(super) fn delivered(&mut self, segment: &Segment, scale: Option<u8>) {
+        if segment.flags.rst() {
+            return;
+        }
+        if segment.flags.syn() {
+            if !self.syns.contains(&segment.seq) {
+                self.syns.push(segment.seq);
+            }
+            self.syn_window = self.syn_window.max(u32::from(segment.window));
+        }
+        match self.irs {
+            Some(irs) => self.arrive(irs, segment.seq, segment.end()),
+            None => self.early.push((segment.seq, segment.end())),
+        }
+        let (Some(iss), Some(ack)) = (self.iss, segment.ack) else {
+            return;
+        };
+        if !(1..HALF).contains(&ack.distance(iss)) || ack.after(self.nxt) {
+            return;
+        }
+        self.established = true;
+        let shift = match (segment.flags.syn(), self.scale, scale) {
+            (false, Some(_), Some(scale)) => scale,
+            _ => 0,
+        };
+        let edge = ack + (u32::from(segment.window) << shift);
+        self.peer_edge = Some(self.peer_edge.map_or(edge, |old| old.max(edge)));
+    }
+}
