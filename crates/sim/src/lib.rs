@@ -57,6 +57,7 @@
 //!     local: None,
 //!     plan: Plan::new(Role::Bulk(100_000)),
 //!     connections: 1,
+//!     attempts: 10,
 //!     parallel: 1,
 //!     start: Duration::ZERO,
 //!     options,

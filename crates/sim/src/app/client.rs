@@ -24,6 +24,8 @@ pub struct ClientPlan {
     pub plan: Plan,
     /// Connections in all.
     pub connections: u64,
+    /// After so many connects in a row that failed the client gives up.
+    pub attempts: u64,
     /// Connections at a time.
     pub parallel: usize,
     /// When it begins.
@@ -43,6 +45,8 @@ pub struct Client {
     ledger: Ledger,
     open: Vec<Conversation>,
     done: u64,
+    /// Connects that failed since one did not.
+    refused: u64,
     next_start: Option<Duration>,
 }
 
@@ -55,12 +59,13 @@ impl Client {
             ledger: ledger.clone(),
             open: Vec::new(),
             done: 0,
+            refused: 0,
         }
     }
 
     /// Opens connections until there are as many as there may be.
     fn fill(&mut self, context: &mut Context<'_>) {
-        if self.next_start.is_some_and(|at| at > context.time) {
+        if self.is_done() || self.next_start.is_some_and(|at| at > context.time) {
             return;
         }
         self.next_start = None;
@@ -79,7 +84,7 @@ impl Client {
                 Conversation::new(context, id, self.plan.plan, &self.ledger, false)
             });
             let Some(mut conversation) = opened else {
-                self.next_start = Some(context.time + AGAIN);
+                self.refuse(context);
                 return;
             };
             // Data may be queued before the connection is established.
@@ -93,11 +98,23 @@ impl Client {
     fn settle(&mut self, context: &Context<'_>, index: usize, progress: Progress) {
         match progress {
             Progress::Open => return,
-            Progress::Done => self.done += 1,
-            Progress::Failed(_, true) => self.done += 1,
-            Progress::Failed(_, false) => self.next_start = Some(context.time + AGAIN),
+            Progress::Done | Progress::Failed(_, true) => {
+                self.done += 1;
+                self.refused = 0;
+            }
+            Progress::Failed(_, false) => self.refuse(context),
         }
         self.open.remove(index);
+    }
+
+    /// A connect failed: it is tried again, but not for ever.
+    fn refuse(&mut self, context: &Context<'_>) {
+        self.refused += 1;
+        if self.refused >= self.plan.attempts {
+            self.done = self.plan.connections;
+        } else {
+            self.next_start = Some(context.time + AGAIN);
+        }
     }
 }
 
@@ -123,7 +140,8 @@ impl Application for Client {
 
     fn poll_timeout(&self) -> Option<Duration> {
         let rests = self.open.iter().filter_map(Conversation::poll_timeout);
-        rests.chain(self.next_start).min()
+        let next_start = self.next_start.filter(|_| !self.is_done());
+        rests.chain(next_start).min()
     }
 
     fn handle_timeout(&mut self, context: &mut Context<'_>) {

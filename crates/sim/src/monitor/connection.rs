@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use zcn_stack::slab::Id;
-use zcn_stack::tcp::TcpInfo;
+use zcn_stack::tcp::{State, TcpInfo};
 
 use crate::node::Node;
 use crate::violation::{Invariant, Violations};
@@ -22,7 +22,7 @@ fn pipe(info: &TcpInfo) -> u32 {
 }
 
 fn sent_once(info: &TcpInfo) -> u64 {
-    info.tcpi_bytes_sent - info.tcpi_bytes_retrans
+    info.tcpi_bytes_sent.saturating_sub(info.tcpi_bytes_retrans)
 }
 
 fn infos(node: &Node) -> impl Iterator<Item = (Id, TcpInfo)> {
@@ -66,7 +66,8 @@ impl Pipes {
 /// instant.
 pub(super) fn check_timers(at: Duration, node: &mut Node, violations: &Violations) {
     for (id, info) in infos(node) {
-        let waits = info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0;
+        let over = matches!(info.tcpi_state, State::Closed | State::TimeWait);
+        let waits = !over && (info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0);
         if waits && node.stack.tcp_deadline(id).is_none() {
             let fault = format!(
                 "n{} {id}: {} segments unacknowledged, {} bytes unsent, a window of {}, and no timer ({:?})",

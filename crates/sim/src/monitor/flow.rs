@@ -13,6 +13,14 @@ type Fault = (Invariant, String);
 /// Half of all numbers: offsets beyond are numbers before the first.
 const HALF: u32 = 1 << 31;
 
+/// What a SYN of the peer said.
+#[derive(Clone, Copy, Debug, Default)]
+struct Syn {
+    seq: SeqNum,
+    window: u32,
+    scale: Option<u8>,
+}
+
 /// What a host has sent to a peer, and what has reached it from there.
 #[derive(Debug)]
 pub(super) struct Flow {
@@ -20,7 +28,7 @@ pub(super) struct Flow {
     /// Our initial sequence number; `None` before a SYN of ours.
     iss: Option<SeqNum>,
     /// The shift count that our SYN offered.
-    pub(super) scale: Option<u8>,
+    scale: Option<u8>,
     /// The number behind the highest one we sent.
     nxt: SeqNum,
     /// The number behind our FIN.
@@ -32,16 +40,16 @@ pub(super) struct Flow {
     ack: Option<SeqNum>,
     /// The initial sequence number of the peer, once we acknowledged one.
     irs: Option<SeqNum>,
-    /// Those that reached us, newest last.
-    syns: Vec<SeqNum>,
+    /// The SYNs that reached us, newest last.
+    syns: Vec<Syn>,
+    /// The one we acknowledged.
+    syn: Syn,
     /// What reached us before we acknowledged a SYN.
     early: Vec<(SeqNum, SeqNum)>,
     /// What reached us, as offsets from `irs`.
     arrived: Ranges,
     /// The highest right edge that reached us.
     peer_edge: Option<SeqNum>,
-    /// The window of the peer's SYN.
-    syn_window: u32,
     /// Whether the peer has acknowledged our SYN.
     established: bool,
 }
@@ -59,16 +67,16 @@ impl Flow {
             ack: None,
             irs: None,
             syns: Vec::new(),
+            syn: Syn::default(),
             early: Vec::new(),
             arrived: Ranges::default(),
             peer_edge: None,
-            syn_window: 0,
             established: false,
         }
     }
 
-    /// A segment leaves. `peer_scale` is what the peer's SYN offered.
-    pub(super) fn sent(&mut self, segment: &Segment, peer_scale: Option<u8>) -> Result<(), Fault> {
+    /// A segment leaves.
+    pub(super) fn sent(&mut self, segment: &Segment) -> Result<(), Fault> {
         if segment.flags.rst() {
             let own = self.iss.is_some() && segment.seq == self.nxt;
             // An answer to a stray segment of before takes its numbers from there.
@@ -86,7 +94,7 @@ impl Flow {
             return Err((Invariant::ResetLast, "after a reset".to_owned()));
         }
         self.numbers(segment, iss)?;
-        self.acknowledgment(segment, peer_scale)
+        self.acknowledgment(segment)
     }
 
     /// Our SYN begins a connection, or says again what it said.
@@ -95,9 +103,8 @@ impl Flow {
         let base = segment.ack.map(|ack| ack - 1_u32);
         if !again || self.irs.is_some() && self.irs != base {
             let syns = std::mem::take(&mut self.syns);
-            let syn_window = self.syn_window;
             *self = Self::new(self.node);
-            (self.syns, self.syn_window) = (syns, syn_window);
+            self.syns = syns;
             self.iss = Some(segment.seq);
             self.nxt = segment.seq;
         }
@@ -125,7 +132,7 @@ impl Flow {
         }
         let data_end = segment.seq + segment.len + u32::from(segment.flags.syn());
         if segment.len > 0 {
-            let from_syn = iss + 1_u32 + self.syn_window;
+            let from_syn = iss + 1_u32 + self.syn.window;
             let edge = self.peer_edge.map_or(from_syn, |edge| edge.max(from_syn));
             // A probe of a closed window is one byte (RFC 9293 section 3.8.6.1).
             let allowed = edge + u32::from(segment.len == 1);
@@ -143,11 +150,7 @@ impl Flow {
     }
 
     /// What the segment tells of the other direction.
-    fn acknowledgment(
-        &mut self,
-        segment: &Segment,
-        peer_scale: Option<u8>,
-    ) -> Result<(), Fault> {
+    fn acknowledgment(&mut self, segment: &Segment) -> Result<(), Fault> {
         let Some(ack) = segment.ack else {
             return Ok(());
         };
@@ -172,7 +175,7 @@ impl Flow {
                 return Err((Invariant::Sack, fault));
             }
         }
-        let shift = match (segment.flags.syn(), self.scale, peer_scale) {
+        let shift = match (segment.flags.syn(), self.scale, self.syn.scale) {
             (false, Some(scale), Some(_)) => scale,
             _ => 0,
         };
@@ -196,13 +199,14 @@ impl Flow {
             .syns
             .iter()
             .copied()
-            .filter(|&syn| (1..HALF).contains(&ack.distance(syn)))
-            .min_by_key(|&syn| ack.distance(syn));
-        let Some(irs) = fitting else {
+            .filter(|syn| (1..HALF).contains(&ack.distance(syn.seq)))
+            .min_by_key(|syn| ack.distance(syn.seq));
+        let Some(syn) = fitting else {
             let fault = "acknowledges, but no SYN arrived".to_owned();
             return Err((Invariant::Acknowledgment, fault));
         };
-        self.irs = Some(irs);
+        let irs = syn.seq;
+        (self.syn, self.irs) = (syn, Some(irs));
         self.arrived.add(0, 1);
         for (start, end) in std::mem::take(&mut self.early) {
             self.arrive(irs, start, end);
@@ -217,16 +221,17 @@ impl Flow {
         }
     }
 
-    /// A segment of the peer reaches us. `scale` is what its SYN offered.
-    pub(super) fn delivered(&mut self, segment: &Segment, scale: Option<u8>) {
+    /// A segment of the peer reaches us.
+    pub(super) fn delivered(&mut self, segment: &Segment) {
         if segment.flags.rst() {
             return;
         }
         if segment.flags.syn() {
-            if !self.syns.contains(&segment.seq) {
-                self.syns.push(segment.seq);
-            }
-            self.syn_window = self.syn_window.max(u32::from(segment.window));
+            self.syns.push(Syn {
+                seq: segment.seq,
+                window: segment.window.into(),
+                scale: segment.options.window_scale.map(|scale| scale.min(14)),
+            });
         }
         match self.irs {
             Some(irs) => self.arrive(irs, segment.seq, segment.end()),
@@ -239,7 +244,7 @@ impl Flow {
             return;
         }
         self.established = true;
-        let shift = match (segment.flags.syn(), self.scale, scale) {
+        let shift = match (segment.flags.syn(), self.scale, self.syn.scale) {
             (false, Some(_), Some(scale)) => scale,
             _ => 0,
         };

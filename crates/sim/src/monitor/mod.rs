@@ -75,15 +75,11 @@ impl Monitor {
     }
 
     fn segment_sent(&mut self, at: Duration, node: NodeId, segment: &Segment) {
-        let peer_scale = self
-            .flows
-            .get(&(segment.dst, segment.src))
-            .and_then(|flow| flow.scale);
         let flow = self
             .flows
             .entry((segment.src, segment.dst))
             .or_insert_with(|| Flow::new(node));
-        if let Err((invariant, fault)) = flow.sent(segment, peer_scale) {
+        if let Err((invariant, fault)) = flow.sent(segment) {
             self.violations
                 .report(at, invariant, format!("n{} sends {segment}: {fault}", node.0));
         }
@@ -107,14 +103,10 @@ impl Monitor {
             let Packet::Tcp(segment) = packet else {
                 continue;
             };
-            let scale = self
-                .flows
-                .get(&(segment.src, segment.dst))
-                .and_then(|flow| flow.scale);
             self.flows
                 .entry((segment.dst, segment.src))
                 .or_insert_with(|| Flow::new(node))
-                .delivered(&segment, scale);
+                .delivered(&segment);
         }
     }
 

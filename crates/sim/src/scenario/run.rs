@@ -271,13 +271,17 @@ impl Scenario {
 
     fn place(&self, sim: &mut Simulation, index: usize, traffic: &Traffic, ledger: &Ledger) {
         let (client, server) = self.ends(index, traffic);
-        let fixed = traffic.simultaneous || index == 0 && self.wrap.is_some() && traffic.parallel == 1;
+        // A port that is used again may have to wait for the end of TIME-WAIT.
+        let wraps = index == 0 && self.wrap.is_some();
+        let fixed = traffic.simultaneous || wraps && traffic.connections == 1;
         let plan = ClientPlan {
             remote: server,
             local: fixed.then_some(client),
             plan: traffic.ask,
             connections: traffic.connections,
-            parallel: traffic.parallel,
+            // Of two clients one may have finished before the other begins.
+            attempts: if traffic.simultaneous { 5 } else { u64::MAX },
+            parallel: if fixed { 1 } else { traffic.parallel },
             start: traffic.start,
             options: self.options.clone(),
         };
@@ -291,7 +295,9 @@ impl Scenario {
             sim.run_on(NodeId(traffic.server), Client::new(other, ledger));
         } else {
             let (backlog, options) = (16, self.options.clone());
-            let server = Server::new(server, backlog, traffic.answer, options, ledger);
+            // Its own address may have to be probed first.
+            let any = SocketAddr::new(unspecified(server.ip()), server.port());
+            let server = Server::new(any, backlog, traffic.answer, options, ledger);
             sim.run_on(NodeId(traffic.server), server);
         }
         sim.run_on(NodeId(traffic.client), Client::new(plan, ledger));
@@ -312,6 +318,14 @@ impl Scenario {
         };
         let pool = BufferPool::builder().count(16).build().ok()?;
         Some((traffic.client, epoch(&first, pool.local(), wrap)?))
+    }
+}
+
+/// Any address of the same family.
+fn unspecified(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 

@@ -16,6 +16,9 @@ pub(crate) struct Incoming {
     pub(crate) rst: bool,
     pub(crate) psh: bool,
     pub(crate) window: u16,
+    /// Whether the window counts in units of the scale: not on a SYN, even after what is
+    /// new of a crossing SYN-ACK was taken for a plain ACK.
+    pub(crate) window_scaled: bool,
     /// Bytes of payload.
     pub(crate) len: u32,
     /// Segments of the wire.
@@ -36,6 +39,7 @@ impl Incoming {
             rst: flags.rst(),
             psh: flags.psh() || segment.psh_seen,
             window: segment.tcp.window,
+            window_scaled: !flags.syn(),
             len: segment.payload.len() as u32,
             segments: segment.segments.max(1),
             timestamps: segment.tcp.options.timestamps,

@@ -29,7 +29,7 @@ impl Connection {
             &Ack {
                 ack: head.ack,
                 sack: &head.sack,
-                window: u32::from(head.window) << self.snd_scale,
+                window: self.told_window(head),
                 segment_seq: head.seq,
                 ts_ecr: self.echo(head),
                 carries_data: head.len > 0 || head.fin,
@@ -54,6 +54,12 @@ impl Connection {
         true
     }
 
+    /// The window that a segment tells; that of a SYN is not scaled (RFC 7323 section 2.2).
+    fn told_window(&self, head: &Incoming) -> u32 {
+        let scale = if head.window_scaled { self.snd_scale } else { 0 };
+        u32::from(head.window) << scale
+    }
+
     /// The echoed timestamp by our clock, without the connection's offset.
     fn echo(&self, head: &Incoming) -> Option<u32> {
         head.timestamps
@@ -74,7 +80,7 @@ impl Connection {
         let rtt = (self.probes == 0 || self.timestamps.enabled)
             .then(|| self.handshake_rtt(now, head))
             .flatten();
-        let window = u32::from(head.window) << self.snd_scale;
+        let window = self.told_window(head);
         self.start_sender(now, window, head.seq, rtt);
         self.establish(now, common);
         if self.has(Flags::FIN_QUEUED) {
