@@ -66,6 +66,8 @@ enum Task {
     DemoSmoke,
     /// Every benchmark, briefly.
     BenchSmoke,
+    /// The user-space stack on bad networks, 2,000 seeds of them.
+    Sim,
     /// The C library, built, installed under a prefix and checked.
     Dist,
 }
@@ -84,6 +86,7 @@ const CI: &[Task] = &[
     Task::Fuzz,
     Task::DemoSmoke,
     Task::BenchSmoke,
+    Task::Sim,
     Task::Dist,
     Task::Test,
 ];
@@ -106,6 +109,7 @@ impl Task {
             Task::Fuzz => fuzz::fuzz,
             Task::DemoSmoke => smoke::demo,
             Task::BenchSmoke => smoke::bench,
+            Task::Sim => smoke::sim,
             Task::Dist => dist::dist,
         };
         let name = self

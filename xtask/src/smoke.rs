@@ -37,6 +37,26 @@ pub(crate) fn bench() -> Outcome {
     json_lines(&mut command, BENCH_KEYS)
 }
 
+/// Two thousand seeds of the simulation; a failing one is printed with the command that
+/// replays it.
+pub(crate) fn sim() -> Outcome {
+    let mut command = cargo(&[
+        "run",
+        "--release",
+        "-p",
+        "zcn-sim",
+        "--bin",
+        "zcn-sim",
+        "--",
+    ]);
+    command.args(["--seeds", "2000"]);
+    let mut summary = String::new();
+    match run_and_read(&mut command, |line| line.clone_into(&mut summary)) {
+        Outcome::Done(_) => Outcome::Done(summary),
+        other => other,
+    }
+}
+
 fn json_lines(command: &mut Command, keys: &[&str]) -> Outcome {
     let mut lines = 0;
     let mut fault = None;

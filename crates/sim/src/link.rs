@@ -103,7 +103,11 @@ impl Link {
     }
 
     /// Changes the settings of some directions.
-    pub(crate) fn change(&mut self, directions: Direction, mut change: impl FnMut(&mut Impairments)) {
+    pub(crate) fn change(
+        &mut self,
+        directions: Direction,
+        mut change: impl FnMut(&mut Impairments),
+    ) {
         for (side, pipe) in self.pipes.iter_mut().enumerate() {
             if directions.has(side) {
                 let mut settings = pipe.settings().clone();
@@ -114,7 +118,10 @@ impl Link {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.pipes.iter().filter_map(Impairment::next_deadline).min()
+        self.pipes
+            .iter()
+            .filter_map(Impairment::next_deadline)
+            .min()
     }
 }
 
@@ -171,7 +178,8 @@ mod tests {
             ports: (0..3).map(|link| (LinkId(link), 1)).collect(),
             ..Switch::default()
         };
-        let to = |ports: Vec<(LinkId, usize)>| ports.iter().map(|port| port.0.0).collect::<Vec<_>>();
+        let to =
+            |ports: Vec<(LinkId, usize)>| ports.iter().map(|port| port.0.0).collect::<Vec<_>>();
         assert_eq!(to(switch.ports_for(&mut frame(9, 1), LinkId(0))), [1, 2]);
         assert_eq!(to(switch.ports_for(&mut frame(1, 9), LinkId(2))), [0]);
         assert_eq!(to(switch.ports_for(&mut frame(9, 1), LinkId(0))), [2]);

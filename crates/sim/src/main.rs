@@ -74,7 +74,10 @@ fn many(arguments: &Arguments) -> bool {
             let again = scenario.run(RunOptions::default());
             if again.hash != outcome.hash {
                 good = false;
-                println!("seed {seed}: {:016x}, then {:016x}", outcome.hash, again.hash);
+                println!(
+                    "seed {seed}: {:016x}, then {:016x}",
+                    outcome.hash, again.hash
+                );
             }
         }
         failed += u64::from(!good);

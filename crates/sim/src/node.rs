@@ -174,7 +174,8 @@ impl Node {
     pub(crate) fn hoard(&mut self, all: bool) {
         self.hoard.clear();
         if all {
-            self.hoard.extend(std::iter::from_fn(|| self.pool.acquire()));
+            self.hoard
+                .extend(std::iter::from_fn(|| self.pool.acquire()));
         }
     }
 }

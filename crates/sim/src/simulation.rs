@@ -168,8 +168,7 @@ impl Simulation {
 
     /// Does something at a time from the start of the run on.
     pub fn at(&mut self, time: Duration, change: impl FnOnce(&mut Self) + 'static) {
-        self.changes
-            .insert((time, self.changed), Box::new(change));
+        self.changes.insert((time, self.changed), Box::new(change));
         self.changed += 1;
     }
 
@@ -333,7 +332,10 @@ impl Simulation {
             End::Node(node, interface) => {
                 self.trace.frame(self.now, (node.0, false), &frame);
                 let node = &mut self.nodes[node.0];
-                let medium = node.ports[usize::from(interface.0)].config.capabilities.medium;
+                let medium = node.ports[usize::from(interface.0)]
+                    .config
+                    .capabilities
+                    .medium;
                 self.monitor
                     .delivered(self.now, node.id, medium, &frame, &mut self.trace);
                 node.arrive(usize::from(interface.0), frame);

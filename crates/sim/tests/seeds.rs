@@ -49,7 +49,9 @@ fn a_trace_tells_of_every_segment() {
     let sink = lines.clone();
     let scenario = Scenario::of(3);
     let outcome = scenario.run(RunOptions {
-        lines: Some(Box::new(move |line| sink.borrow_mut().push(line.to_owned()))),
+        lines: Some(Box::new(move |line| {
+            sink.borrow_mut().push(line.to_owned())
+        })),
     });
     let sent = lines
         .borrow()

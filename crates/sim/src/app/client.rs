@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use zcn_stack::SocketId;
 use zcn_stack::event::Event;
 use zcn_stack::tcp::SocketOptions;
-use zcn_stack::SocketId;
 
 use super::conversation::{Conversation, Plan, Progress};
 use super::ledger::Ledger;
@@ -80,9 +80,9 @@ impl Client {
                 self.plan.local,
                 self.plan.options.clone(),
             );
-            let opened = connected.ok().and_then(|id| {
-                Conversation::new(context, id, self.plan.plan, &self.ledger, false)
-            });
+            let opened = connected
+                .ok()
+                .and_then(|id| Conversation::new(context, id, self.plan.plan, &self.ledger, false));
             let Some(mut conversation) = opened else {
                 self.refuse(context);
                 return;
@@ -161,7 +161,11 @@ impl Application for Client {
 
     fn stop(&mut self, context: &mut Context<'_>) {
         for conversation in self.open.drain(..) {
-            if context.stack.tcp_close(context.now, conversation.id).is_err() {
+            if context
+                .stack
+                .tcp_close(context.now, conversation.id)
+                .is_err()
+            {
                 let fault = format!("n{}: a socket of a client is gone", context.node.0);
                 context
                     .violations

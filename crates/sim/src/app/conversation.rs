@@ -209,7 +209,10 @@ impl Conversation {
 
     /// Does what can be done now.
     pub(super) fn work(&mut self, context: &mut Context<'_>) -> Progress {
-        if self.resting_until.is_some_and(|until| until <= context.time) {
+        if self
+            .resting_until
+            .is_some_and(|until| until <= context.time)
+        {
             self.resting_until = None;
         }
         loop {
@@ -262,7 +265,9 @@ impl Conversation {
                     slice.len()
                 })
             } else {
-                context.stack.tcp_recv(context.now, self.id, &mut copy[..most])
+                context
+                    .stack
+                    .tcp_recv(context.now, self.id, &mut copy[..most])
             };
             match result {
                 Ok(0) => self.peer_end(context),
@@ -346,7 +351,9 @@ impl Conversation {
         let key = self.ledger.stream(self.outgoing).key;
         let result = if self.plan.own_buffers {
             let (bytes, count) = slice(context, key, self.sent, count);
-            let sent = context.stack.tcp_send_buf(context.now, self.id, bytes, false);
+            let sent = context
+                .stack
+                .tcp_send_buf(context.now, self.id, bytes, false);
             sent.map(|()| count).map_err(|error| error.error)
         } else {
             let mut bytes = vec![0; count];
@@ -374,7 +381,11 @@ impl Conversation {
     }
 
     fn end(&mut self, context: &mut Context<'_>) -> Result<(), TcpError> {
-        if context.stack.tcp_shutdown_write(context.now, self.id).is_err() {
+        if context
+            .stack
+            .tcp_shutdown_write(context.now, self.id)
+            .is_err()
+        {
             let error = context.stack.tcp_take_error(self.id);
             return Err(error.unwrap_or(TcpError::Reset));
         }

@@ -1,7 +1,7 @@
 //! Programs for simulations: they send streams whose every byte is checked.
 
-mod conversation;
 mod client;
+mod conversation;
 mod ledger;
 pub mod pattern;
 mod server;

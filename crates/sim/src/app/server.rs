@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use zcn_stack::SocketId;
 use zcn_stack::event::Event;
 use zcn_stack::slab::Id;
 use zcn_stack::tcp::SocketOptions;
-use zcn_stack::SocketId;
 
 use super::conversation::{Conversation, Plan, Progress};
 use super::ledger::Ledger;
@@ -62,10 +62,9 @@ impl Server {
 impl Application for Server {
     fn start(&mut self, context: &mut Context<'_>) {
         self.open.clear();
-        let listening =
-            context
-                .stack
-                .tcp_listen(self.address, self.backlog, self.options.clone());
+        let listening = context
+            .stack
+            .tcp_listen(self.address, self.backlog, self.options.clone());
         match listening {
             Ok(listener) => self.listener = Some(listener),
             Err(error) => context.violations.report(

@@ -25,6 +25,15 @@ fn sent_once(info: &TcpInfo) -> u64 {
     info.tcpi_bytes_sent.saturating_sub(info.tcpi_bytes_retrans)
 }
 
+/// Bytes under way. Segments that are known to have left the network are taken for full
+/// ones, so it may be less than there is.
+fn pipe_bytes(info: &TcpInfo) -> u64 {
+    let mss = u64::from(info.tcpi_snd_mss);
+    let left = mss * u64::from(info.tcpi_sacked + info.tcpi_lost);
+    let flight = sent_once(info).saturating_sub(info.tcpi_bytes_acked);
+    (flight + mss * u64::from(info.tcpi_retrans)).saturating_sub(left)
+}
+
 fn infos(node: &Node) -> impl Iterator<Item = (Id, TcpInfo)> {
     node.stack.tcp_connections().filter_map(|id| {
         // Of the clock only differences are shown, and none of these is looked at.
@@ -49,11 +58,14 @@ impl Pipes {
             }
             let new = sent_once(&info) > sent_once(before);
             let allowed = info.tcpi_snd_cwnd.max(pipe(before)) + BEYOND_CWND;
-            if new && pipe(&info) > allowed {
+            // The window counts bytes: small segments may be more than it shows.
+            let bytes = u64::from(allowed) * u64::from(info.tcpi_snd_mss);
+            if new && pipe(&info) > allowed && pipe_bytes(&info) > bytes {
                 let fault = format!(
-                    "n{} {id}: new data makes the pipe {} segments, cwnd is {}",
+                    "n{} {id}: new data makes the pipe {} segments, {} bytes, cwnd is {} segments",
                     node.id.0,
                     pipe(&info),
+                    pipe_bytes(&info),
                     info.tcpi_snd_cwnd
                 );
                 violations.report(at, Invariant::Congestion, fault);

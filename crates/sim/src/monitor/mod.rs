@@ -80,8 +80,11 @@ impl Monitor {
             .entry((segment.src, segment.dst))
             .or_insert_with(|| Flow::new(node));
         if let Err((invariant, fault)) = flow.sent(segment) {
-            self.violations
-                .report(at, invariant, format!("n{} sends {segment}: {fault}", node.0));
+            self.violations.report(
+                at,
+                invariant,
+                format!("n{} sends {segment}: {fault}", node.0),
+            );
         }
     }
 
@@ -95,7 +98,9 @@ impl Monitor {
         trace: &mut Trace,
     ) {
         let Ok(packets) = packets(frame, medium) else {
-            trace.say(at, || format!("n{} < damaged, {} bytes", node.0, frame.len()));
+            trace.say(at, || {
+                format!("n{} < damaged, {} bytes", node.0, frame.len())
+            });
             return;
         };
         for packet in packets {

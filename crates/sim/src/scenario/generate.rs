@@ -105,7 +105,8 @@ impl Scenario {
             let mut once = round_trip * (turns as u32 + 6);
             if let Some(rate) = rate {
                 // Headers of small segments, and acknowledgments, take their part.
-                once += Duration::from_secs_f64((asked + answered + 2_000) as f64 * 12.0 / rate as f64);
+                once +=
+                    Duration::from_secs_f64((asked + answered + 2_000) as f64 * 12.0 / rate as f64);
             }
             for (plan, bytes) in [(traffic.ask, answered), (traffic.answer, asked)] {
                 if let Some(pause) = plan.pause {
@@ -127,7 +128,9 @@ impl Scenario {
 fn bytes(traffic: &Traffic) -> (u64, u64, u64) {
     let (asked, turns) = match traffic.ask.role {
         Role::Bulk(bytes) | Role::AfterEnd(bytes) => (bytes, 2),
-        Role::Ask { rounds, request, .. } => (rounds * request, rounds),
+        Role::Ask {
+            rounds, request, ..
+        } => (rounds * request, rounds),
         Role::Echo | Role::Answer { .. } => (0, 2),
     };
     let answered = match traffic.answer.role {
@@ -238,6 +241,8 @@ fn direction(dice: &mut Dice, calm: bool, delay: Duration, rate: Option<Rate>) -
     }
     if dice.percent(25) {
         path.corrupt = share(dice, 40);
+        // Whoever cuts a damaged super-frame later gives its packets right checksums.
+        path.keep_super_frames = false;
     }
     if dice.percent(40) {
         path.reorder = share(dice, 200);
@@ -276,7 +281,12 @@ fn traffic(dice: &mut Dice, nodes: usize) -> Traffic {
         4 => (Role::Bulk(bytes), Role::Bulk(dice.scale(1, 300_000)), 1, 1),
         5 => (Role::Bulk(bytes.min(100_000)), Role::Echo, 1, 1),
         // Half-close.
-        6 => (Role::Bulk(bytes), Role::AfterEnd(dice.scale(1, 100_000)), 1, 1),
+        6 => (
+            Role::Bulk(bytes),
+            Role::AfterEnd(dice.scale(1, 100_000)),
+            1,
+            1,
+        ),
         7 | 8 => {
             let (request, answer) = (dice.scale(1, 4_000), dice.scale(1, 20_000));
             let rounds = dice.between(1, 20);

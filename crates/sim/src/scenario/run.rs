@@ -181,14 +181,16 @@ impl Scenario {
                 let fault = format!(
                     "{node:?}: connections, half-open, TIME-WAIT: {sizes:?}; {buffers} buffers in use"
                 );
-                sim.violations().report(sim.now(), Invariant::Baseline, fault);
+                sim.violations()
+                    .report(sim.now(), Invariant::Baseline, fault);
             }
         }
         sim.run_until(sim.now() + SILENCE);
         let more = sim.segments() - segments;
         if more > 0 {
             let fault = format!("{more} segments, but nobody has a connection");
-            sim.violations().report(sim.now(), Invariant::Silence, fault);
+            sim.violations()
+                .report(sim.now(), Invariant::Silence, fault);
         }
     }
 

@@ -45,12 +45,7 @@ pub(super) fn epoch(first: &First<'_>, pool: LocalPool, wrap: Wrap) -> Option<In
 
 /// Sequence number and timestamp of the SYN that leaves at `now`.
 fn syn(first: &First<'_>, pool: LocalPool, now: Instant) -> Option<(u32, Option<u32>)> {
-    let mut stack = Stack::new(
-        first.config.clone(),
-        pool,
-        &seed_bytes(first.seed),
-        now,
-    );
+    let mut stack = Stack::new(first.config.clone(), pool, &seed_bytes(first.seed), now);
     let bare = InterfaceConfig::new(Capabilities::plain(Medium::Ip, 1_500), &[first.address]);
     let interface = stack.add_interface(now, &bare).ok()?;
     // An IPv6 address may have to be probed first.

@@ -56,7 +56,11 @@ impl Connection {
 
     /// The window that a segment tells; that of a SYN is not scaled (RFC 7323 section 2.2).
     fn told_window(&self, head: &Incoming) -> u32 {
-        let scale = if head.window_scaled { self.snd_scale } else { 0 };
+        let scale = if head.window_scaled {
+            self.snd_scale
+        } else {
+            0
+        };
         u32::from(head.window) << scale
     }
 
