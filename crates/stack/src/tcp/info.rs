@@ -77,6 +77,12 @@ pub struct TcpInfo {
     pub tcpi_dsack_dups: u32,
     pub tcpi_snd_wnd: u32,
     pub tcpi_rcv_wnd: u32,
+    /// Bytes per second.
+    pub tcpi_delivery_rate: u64,
+    pub tcpi_delivery_rate_app_limited: bool,
+    pub tcpi_reord_seen: u32,
+    /// Retransmission timeouts.
+    pub tcpi_total_rto: u32,
 }
 
 impl Connection {
@@ -156,6 +162,10 @@ impl Connection {
             tcpi_dsack_dups: sender.dsack_dups,
             tcpi_snd_wnd: self.sender.snd_wnd(),
             tcpi_rcv_wnd: self.rcv_wnd(),
+            tcpi_delivery_rate: sender.delivery_rate,
+            tcpi_delivery_rate_app_limited: sender.delivery_rate_app_limited,
+            tcpi_reord_seen: sender.reord_seen,
+            tcpi_total_rto: sender.total_rto,
         }
     }
 }

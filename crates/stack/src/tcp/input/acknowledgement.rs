@@ -8,7 +8,7 @@ use crate::event::Readiness;
 use crate::stats::DropReason;
 use crate::tcp::connection::{Common, Connection, Flags};
 use crate::tcp::incoming::Incoming;
-use crate::tcp::sender::{Ack, Sender, SenderConfig};
+use crate::tcp::sender::{Ack, CaState, Sender, SenderConfig};
 use crate::tcp::stamp::Stamp;
 use crate::tcp::state::State;
 use crate::time::Instant;
@@ -24,6 +24,7 @@ impl Connection {
         if self.state == State::SynReceived && !self.complete_handshake(now, common, head) {
             return false;
         }
+        let before = self.sender.ca_state();
         let result = self.sender.handle_ack(
             now,
             &Ack {
@@ -42,7 +43,12 @@ impl Connection {
             self.challenge(now, common);
             return false;
         };
-        common.stats.undos += u64::from(outcome.undone);
+        let after = self.sender.ca_state();
+        let stats = &mut common.stats;
+        stats.undos += u64::from(outcome.undone);
+        stats.spurious_rtos += u64::from(outcome.undone && before == CaState::Loss);
+        stats.fast_recoveries +=
+            u64::from(after == CaState::Recovery && before != CaState::Recovery);
         self.last_ack_in = Stamp::of(now);
         // Whoever answers is there; a closed window goes on being probed, less often.
         self.flags.set(Flags::PROBE_DUE, false);
