@@ -436,6 +436,34 @@ fn a_flood_with_a_slow_reader_is_bounded_and_counted() {
 }
 
 #[test]
+fn a_burst_longer_than_what_the_kernel_was_lent_is_no_starvation() {
+    const BURST: u32 = 200;
+    on_both(|kind| async move {
+        let roomy = options(|options| {
+            options.buffers = 256;
+            options.receive_queue = 1000;
+            options.receive_buffer = Some(1024 * 1024);
+        });
+        let server = UdpSocket::bind_with(any(), &roomy).unwrap();
+        let sender = StdSocket::bind(any()).unwrap();
+        for number in 0..BURST {
+            let bytes = number.to_le_bytes();
+            sender.send_to(&bytes, server.local_addr()).unwrap();
+        }
+        // All are kept, so that no buffer comes home in between.
+        let mut kept = Vec::new();
+        while kept.len() < BURST as usize {
+            kept.push(server.recv().await.unwrap());
+        }
+        for (number, datagram) in (0..BURST).zip(&kept) {
+            assert_eq!(datagram.data[..], number.to_le_bytes()[..], "{kind:?}");
+        }
+        let stats = server.stats();
+        assert_eq!(stats.starvations, 0, "{kind:?}: {stats:?}");
+    });
+}
+
+#[test]
 fn a_full_send_queue_makes_senders_wait() {
     on_both(|kind| async move {
         let narrow = options(|options| options.send_queue = 4);

@@ -14,8 +14,10 @@ use zcn_uring::{Msg, Payload, recv_msg};
 
 use super::driver::Done;
 
-/// Most datagrams received in one call.
+/// Most datagrams received in one call, and how many are always asked for. In between it is twice
+/// of what the last call found: a buffer and a header prepared in vain cost, too.
 const RECEIVES: usize = 64;
+const FEW_RECEIVES: usize = 8;
 /// Lengths and flags in front of what a buffer receives, as the ring writes them.
 const HEADER_BYTES: usize = 16;
 
@@ -25,6 +27,8 @@ pub(super) struct Batch {
     headers: Vec<libc::mmsghdr>,
     vectors: Vec<libc::iovec>,
     bufs: Vec<Buf>,
+    /// Datagrams that the last receive found.
+    found: usize,
 }
 
 impl std::fmt::Debug for Batch {
@@ -102,7 +106,8 @@ impl Batch {
         token: u64,
         done: &mut Vec<Done>,
     ) -> Result<bool, i32> {
-        while self.bufs.len() < RECEIVES {
+        let wanted = (2 * self.found).clamp(FEW_RECEIVES, RECEIVES);
+        while self.bufs.len() < wanted {
             let Some(buf) = acquire() else { break };
             self.bufs.push(buf);
         }
@@ -159,6 +164,7 @@ impl Batch {
             )
         };
         let count = usize::try_from(count).map_err(|_| errno())?;
+        self.found = count;
         for (mut buf, header) in self.bufs.drain(..count).zip(&self.headers) {
             let space = buf.spare_capacity();
             space[0..4].copy_from_slice(&header.msg_hdr.msg_namelen.to_ne_bytes());

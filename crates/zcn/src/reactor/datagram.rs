@@ -24,6 +24,21 @@ use crate::table::{Key, Table};
 /// room; where it has not, each waits for room on its own, and a crowd of those is expensive.
 const SENDS_IN_FLIGHT: usize = 128;
 
+/// Most buffers of one socket that the kernel has to fill at a time, and about how many bytes
+/// these are, unless that would be fewer than [`LENT_LEAST`]. The kernel fills them in turn, so
+/// all that are lent pass through the caches, whereas the pool hands out again what was used last.
+const LENT_MOST: usize = 64;
+const LENT_BYTES: usize = 128 * 1024;
+/// Fewer would end the receive too often.
+const LENT_LEAST: usize = 8;
+
+/// How many buffers of `pool` its socket lends to the kernel: a power of two, as the ring wants
+/// it; those beyond the pool's count stay vacant.
+fn lent(pool: &BufferPool) -> usize {
+    let cached = (LENT_BYTES / pool.buffer_size()).clamp(LENT_LEAST, LENT_MOST);
+    pool.count().min(cached).next_power_of_two()
+}
+
 /// Most bytes in one datagram over IPv4: 65,535 less the IP and UDP headers.
 pub(crate) const MAX_PAYLOAD_V4: usize = 65_507;
 /// Most bytes in one datagram over IPv6, whose length does not count the IP header.
@@ -235,6 +250,12 @@ impl Socket {
         self.arrived.len() <= self.limits.arrived / 2
     }
 
+    /// Buffers from which on a receive that had found none is worth starting again: half of what
+    /// the kernel could have.
+    fn enough_buffers(&self) -> usize {
+        lent(&self.pool).min(self.pool.count()).div_ceil(2)
+    }
+
     pub(crate) fn stats(&self) -> UdpStats {
         UdpStats {
             arrived: self.arrived.len(),
@@ -318,7 +339,6 @@ impl Reactor {
         owner: Owner,
         limits: Limits,
     ) -> io::Result<Key> {
-        // The ring wants a power of two; those beyond the pool's count stay vacant.
         if self.driver.is_uring() && self.udp.table.len() >= RING_SOCKETS {
             let text = format!(
                 "a ring has room for {RING_SOCKETS} UDP sockets: close some, or spread them over \
@@ -326,7 +346,8 @@ impl Reactor {
             );
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
         }
-        let entries = u16::try_from(pool.count().next_power_of_two()).unwrap_or(u16::MAX);
+        // At most `LENT_MOST`.
+        let entries = lent(&pool) as u16;
         let source = self
             .driver
             .add_source(&pool, entries)
@@ -420,7 +441,7 @@ impl Reactor {
                 self.udp.starved.swap_remove(index);
                 continue;
             };
-            if self.driver.available(socket.source) < socket.pool.count().div_ceil(2) {
+            if self.driver.available(socket.source) < socket.enough_buffers() {
                 index += 1;
                 continue;
             }
@@ -502,6 +523,8 @@ impl Reactor {
             return self.finish_datagram_close(key);
         }
         match -result {
+            // The kernel has used up what it was lent; the pool may have more.
+            libc::ENOBUFS if self.driver.available(socket.source) >= socket.enough_buffers() => {}
             libc::ENOBUFS => {
                 socket.receive = Receive::Starved;
                 socket.stats.starvations += 1;
