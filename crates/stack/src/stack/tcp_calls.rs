@@ -36,6 +36,11 @@ impl Stack {
         self.tcp.listener_address(listener)
     }
 
+    /// How many connections wait to be accepted.
+    pub fn tcp_acceptable(&self, listener: Id) -> usize {
+        self.tcp.acceptable(listener)
+    }
+
     /// Takes the connection that has waited longest, with its peer.
     ///
     /// # Errors

@@ -80,6 +80,11 @@ impl Stack {
         self.udp.recv(socket)
     }
 
+    /// Length of the next datagram (FIONREAD); `None` if there is none.
+    pub fn udp_readable(&self, socket: Id) -> Option<usize> {
+        self.udp.get(socket)?.readable()
+    }
+
     /// What the network said of a datagram that was sent; the oldest of at most 8.
     pub fn udp_take_error(&mut self, socket: Id) -> Option<SocketError> {
         self.udp.get_mut(socket)?.take_error()

@@ -74,6 +74,14 @@ impl Tcp {
         self.listeners.get(listener).map(|l| l.binding.address)
     }
 
+    /// How many connections wait to be accepted.
+    pub fn acceptable(&self, listener: Id) -> usize {
+        let alive = |id: &&Id| self.connections.get(**id).is_some();
+        self.listeners
+            .get(listener)
+            .map_or(0, |listener| listener.ready.iter().filter(alive).count())
+    }
+
     /// Takes the connection that has waited longest.
     ///
     /// # Errors

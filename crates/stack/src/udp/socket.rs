@@ -192,6 +192,11 @@ impl UdpSocket {
         Some(datagram)
     }
 
+    /// Length of the next datagram.
+    pub(crate) fn readable(&self) -> Option<usize> {
+        Some(self.queue.front()?.payload.len())
+    }
+
     pub(super) fn push_error(&mut self, error: SocketError) {
         if self.errors.len() >= ERRORS {
             self.errors.pop_front();
