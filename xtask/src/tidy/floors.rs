@@ -48,6 +48,11 @@ const FLOORS: &[Floor] = &[
         Nowhere,
     ),
     (
+        "zcn-packetdrill",
+        &["zcn-pool", "zcn-wire", "zcn-frame", "zcn-link", "zcn-stack"],
+        NamedFiles,
+    ),
+    (
         "zcn",
         &[
             "zcn-pool",

@@ -1,0 +1,31 @@
+//! `libzcn_packetdrill.so`: the TCP/IP of zcn behind packetdrill's plugin interface, so that
+//! scripts nobody here wrote can judge it. `docs/packetdrill.md` tells how it is used.
+//!
+//! One thread owns the stack ([`worker`]); every call of the tool is a message to it, and a
+//! call that blocks sleeps until its answer comes. Time is virtual: it stands still but for
+//! `usleep`, waiting for a packet, and one microsecond for each look at the clock. So a
+//! script takes the same course every time, on any machine.
+//!
+//! # Layers
+//! * [`table`] and [`interpose`]: what is exported, and C's pointers;
+//! * [`world`]: the calls of the tool, in Rust's types;
+//! * [`socket`], [`options`], [`epoll`], [`info`]: what a socket of Linux is made of;
+//! * [`worker`], [`core`]: time, and the stack in it.
+
+mod address;
+mod core;
+mod descriptor;
+mod epoll;
+mod errno;
+mod info;
+mod interpose;
+mod options;
+mod settings;
+mod socket;
+mod table;
+mod worker;
+mod world;
+
+pub use interpose::getsockopt;
+pub use settings::{Settings, SettingsError};
+pub use table::{Table, packetdrill_interface_init};

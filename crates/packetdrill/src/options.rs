@@ -1,0 +1,330 @@
+//! Options of sockets by the numbers of socket(7), tcp(7), ip(7) and ipv6(7).
+
+use std::time::Duration;
+
+use libc::c_int;
+use zcn_stack::tcp::congestion::Algorithm;
+use zcn_stack::tcp::{SocketOption, State};
+
+use crate::core::Core;
+use crate::errno::{Errno, Result};
+use crate::info;
+use crate::socket::Kind;
+
+/// The kernel keeps twice what was asked for, half of it for its own needs; ours has none.
+const KERNEL_SHARE: u32 = 2;
+/// `TCP_CA_NAME_MAX`.
+const NAME_MAX: usize = 16;
+/// The smallest that Linux makes of SO_SNDBUF and SO_RCVBUF.
+const SEND_BUFFER_MIN: u32 = 4608;
+const RECEIVE_BUFFER_MIN: u32 = 2304;
+/// Not in the libc crate for this target.
+const TCP_NOTSENT_LOWAT: c_int = 25;
+
+fn number(bytes: &[u8]) -> Result<c_int> {
+    let bytes = bytes.first_chunk().ok_or(Errno(libc::EINVAL))?;
+    Ok(c_int::from_ne_bytes(*bytes))
+}
+
+/// A number that may not be negative.
+fn count(bytes: &[u8]) -> Result<u32> {
+    u32::try_from(number(bytes)?).map_err(|_| Errno(libc::EINVAL))
+}
+
+fn seconds(bytes: &[u8]) -> Result<Duration> {
+    Ok(Duration::from_secs(count(bytes)?.into()))
+}
+
+/// A `struct timeval`; zero is no limit.
+fn time_limit(bytes: &[u8]) -> Result<Option<Duration>> {
+    let field = |at: usize| -> Result<i64> {
+        let field = bytes.get(at..).and_then(|rest| rest.first_chunk());
+        Ok(i64::from_ne_bytes(*field.ok_or(Errno(libc::EINVAL))?))
+    };
+    let (seconds, micros) = (field(0)?, field(8)?);
+    if !(0..1_000_000).contains(&micros) {
+        return Err(Errno(libc::EDOM));
+    }
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    let limit = Duration::from_secs(seconds) + Duration::from_micros(micros.unsigned_abs());
+    Ok((!limit.is_zero()).then_some(limit))
+}
+
+fn time_value(limit: Option<Duration>) -> Vec<u8> {
+    let limit = limit.unwrap_or_default();
+    let fields = [limit.as_secs() as i64, i64::from(limit.subsec_micros())];
+    fields
+        .iter()
+        .flat_map(|field| field.to_ne_bytes())
+        .collect()
+}
+
+fn value(number: c_int) -> Vec<u8> {
+    number.to_ne_bytes().to_vec()
+}
+
+/// Which option of the stack it is.
+fn option(level: c_int, name: c_int, bytes: &[u8]) -> Result<Option<SocketOption>> {
+    let on = || number(bytes).map(|number| number != 0);
+    let small = || u8::try_from(count(bytes)?).map_err(|_| Errno(libc::EINVAL));
+    Ok(Some(match (level, name) {
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => SocketOption::KeepAlive(on()?),
+        (libc::SOL_SOCKET, libc::SO_LINGER) => {
+            let time = bytes.get(4..).ok_or(Errno(libc::EINVAL))?;
+            let time = seconds(time)?;
+            SocketOption::Linger(on()?.then_some(time))
+        }
+        (libc::SOL_SOCKET, libc::SO_SNDBUF) => {
+            SocketOption::SendBuffer(count(bytes)?.saturating_mul(KERNEL_SHARE))
+        }
+        (libc::SOL_SOCKET, libc::SO_RCVBUF) => SocketOption::ReceiveBuffer(count(bytes)?),
+        (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => {
+            SocketOption::ReceiveLowWater(u32::try_from(number(bytes)?).unwrap_or(u32::MAX))
+        }
+        (libc::IPPROTO_TCP, libc::TCP_NODELAY) => SocketOption::NoDelay(on()?),
+        (libc::IPPROTO_TCP, libc::TCP_CORK) => SocketOption::Cork(on()?),
+        (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => SocketOption::QuickAck(on()?),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE) => SocketOption::KeepAliveIdle(seconds(bytes)?),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => {
+            SocketOption::KeepAliveInterval(seconds(bytes)?)
+        }
+        (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => SocketOption::KeepAliveCount(small()?),
+        (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => SocketOption::SynRetries(small()?),
+        (libc::IPPROTO_TCP, libc::TCP_LINGER2) => {
+            SocketOption::FinTimeout(Some(seconds(bytes)?).filter(|time| !time.is_zero()))
+        }
+        (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => {
+            let time = Duration::from_millis(count(bytes)?.into());
+            SocketOption::UserTimeout(Some(time).filter(|time| !time.is_zero()))
+        }
+        (libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT) => {
+            // As unsigned as Linux takes it: -1 is no mark.
+            let mark = number(bytes)? as u32;
+            SocketOption::UnsentLowWater(Some(mark).filter(|mark| *mark != u32::MAX))
+        }
+        (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
+            let size = u16::try_from(number(bytes)?).map_err(|_| Errno(libc::EINVAL))?;
+            SocketOption::MaxSegment(size)
+        }
+        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => {
+            let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+            let name = std::str::from_utf8(name).map_err(|_| Errno(libc::ENOENT))?;
+            let algorithm: Algorithm = name.parse().map_err(|_| Errno(libc::ENOENT))?;
+            SocketOption::Congestion(algorithm)
+        }
+        (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => {
+            let limit = number(bytes)?;
+            let limit = match limit {
+                -1 => None,
+                1..=255 => Some(limit as u8),
+                _ => return Err(Errno(libc::EINVAL)),
+            };
+            SocketOption::HopLimit(limit)
+        }
+        _ => return Ok(None),
+    }))
+}
+
+impl Core {
+    /// setsockopt(2)
+    pub(crate) fn set_option(
+        &mut self,
+        fd: c_int,
+        level: c_int,
+        name: c_int,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let now = self.now;
+        let socket = self.socket_mut(fd)?;
+        match (level, name) {
+            (libc::SOL_SOCKET, libc::SO_REUSEADDR) => {
+                socket.options.reuse_address = number(bytes)? != 0;
+                return Ok(());
+            }
+            (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => {
+                socket.receive_timeout = time_limit(bytes)?;
+                return Ok(());
+            }
+            (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => {
+                socket.send_timeout = time_limit(bytes)?;
+                return Ok(());
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => {
+                if !socket.v6 || socket.bound.is_some() {
+                    return Err(Errno(libc::EINVAL));
+                }
+                socket.options.v6_only = number(bytes)? != 0;
+                return Ok(());
+            }
+            _ => {}
+        }
+        let option = option(level, name, bytes)?.ok_or(Errno(libc::ENOPROTOOPT))?;
+        if socket.is_udp() && level == libc::IPPROTO_TCP {
+            return Err(Errno(libc::ENOPROTOOPT));
+        }
+        socket.options.set(option)?;
+        match socket.kind {
+            Kind::Connection(id) => {
+                // One that is over keeps the option for whoever asks.
+                if self.stack.tcp_state(id).is_some() {
+                    self.stack.tcp_set_option(now, id, option)?;
+                }
+            }
+            Kind::Listener { id, .. } => self.stack.tcp_set_listener_option(id, option)?,
+            Kind::Udp(id) => {
+                if let (SocketOption::HopLimit(limit), Some(mut options)) =
+                    (option, self.stack.udp_options(id))
+                {
+                    options.hop_limit = limit;
+                    let _ = self.stack.udp_set_options(id, options); // it is there
+                }
+            }
+            Kind::Idle | Kind::IdleUdp => {}
+        }
+        Ok(())
+    }
+
+    /// getsockopt(2): all bytes of the value; of `TCP_INFO` as many as are asked for.
+    pub(crate) fn option(
+        &mut self,
+        fd: c_int,
+        level: c_int,
+        name: c_int,
+        room: usize,
+    ) -> Result<Vec<u8>> {
+        let info = (level, name) == (libc::IPPROTO_TCP, libc::TCP_INFO);
+        if info && !self.socket(fd)?.is_udp() {
+            let mut bytes = self.info(fd)?;
+            bytes.resize(room, 0);
+            return Ok(bytes);
+        }
+        if (level, name) == (libc::SOL_SOCKET, libc::SO_ERROR) {
+            return self.take_error(fd).map(value);
+        }
+        let socket = self.socket(fd)?;
+        let options = &socket.options;
+        let seconds = |time: Duration| value(time.as_secs() as c_int);
+        let config = self.settings.stack().tcp;
+        Ok(match (level, name) {
+            (libc::SOL_SOCKET, libc::SO_TYPE) => value(if socket.is_udp() {
+                libc::SOCK_DGRAM
+            } else {
+                libc::SOCK_STREAM
+            }),
+            (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => {
+                value(matches!(socket.kind, Kind::Listener { .. }).into())
+            }
+            (libc::SOL_SOCKET, libc::SO_REUSEADDR) => value(options.reuse_address.into()),
+            (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => value(options.keepalive.into()),
+            (libc::SOL_SOCKET, libc::SO_LINGER) => {
+                let mut bytes = value(options.linger.is_some().into());
+                bytes.extend(seconds(options.linger.unwrap_or_default()));
+                bytes
+            }
+            (libc::SOL_SOCKET, libc::SO_SNDBUF) => {
+                let bytes = options.send_buffer.unwrap_or(config.send_buffer);
+                value(bytes.max(SEND_BUFFER_MIN) as c_int)
+            }
+            (libc::SOL_SOCKET, libc::SO_RCVBUF) => {
+                let bytes = options.receive_buffer.unwrap_or(config.receive_buffer);
+                let kept = bytes.saturating_mul(KERNEL_SHARE).max(RECEIVE_BUFFER_MIN);
+                value(kept as c_int)
+            }
+            (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => value(options.receive_low_water as c_int),
+            (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => time_value(socket.receive_timeout),
+            (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => time_value(socket.send_timeout),
+            (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => value(options.v6_only.into()),
+            (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => {
+                value(options.hop_limit.unwrap_or(64).into())
+            }
+            (libc::IPPROTO_TCP, _) if socket.is_udp() => return Err(Errno(libc::ENOPROTOOPT)),
+            (libc::IPPROTO_TCP, libc::TCP_NODELAY) => value(options.nodelay.into()),
+            (libc::IPPROTO_TCP, libc::TCP_CORK) => value(options.cork.into()),
+            (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE) => seconds(options.keepalive_idle),
+            (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => seconds(options.keepalive_interval),
+            (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => value(options.keepalive_count.into()),
+            (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => {
+                value(options.syn_retries.unwrap_or(config.syn_retries).into())
+            }
+            (libc::IPPROTO_TCP, libc::TCP_LINGER2) => {
+                seconds(options.fin_timeout.unwrap_or(config.fin_timeout))
+            }
+            (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => {
+                value(options.user_timeout.unwrap_or_default().as_millis() as c_int)
+            }
+            (libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT) => {
+                value(options.unsent_low_water.unwrap_or(u32::MAX) as c_int)
+            }
+            (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
+                let kind = socket.kind;
+                let chosen = options.max_segment.map_or(536, c_int::from);
+                value(self.segment_size(kind).unwrap_or(chosen))
+            }
+            (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => {
+                let mut bytes = options.congestion.name().as_bytes().to_vec();
+                bytes.resize(NAME_MAX, 0);
+                bytes
+            }
+            _ => return Err(Errno(libc::ENOPROTOOPT)),
+        })
+    }
+
+    fn segment_size(&self, kind: Kind) -> Option<c_int> {
+        let Kind::Connection(id) = kind else {
+            return None;
+        };
+        let info = self.stack.tcp_info(self.now, id)?;
+        c_int::try_from(info.tcpi_snd_mss).ok()
+    }
+
+    fn take_error(&mut self, fd: c_int) -> Result<c_int> {
+        Ok(match self.socket(fd)?.kind {
+            Kind::Connection(id) => {
+                let error = self.stack.tcp_take_error(id);
+                error.map_or(0, |error| error.errno())
+            }
+            Kind::Udp(id) => {
+                let error = self.stack.udp_take_error(id);
+                error.map_or(0, |error| error.error.errno())
+            }
+            _ => 0,
+        })
+    }
+
+    fn info(&self, fd: c_int) -> Result<Vec<u8>> {
+        let closed = State::Closed as u8;
+        Ok(match self.socket(fd)?.kind {
+            Kind::Connection(id) => match self.stack.tcp_info(self.now, id) {
+                Some(info) => info::bytes(&info),
+                None => info::without_connection(closed, 0, 0),
+            },
+            Kind::Listener { id, backlog } => {
+                let waiting = self.stack.tcp_acceptable(id) as u32;
+                info::without_connection(State::Listen as u8, waiting, backlog)
+            }
+            _ => info::without_connection(closed, 0, 0),
+        })
+    }
+
+    /// ioctl(2) of tcp(7): answers the number to be stored.
+    pub(crate) fn ioctl(&mut self, fd: c_int, request: u64) -> Result<c_int> {
+        let kind = self.socket(fd)?.kind;
+        let number = match (request, kind) {
+            (crate::world::SIOCINQ, Kind::Connection(id)) => self.stack.tcp_readable(id),
+            (crate::world::SIOCINQ, Kind::Udp(id)) => {
+                self.stack.udp_readable(id).unwrap_or_default()
+            }
+            (crate::world::SIOCOUTQ, Kind::Connection(id)) => {
+                self.stack.tcp_unacknowledged(id) as usize
+            }
+            (crate::world::SIOCOUTQNSD, Kind::Connection(id)) => {
+                let info = self.stack.tcp_info(self.now, id);
+                info.map_or(0, |info| info.tcpi_notsent_bytes as usize)
+            }
+            (_, Kind::Listener { .. }) => return Err(Errno(libc::EINVAL)),
+            (crate::world::SIOCINQ | crate::world::SIOCOUTQ | crate::world::SIOCOUTQNSD, _) => 0,
+            _ => return Err(Errno(libc::ENOTTY)),
+        };
+        Ok(c_int::try_from(number).unwrap_or(c_int::MAX))
+    }
+}

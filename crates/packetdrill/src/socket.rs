@@ -1,0 +1,577 @@
+//! Sockets as Linux's applications know them, over those of the stack.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use libc::{c_int, c_short};
+use zcn_stack::demux::Binding;
+use zcn_stack::slab::Id;
+use zcn_stack::tcp::{RecvError, SendError, SocketOptions, State};
+use zcn_stack::{Instant, SocketId};
+
+use crate::address;
+use crate::core::Core;
+use crate::descriptor;
+use crate::errno::{Errno, Result, WOULD_BLOCK};
+use crate::worker::Patience;
+
+/// What a descriptor stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// TCP, neither listening nor connected.
+    Idle,
+    Listener {
+        id: Id,
+        backlog: u32,
+    },
+    /// A connection, maybe over by now.
+    Connection(Id),
+    /// UDP, not bound yet.
+    IdleUdp,
+    Udp(Id),
+}
+
+/// One socket.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) kind: Kind,
+    /// AF_INET6.
+    pub(crate) v6: bool,
+    pub(crate) nonblocking: bool,
+    pub(crate) bound: Option<SocketAddr>,
+    pub(crate) options: SocketOptions,
+    /// A connect began whose end was not told.
+    pub(crate) connecting: bool,
+    /// A send found no room.
+    pub(crate) full: bool,
+    /// How often something happened, for edges.
+    pub(crate) activity: u64,
+    pub(crate) receive_timeout: Option<Duration>,
+    pub(crate) send_timeout: Option<Duration>,
+}
+
+impl Socket {
+    fn new(kind: Kind, v6: bool) -> Self {
+        let mut options = SocketOptions::default();
+        // As Linux: Nagle's algorithm, and an address is not shared.
+        options.nodelay = false;
+        options.reuse_address = false;
+        Self {
+            kind,
+            v6,
+            nonblocking: false,
+            bound: None,
+            options,
+            connecting: false,
+            full: false,
+            activity: 0,
+            receive_timeout: None,
+            send_timeout: None,
+        }
+    }
+
+    pub(crate) fn is_udp(&self) -> bool {
+        matches!(self.kind, Kind::IdleUdp | Kind::Udp(_))
+    }
+}
+
+/// Which of a socket's time limits holds for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    Receive,
+    Send,
+}
+
+impl Core {
+    pub(crate) fn socket(&self, fd: c_int) -> Result<&Socket> {
+        self.sockets.get(&fd).ok_or(Errno(libc::EBADF))
+    }
+
+    pub(crate) fn socket_mut(&mut self, fd: c_int) -> Result<&mut Socket> {
+        self.sockets.get_mut(&fd).ok_or(Errno(libc::EBADF))
+    }
+
+    /// How long a call on a socket may wait.
+    pub(crate) fn patience(&self, fd: c_int, dont_wait: bool, limit: Limit) -> Patience {
+        match self.sockets.get(&fd) {
+            Some(socket) if !socket.nonblocking && !dont_wait => {
+                let time = match limit {
+                    Limit::Receive => socket.receive_timeout,
+                    Limit::Send => socket.send_timeout,
+                };
+                time.map_or(Patience::Forever, |time| Patience::Until(self.now + time))
+            }
+            _ => Patience::Never,
+        }
+    }
+
+    fn insert(&mut self, socket: Socket) -> Result<c_int> {
+        let fd = descriptor::open()?;
+        if let Some(id) = socket_id(socket.kind) {
+            self.owners.insert(id, fd);
+        }
+        // The number was ours before and closed behind our back.
+        if let Some(old) = self.sockets.insert(fd, socket) {
+            self.release(old);
+        }
+        self.forget(fd);
+        Ok(fd)
+    }
+
+    /// socket(2)
+    pub(crate) fn open(&mut self, domain: c_int, kind: c_int, protocol: c_int) -> Result<c_int> {
+        let v6 = match domain {
+            libc::AF_INET => false,
+            libc::AF_INET6 => true,
+            _ => return Err(Errno(libc::EAFNOSUPPORT)),
+        };
+        let base = match (kind & 0xff, protocol) {
+            (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Kind::Idle,
+            (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Kind::IdleUdp,
+            _ => return Err(Errno(libc::EPROTONOSUPPORT)),
+        };
+        let mut socket = Socket::new(base, v6);
+        socket.nonblocking = kind & libc::SOCK_NONBLOCK != 0;
+        socket.options.congestion = self.settings.congestion;
+        self.insert(socket)
+    }
+
+    /// bind(2)
+    pub(crate) fn bind(&mut self, fd: c_int, bytes: &[u8]) -> Result<()> {
+        let socket = self.socket(fd)?;
+        let local = address::read(bytes, socket.v6)?;
+        if socket.bound.is_some() {
+            return Err(Errno(libc::EINVAL));
+        }
+        if socket.kind == Kind::IdleUdp {
+            return self.bind_udp(fd, local);
+        }
+        if socket.kind != Kind::Idle {
+            return Err(Errno(libc::EINVAL));
+        }
+        let ip = local.ip();
+        if !ip.is_unspecified() && !self.is_own(ip) {
+            return Err(Errno(libc::EADDRNOTAVAIL));
+        }
+        let reuse = socket.options.reuse_address;
+        let taken = local.port() != 0
+            && self.sockets.values().any(|other| {
+                !other.is_udp()
+                    && other.bound.is_some_and(|at| overlap(at, local))
+                    && !(reuse
+                        && other.options.reuse_address
+                        && !matches!(other.kind, Kind::Listener { .. }))
+            });
+        if taken {
+            return Err(Errno(libc::EADDRINUSE));
+        }
+        self.socket_mut(fd)?.bound = Some(local);
+        Ok(())
+    }
+
+    fn is_own(&self, ip: IpAddr) -> bool {
+        let interface = zcn_stack::InterfaceId(0);
+        let canonical = ip.to_canonical();
+        canonical.is_loopback()
+            || self
+                .stack
+                .addresses(interface)
+                .any(|(own, _)| own.address() == canonical)
+    }
+
+    fn bind_udp(&mut self, fd: c_int, local: SocketAddr) -> Result<()> {
+        let mut binding = Binding::new(local);
+        binding.reuse_address = self.socket(fd)?.options.reuse_address;
+        binding.v6_only = self.socket(fd)?.options.v6_only;
+        let id = self.stack.udp_bind(binding)?;
+        let bound = self.stack.udp_local(id);
+        self.owners.insert(SocketId::Udp(id), fd);
+        let socket = self.socket_mut(fd)?;
+        socket.kind = Kind::Udp(id);
+        socket.bound = bound;
+        Ok(())
+    }
+
+    /// The stack's socket of a UDP one, bound to some port if it was not.
+    fn udp(&mut self, fd: c_int) -> Result<Id> {
+        let socket = self.socket(fd)?;
+        if socket.kind == Kind::IdleUdp {
+            let any = if socket.v6 { "[::]:0" } else { "0.0.0.0:0" };
+            let any = any.parse().map_err(|_| Errno(libc::EINVAL))?;
+            self.bind_udp(fd, any)?;
+        }
+        match self.socket(fd)?.kind {
+            Kind::Udp(id) => Ok(id),
+            _ => Err(Errno(libc::EOPNOTSUPP)),
+        }
+    }
+
+    /// listen(2)
+    pub(crate) fn listen(&mut self, fd: c_int, backlog: c_int) -> Result<()> {
+        let socket = self.socket(fd)?;
+        match socket.kind {
+            Kind::Idle => {}
+            Kind::Listener { .. } => return Ok(()),
+            Kind::Connection(_) => return Err(Errno(libc::EINVAL)),
+            _ => return Err(Errno(libc::EOPNOTSUPP)),
+        }
+        let any = if socket.v6 { "[::]:0" } else { "0.0.0.0:0" };
+        let any: SocketAddr = any.parse().map_err(|_| Errno(libc::EINVAL))?;
+        let local = socket.bound.unwrap_or(any);
+        let options = socket.options.clone();
+        let backlog = u32::try_from(backlog).unwrap_or(u32::MAX).min(4096);
+        let id = self.stack.tcp_listen(local, backlog as usize, options)?;
+        let bound = self.stack.tcp_listener_address(id);
+        self.owners.insert(SocketId::TcpListener(id), fd);
+        let socket = self.socket_mut(fd)?;
+        socket.kind = Kind::Listener { id, backlog };
+        socket.bound = bound;
+        Ok(())
+    }
+
+    /// accept(2): the descriptor, and the peer's address.
+    pub(crate) fn accept(&mut self, fd: c_int) -> Result<(c_int, Vec<u8>)> {
+        let socket = self.socket(fd)?;
+        let Kind::Listener { id, .. } = socket.kind else {
+            let udp = socket.is_udp();
+            return Err(Errno(if udp { libc::EOPNOTSUPP } else { libc::EINVAL }));
+        };
+        let (v6, options) = (socket.v6, socket.options.clone());
+        let (id, remote) = self.stack.tcp_accept(self.now, id)?;
+        let mut accepted = Socket::new(Kind::Connection(id), v6);
+        accepted.options = options;
+        let fd = self.insert(accepted)?;
+        Ok((fd, address::write(remote, v6)))
+    }
+
+    /// Begins connect(2), or tells how it went.
+    pub(crate) fn connect(&mut self, fd: c_int, bytes: &[u8]) -> Result<()> {
+        let socket = self.socket(fd)?;
+        match socket.kind {
+            Kind::Idle => {}
+            Kind::Listener { .. } => return Err(Errno(libc::EISCONN)),
+            Kind::Connection(_) => return self.connected(fd, Errno(libc::EALREADY)),
+            Kind::IdleUdp | Kind::Udp(_) => {
+                let remote = address::read(bytes, socket.v6)?;
+                let id = self.udp(fd)?;
+                return Ok(self.stack.udp_connect(id, remote)?);
+            }
+        }
+        let remote = address::read(bytes, socket.v6)?;
+        let local = socket.bound;
+        // A wildcard is no wish for a family.
+        let local = local.map(|local| {
+            if local.ip().is_unspecified() && remote.ip().to_canonical().is_ipv4() {
+                SocketAddr::new(IpAddr::from([0, 0, 0, 0]), local.port())
+            } else {
+                local
+            }
+        });
+        let options = socket.options.clone();
+        let id = self.stack.tcp_connect(self.now, remote, local, options)?;
+        self.owners.insert(SocketId::Tcp(id), fd);
+        let bound = self.stack.tcp_addresses(id).map(|(local, _)| local);
+        let socket = self.socket_mut(fd)?;
+        socket.kind = Kind::Connection(id);
+        socket.bound = bound;
+        socket.connecting = true;
+        Err(Errno(libc::EINPROGRESS))
+    }
+
+    /// Whether a connect has succeeded; while it is under way, `pending`.
+    pub(crate) fn connected(&mut self, fd: c_int, pending: Errno) -> Result<()> {
+        let Kind::Connection(id) = self.socket(fd)?.kind else {
+            return Err(Errno(libc::EINVAL));
+        };
+        match self.stack.tcp_state(id) {
+            Some(State::SynSent | State::SynReceived) => return Err(pending),
+            Some(State::Closed) | None => {
+                let error = self.stack.tcp_take_error(id);
+                self.socket_mut(fd)?.connecting = false;
+                // Another try begins afresh.
+                self.drop_connection(fd, id);
+                let errno = error.map_or(libc::ECONNABORTED, |error| error.errno());
+                return Err(Errno(errno));
+            }
+            Some(_) => {}
+        }
+        let socket = self.socket_mut(fd)?;
+        if std::mem::take(&mut socket.connecting) {
+            return Ok(());
+        }
+        Err(Errno(libc::EISCONN))
+    }
+
+    /// Lets go of a connection that failed.
+    fn drop_connection(&mut self, fd: c_int, id: Id) {
+        self.owners.remove(&SocketId::Tcp(id));
+        // It is over: there is nothing to close but the entry.
+        let _ = self.stack.tcp_close(self.now, id);
+        if let Some(socket) = self.sockets.get_mut(&fd) {
+            socket.kind = Kind::Idle;
+        }
+    }
+
+    /// Sends a part of a stream, or one datagram.
+    pub(crate) fn send(
+        &mut self,
+        fd: c_int,
+        bytes: &[u8],
+        flags: c_int,
+        to: Option<&[u8]>,
+    ) -> Result<usize> {
+        if flags & libc::MSG_OOB != 0 || flags & libc::MSG_FASTOPEN != 0 {
+            return Err(Errno(libc::EOPNOTSUPP));
+        }
+        let socket = self.socket(fd)?;
+        if socket.is_udp() {
+            let remote = to.map(|to| address::read(to, socket.v6)).transpose()?;
+            let id = self.udp(fd)?;
+            if let Some(error) = self.stack.udp_take_error(id) {
+                return Err(Errno(error.error.errno()));
+            }
+            self.stack.udp_send(self.now, id, remote, bytes)?;
+            return Ok(bytes.len());
+        }
+        let Kind::Connection(id) = socket.kind else {
+            return Err(Errno(libc::EPIPE));
+        };
+        if let Some(State::SynSent | State::SynReceived) = self.stack.tcp_state(id) {
+            return Err(WOULD_BLOCK);
+        }
+        let more = flags & libc::MSG_MORE != 0;
+        let sent = self.stack.tcp_send(self.now, id, bytes, more);
+        match sent {
+            Err(SendError::Connection(_)) => {
+                // Told once, as SO_ERROR.
+                self.stack.tcp_take_error(id);
+            }
+            Err(SendError::WouldBlock) => self.socket_mut(fd)?.full = true,
+            Ok(count) => self.socket_mut(fd)?.full = count < bytes.len(),
+            Err(_) => {}
+        }
+        Ok(sent?)
+    }
+
+    /// Receives at most `max` bytes, and for UDP the sender's address; also says how long
+    /// the datagram was.
+    pub(crate) fn receive(&mut self, fd: c_int, max: usize, flags: c_int) -> Result<Received> {
+        if flags & libc::MSG_OOB != 0 {
+            return Err(Errno(libc::EINVAL));
+        }
+        let socket = self.socket(fd)?;
+        let (v6, udp) = (socket.v6, socket.is_udp());
+        if udp {
+            let id = self.udp(fd)?;
+            if let Some(error) = self.stack.udp_take_error(id) {
+                return Err(Errno(error.error.errno()));
+            }
+            if flags & libc::MSG_PEEK != 0 {
+                return Err(Errno(libc::EOPNOTSUPP));
+            }
+            let datagram = self.stack.udp_recv(id)?;
+            let mut bytes = datagram.payload.to_vec();
+            let len = bytes.len();
+            bytes.truncate(max);
+            let from = address::write(datagram.remote, v6);
+            return Ok(Received { bytes, len, from });
+        }
+        let Kind::Connection(id) = socket.kind else {
+            return Err(Errno(libc::ENOTCONN));
+        };
+        if let Some(State::SynSent | State::SynReceived) = self.stack.tcp_state(id) {
+            return Err(WOULD_BLOCK);
+        }
+        if max == 0 {
+            return Ok(Received::default());
+        }
+        let mut bytes = vec![0; max.min(self.stack.tcp_readable(id)).max(1)];
+        let count = if flags & libc::MSG_PEEK != 0 {
+            self.stack.tcp_peek(self.now, id, &mut bytes)
+        } else {
+            self.stack.tcp_recv(self.now, id, &mut bytes)
+        };
+        if let Err(RecvError::Connection(_)) = count {
+            self.stack.tcp_take_error(id);
+        }
+        if count == Err(RecvError::NotFound) {
+            return Ok(Received::default());
+        }
+        bytes.truncate(count?);
+        let len = bytes.len();
+        if flags & libc::MSG_TRUNC != 0 {
+            // tcp(7): the data is thrown away.
+            bytes.clear();
+        }
+        Ok(Received {
+            bytes,
+            len,
+            from: Vec::new(),
+        })
+    }
+
+    /// Whether a blocking receive of `wanted` bytes has to wait for more: MSG_WAITALL and
+    /// SO_RCVLOWAT.
+    pub(crate) fn wants_more(&mut self, fd: c_int, max: usize, flags: c_int) -> bool {
+        let Some(socket) = self.sockets.get(&fd) else {
+            return false;
+        };
+        let Kind::Connection(id) = socket.kind else {
+            return false;
+        };
+        let low = socket.options.receive_low_water as usize;
+        let wanted = if flags & libc::MSG_WAITALL != 0 {
+            max
+        } else {
+            low.min(max)
+        };
+        let may_come = self
+            .stack
+            .tcp_state(id)
+            .is_some_and(|state| state.may_receive());
+        may_come && self.stack.tcp_readable(id) < wanted
+    }
+
+    /// shutdown(2)
+    pub(crate) fn shutdown(&mut self, fd: c_int, how: c_int) -> Result<()> {
+        if !(libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how) {
+            return Err(Errno(libc::EINVAL));
+        }
+        match self.socket(fd)?.kind {
+            Kind::Connection(id) => {
+                let now = self.now;
+                let reads = how != libc::SHUT_WR;
+                let writes = how != libc::SHUT_RD;
+                if reads {
+                    self.stack.tcp_shutdown_read(now, id)?;
+                }
+                if writes {
+                    self.stack.tcp_shutdown_write(now, id)?;
+                }
+                Ok(())
+            }
+            Kind::Listener { id, .. } if how != libc::SHUT_WR => {
+                self.owners.remove(&SocketId::TcpListener(id));
+                self.socket_mut(fd)?.kind = Kind::Idle;
+                Ok(self.stack.tcp_close_listener(self.now, id)?)
+            }
+            _ => Err(Errno(libc::ENOTCONN)),
+        }
+    }
+
+    /// Takes a socket out and closes it; answers the connection that lingers, and until
+    /// when.
+    pub(crate) fn close(&mut self, fd: c_int) -> Result<Option<(Id, Instant)>> {
+        self.forget(fd);
+        if self.epolls.remove(&fd).is_some() {
+            return Ok(None);
+        }
+        let socket = self.sockets.remove(&fd).ok_or(Errno(libc::EBADF))?;
+        let lingering = socket
+            .options
+            .linger
+            .filter(|time| !time.is_zero() && !socket.nonblocking);
+        let kind = socket.kind;
+        self.release(socket);
+        Ok(match (kind, lingering) {
+            (Kind::Connection(id), Some(time)) => Some((id, self.now + time)),
+            _ => None,
+        })
+    }
+
+    /// Whether the peer of a lingering connection still lacks something.
+    pub(crate) fn lingers(&self, id: Id) -> bool {
+        matches!(
+            self.stack.tcp_state(id),
+            Some(State::FinWait1 | State::Closing | State::LastAck)
+        )
+    }
+
+    /// Gives the stack back what a socket had of it.
+    fn release(&mut self, socket: Socket) {
+        if let Some(id) = socket_id(socket.kind) {
+            self.owners.remove(&id);
+        }
+        // What is over already needs no closing.
+        match socket.kind {
+            Kind::Connection(id) => drop(self.stack.tcp_close(self.now, id)),
+            Kind::Listener { id, .. } => drop(self.stack.tcp_close_listener(self.now, id)),
+            Kind::Udp(id) => drop(self.stack.udp_close(id)),
+            Kind::Idle | Kind::IdleUdp => {}
+        }
+    }
+
+    /// What poll(2) says of a descriptor.
+    pub(crate) fn readiness(&mut self, fd: c_int) -> c_short {
+        let Some(socket) = self.sockets.get(&fd) else {
+            return libc::POLLNVAL;
+        };
+        match socket.kind {
+            Kind::Idle => libc::POLLOUT | libc::POLLHUP,
+            Kind::IdleUdp => libc::POLLOUT,
+            Kind::Udp(id) => {
+                let waiting = self.stack.udp_readable(id).is_some();
+                libc::POLLOUT | if waiting { libc::POLLIN } else { 0 }
+            }
+            Kind::Listener { id, .. } if self.stack.tcp_acceptable(id) > 0 => libc::POLLIN,
+            Kind::Listener { .. } => 0,
+            Kind::Connection(id) => {
+                let (full, low) = (socket.full, socket.options.receive_low_water);
+                self.connection_readiness(id, full, low as usize)
+            }
+        }
+    }
+
+    fn connection_readiness(&mut self, id: Id, full: bool, low: usize) -> c_short {
+        let Some(state) = self.stack.tcp_state(id) else {
+            return libc::POLLIN | libc::POLLOUT | libc::POLLHUP | libc::POLLRDHUP;
+        };
+        if matches!(state, State::SynSent | State::SynReceived) {
+            return 0;
+        }
+        let mut ready = 0;
+        let peeked = self.stack.tcp_peek(self.now, id, &mut [0]);
+        let ended = matches!(peeked, Ok(0) | Err(RecvError::Connection(_)));
+        if ended || self.stack.tcp_readable(id) >= low.max(1) {
+            ready |= libc::POLLIN | libc::POLLRDNORM;
+        }
+        if matches!(peeked, Err(RecvError::Connection(_))) {
+            ready |= libc::POLLERR;
+        }
+        let over = state == State::Closed;
+        if over || !state.may_receive() {
+            ready |= libc::POLLRDHUP | libc::POLLIN;
+        }
+        if over || !full || !state.may_send() {
+            ready |= libc::POLLOUT | libc::POLLWRNORM;
+        }
+        let both = matches!(state, State::LastAck | State::Closing | State::TimeWait);
+        if over || both {
+            ready |= libc::POLLHUP;
+        }
+        ready
+    }
+}
+
+/// What a receive brought.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    pub(crate) bytes: Vec<u8>,
+    /// Bytes taken from the socket.
+    pub(crate) len: usize,
+    /// The sender of a datagram, as C knows it.
+    pub(crate) from: Vec<u8>,
+}
+
+fn socket_id(kind: Kind) -> Option<SocketId> {
+    match kind {
+        Kind::Connection(id) => Some(SocketId::Tcp(id)),
+        Kind::Listener { id, .. } => Some(SocketId::TcpListener(id)),
+        Kind::Udp(id) => Some(SocketId::Udp(id)),
+        Kind::Idle | Kind::IdleUdp => None,
+    }
+}
+
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}

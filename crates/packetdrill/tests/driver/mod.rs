@@ -1,0 +1,332 @@
+//! The part of the tool: it calls the table, and makes and reads packets.
+
+#![allow(unsafe_code)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
+
+use std::ffi::{CString, c_int, c_void};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+
+use zcn_packetdrill::{Table, packetdrill_interface_init};
+
+pub const FIN: u8 = 1;
+pub const SYN: u8 = 2;
+pub const RST: u8 = 4;
+pub const PSH: u8 = 8;
+pub const ACK: u8 = 16;
+
+/// The table may be used by two threads, as the tool does.
+pub struct Tool(Table);
+
+// SAFETY: the plugin's calls may come from any thread.
+unsafe impl Sync for Tool {}
+// SAFETY: as above.
+unsafe impl Send for Tool {}
+
+pub type Answer<T> = Result<T, i32>;
+
+fn answer<T: PartialOrd + From<i8>>(value: T) -> Answer<T> {
+    if value < T::from(0) {
+        return Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0));
+    }
+    Ok(value)
+}
+
+macro_rules! call {
+    ($tool:expr, $name:ident $(, $argument:expr)*) => {
+        // SAFETY: the arguments are good for what the call of that name does with them.
+        answer(unsafe { $tool.0.$name.expect("a full table")($tool.0.userdata $(, $argument)*) })
+    };
+}
+
+impl Tool {
+    pub fn new(flags: &str) -> Self {
+        let flags = CString::new(flags).expect("no NUL");
+        let mut table = MaybeUninit::uninit();
+        // SAFETY: a text, and room for a table, which is filled.
+        unsafe {
+            packetdrill_interface_init(flags.as_ptr(), table.as_mut_ptr());
+            Self(table.assume_init())
+        }
+    }
+
+    pub fn socket(&self, v6: bool) -> c_int {
+        let domain = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+        call!(self, socket, domain, libc::SOCK_STREAM, libc::IPPROTO_TCP).expect("a socket")
+    }
+
+    pub fn listener(&self, v6: bool) -> c_int {
+        let fd = self.socket(v6);
+        let any = if v6 { "[::]:8080" } else { "0.0.0.0:8080" };
+        let address = sockaddr(any);
+        call!(
+            self,
+            bind,
+            fd,
+            address.as_ptr().cast(),
+            address.len() as u32
+        )
+        .expect("bound");
+        call!(self, listen, fd, 1).expect("listening");
+        fd
+    }
+
+    pub fn accept(&self, fd: c_int) -> Answer<c_int> {
+        let mut room = [0_u8; 28];
+        let mut len = 28;
+        call!(self, accept, fd, room.as_mut_ptr().cast(), &raw mut len)
+    }
+
+    pub fn connect(&self, fd: c_int, to: &str) -> Answer<c_int> {
+        let address = sockaddr(to);
+        call!(
+            self,
+            connect,
+            fd,
+            address.as_ptr().cast(),
+            address.len() as u32
+        )
+    }
+
+    /// Whether a connect on the socket is under way.
+    pub fn connect_began(&self, fd: c_int) -> bool {
+        let info = self.option(fd, libc::IPPROTO_TCP, libc::TCP_INFO, 8);
+        // SYN-SENT
+        info.expect("a socket")[0] == 2
+    }
+
+    pub fn read(&self, fd: c_int, max: usize) -> Answer<Vec<u8>> {
+        let mut bytes = vec![0; max];
+        let count = call!(self, read, fd, bytes.as_mut_ptr().cast(), max)?;
+        bytes.truncate(count as usize);
+        Ok(bytes)
+    }
+
+    pub fn write(&self, fd: c_int, bytes: &[u8]) -> Answer<isize> {
+        call!(self, write, fd, bytes.as_ptr().cast(), bytes.len())
+    }
+
+    pub fn close(&self, fd: c_int) -> Answer<c_int> {
+        call!(self, close, fd)
+    }
+
+    pub fn shutdown(&self, fd: c_int, how: c_int) -> Answer<c_int> {
+        call!(self, shutdown, fd, how)
+    }
+
+    pub fn nonblocking(&self, fd: c_int) {
+        call!(self, fcntl, fd, libc::F_SETFL, libc::O_NONBLOCK.into()).expect("set");
+    }
+
+    pub fn ioctl(&self, fd: c_int, request: u64) -> Answer<c_int> {
+        let mut value: c_int = -1;
+        call!(self, ioctl, fd, request, (&raw mut value).cast::<c_void>())?;
+        Ok(value)
+    }
+
+    pub fn option(&self, fd: c_int, level: c_int, name: c_int, room: usize) -> Answer<Vec<u8>> {
+        let mut bytes = vec![0xff; room];
+        let mut len = room as u32;
+        let value = bytes.as_mut_ptr().cast();
+        call!(self, getsockopt, fd, level, name, value, &raw mut len)?;
+        bytes.truncate(len as usize);
+        Ok(bytes)
+    }
+
+    pub fn set(&self, fd: c_int, level: c_int, name: c_int, value: &[u8]) -> Answer<c_int> {
+        let (bytes, len) = (value.as_ptr().cast(), value.len() as u32);
+        call!(self, setsockopt, fd, level, name, bytes, len)
+    }
+
+    pub fn poll(&self, fd: c_int, events: i16, timeout: c_int) -> i16 {
+        let mut entry = libc::pollfd {
+            fd,
+            events,
+            revents: 0,
+        };
+        call!(self, poll, &raw mut entry, 1, timeout).expect("polled");
+        entry.revents
+    }
+
+    pub fn sleep(&self, micros: u32) {
+        call!(self, usleep, micros).expect("slept");
+    }
+
+    /// Microseconds.
+    pub fn clock(&self) -> i64 {
+        let mut time = MaybeUninit::<libc::timeval>::uninit();
+        call!(self, gettimeofday, time.as_mut_ptr(), std::ptr::null_mut()).expect("a time");
+        // SAFETY: filled.
+        let time = unsafe { time.assume_init() };
+        time.tv_sec * 1_000_000 + time.tv_usec
+    }
+
+    pub fn inject(&self, packet: &[u8]) {
+        call!(self, netdev_send, packet.as_ptr().cast(), packet.len()).expect("sent");
+    }
+
+    /// The next packet, and when it left, in microseconds.
+    pub fn expect(&self) -> (Segment, i64) {
+        let mut bytes = vec![0_u8; 65_536];
+        let (mut count, mut time) = (bytes.len(), 0);
+        let buffer = bytes.as_mut_ptr().cast();
+        call!(self, netdev_receive, buffer, &raw mut count, &raw mut time).expect("a packet");
+        bytes.truncate(count);
+        (Segment::parse(&bytes), time)
+    }
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        // SAFETY: the last call.
+        unsafe { self.0.free.expect("a full table")(self.0.userdata) };
+    }
+}
+
+pub fn sockaddr(text: &str) -> Vec<u8> {
+    match text.parse().expect("an address") {
+        SocketAddr::V4(v4) => {
+            let mut out = (libc::AF_INET as u16).to_ne_bytes().to_vec();
+            out.extend(v4.port().to_be_bytes());
+            out.extend(v4.ip().octets());
+            out.resize(16, 0);
+            out
+        }
+        SocketAddr::V6(v6) => {
+            let mut out = (libc::AF_INET6 as u16).to_ne_bytes().to_vec();
+            out.extend(v6.port().to_be_bytes());
+            out.extend([0; 4]);
+            out.extend(v6.ip().octets());
+            out.resize(28, 0);
+            out
+        }
+    }
+}
+
+/// A TCP segment, ports as the script sees them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    pub from: u16,
+    pub to: u16,
+    pub seq: u32,
+    pub ack: u32,
+    pub flags: u8,
+    pub window: u16,
+    pub options: Vec<u8>,
+    pub payload: Vec<u8>,
+}
+
+fn sum(bytes: &[u8]) -> u32 {
+    let pairs = bytes.chunks(2);
+    pairs.fold(0, |sum, pair| {
+        sum + (u32::from(pair[0]) << 8) + u32::from(*pair.get(1).unwrap_or(&0))
+    })
+}
+
+fn fold(mut sum: u32) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+impl Segment {
+    /// From the remote side's port 40000 to 8080.
+    pub fn new(flags: u8, seq: u32, ack: u32) -> Self {
+        Self {
+            from: 40_000,
+            to: 8080,
+            seq,
+            ack,
+            flags,
+            window: 65_535,
+            ..Self::default()
+        }
+    }
+
+    pub fn options(mut self, options: &[u8]) -> Self {
+        self.options = options.to_vec();
+        self
+    }
+
+    pub fn payload(mut self, payload: &[u8]) -> Self {
+        self.payload = payload.to_vec();
+        self
+    }
+
+    fn tcp(&self, pseudo: u32) -> Vec<u8> {
+        let mut tcp = Vec::new();
+        tcp.extend(self.from.to_be_bytes());
+        tcp.extend(self.to.to_be_bytes());
+        tcp.extend(self.seq.to_be_bytes());
+        tcp.extend(self.ack.to_be_bytes());
+        tcp.extend([((20 + self.options.len()) / 4 * 16) as u8, self.flags]);
+        tcp.extend(self.window.to_be_bytes());
+        tcp.extend([0; 4]);
+        tcp.extend(&self.options);
+        tcp.extend(&self.payload);
+        let checksum = fold(pseudo + sum(&tcp) + 6 + tcp.len() as u32);
+        tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
+        tcp
+    }
+
+    /// As an IPv4 packet from 192.0.2.1.
+    pub fn v4(&self) -> Vec<u8> {
+        let ends = [192, 0, 2, 1, 192, 168, 0, 1];
+        let tcp = self.tcp(sum(&ends));
+        let mut packet = vec![0x45, 0];
+        packet.extend((20 + tcp.len() as u16).to_be_bytes());
+        packet.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
+        packet.extend(ends);
+        let checksum = fold(sum(&packet));
+        packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+        packet.extend(tcp);
+        packet
+    }
+
+    /// As an IPv6 packet from fd3d:fa7b:d17d::1.
+    pub fn v6(&self) -> Vec<u8> {
+        let address = |text: &str| text.parse::<std::net::Ipv6Addr>().expect("an address");
+        let mut ends = address("fd3d:fa7b:d17d::1").octets().to_vec();
+        ends.extend(address("fd3d:a0b:17d6::1").octets());
+        let tcp = self.tcp(sum(&ends));
+        let mut packet = vec![0x60, 0, 0, 0];
+        packet.extend((tcp.len() as u16).to_be_bytes());
+        packet.extend([6, 64]);
+        packet.extend(ends);
+        packet.extend(tcp);
+        packet
+    }
+
+    /// Reads a packet of either family, whose checksums must be right.
+    pub fn parse(packet: &[u8]) -> Self {
+        let (tcp, pseudo) = if packet[0] >> 4 == 4 {
+            assert_eq!(fold(sum(&packet[..20])), 0, "IPv4 header checksum");
+            (&packet[20..], sum(&packet[12..20]))
+        } else {
+            (&packet[40..], sum(&packet[8..40]))
+        };
+        assert_eq!(
+            fold(pseudo + sum(tcp) + 6 + tcp.len() as u32),
+            0,
+            "TCP checksum"
+        );
+        let short = |at: usize| u16::from_be_bytes([tcp[at], tcp[at + 1]]);
+        let word = |at: usize| u32::from(short(at)) << 16 | u32::from(short(at + 2));
+        let header = usize::from(tcp[12] >> 4) * 4;
+        Self {
+            from: short(0),
+            to: short(2),
+            seq: word(4),
+            ack: word(8),
+            flags: tcp[13],
+            window: short(14),
+            options: tcp[20..header].to_vec(),
+            payload: tcp[header..].to_vec(),
+        }
+    }
+}

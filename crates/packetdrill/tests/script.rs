@@ -1,0 +1,270 @@
+//! Scripts played through the table, as the tool plays them, with exact times.
+
+mod driver;
+
+use driver::{ACK, FIN, PSH, RST, SYN, Segment, Tool};
+
+/// MSS 1460, SACK permitted without timestamps, window scale 7, as Linux lays them out.
+const OPTIONS: [u8; 12] = [2, 4, 5, 180, 1, 1, 4, 2, 1, 3, 3, 7];
+
+/// A handshake that the remote side begins; the listener, the connection, our first number.
+fn accepted(tool: &Tool) -> (i32, i32, u32) {
+    let listener = tool.listener(false);
+    tool.inject(&Segment::new(SYN, 0, 0).options(&OPTIONS).v4());
+    let (syn_ack, _) = tool.expect();
+    assert_eq!((syn_ack.flags, syn_ack.ack), (SYN | ACK, 1));
+    let seq = syn_ack.seq.wrapping_add(1);
+    tool.inject(&Segment::new(ACK, 1, seq).v4());
+    let connection = tool.accept(listener).expect("a connection");
+    (listener, connection, seq)
+}
+
+#[test]
+fn a_handshake_data_and_close_both_ways() {
+    let tool = Tool::new("");
+    let (listener, connection, seq) = accepted(&tool);
+    tool.inject(&Segment::new(ACK | PSH, 1, seq).payload(b"hello").v4());
+    let (ack, _) = tool.expect();
+    assert_eq!((ack.flags, ack.ack), (ACK, 6));
+    assert_eq!(tool.ioctl(connection, 0x541b), Ok(5));
+    assert_eq!(tool.read(connection, 100).as_deref(), Ok(&b"hello"[..]));
+    assert_eq!(tool.write(connection, b"world"), Ok(5));
+    let (data, _) = tool.expect();
+    assert_eq!((data.flags, data.seq), (ACK | PSH, seq));
+    assert_eq!(data.payload, b"world");
+    assert_eq!(tool.ioctl(connection, 0x5411), Ok(5));
+    tool.inject(&Segment::new(ACK, 6, seq.wrapping_add(5)).v4());
+    assert_eq!(tool.ioctl(connection, 0x5411), Ok(0));
+    tool.inject(&Segment::new(FIN | ACK, 6, seq.wrapping_add(5)).v4());
+    assert_eq!(tool.expect().0.ack, 7);
+    assert_eq!(tool.read(connection, 1).as_deref(), Ok(&b""[..]));
+    assert_eq!(tool.close(connection), Ok(0));
+    let (fin, _) = tool.expect();
+    assert_eq!((fin.flags, fin.seq), (FIN | ACK, seq.wrapping_add(5)));
+    tool.inject(&Segment::new(ACK, 7, seq.wrapping_add(6)).v4());
+    assert_eq!(tool.read(connection, 1), Err(libc::EBADF));
+    assert_eq!(tool.close(listener), Ok(0));
+}
+
+#[test]
+fn retransmissions_leave_at_exact_times() {
+    let times = |tool: &Tool| {
+        let fd = tool.socket(false);
+        tool.nonblocking(fd);
+        assert_eq!(tool.connect(fd, "192.0.2.1:80"), Err(libc::EINPROGRESS));
+        let first = tool.expect();
+        assert_eq!(first.0.flags, SYN);
+        let later = (0..3).map(|_| tool.expect()).map(|(syn, at)| {
+            assert_eq!((syn.flags, syn.seq), (SYN, first.0.seq));
+            at - first.1
+        });
+        later.collect::<Vec<_>>()
+    };
+    // RFC 6298: one second, doubled each time.
+    let found = times(&Tool::new(""));
+    for (found, expected) in found.iter().zip([1_000_000, 3_000_000, 7_000_000]) {
+        // The timer wheel's tick is a millisecond.
+        assert!((expected..=expected + 1_000).contains(found), "{found}");
+    }
+    assert_eq!(
+        found,
+        times(&Tool::new("")),
+        "a second run takes the same course"
+    );
+}
+
+#[test]
+fn sleeping_advances_the_clock_by_what_was_asked() {
+    let tool = Tool::new("");
+    let before = tool.clock();
+    tool.sleep(1_234_567);
+    assert_eq!(tool.clock() - before, 1_234_568);
+}
+
+#[test]
+fn options_stand_as_linux_or_freebsd_put_them() {
+    for (flags, options) in [("", [3, 3, 8]), ("freebsd", [3, 3, 6])] {
+        let tool = Tool::new(flags);
+        let fd = tool.socket(false);
+        tool.nonblocking(fd);
+        assert_eq!(tool.connect(fd, "192.0.2.1:80"), Err(libc::EINPROGRESS));
+        let (syn, _) = tool.expect();
+        assert_eq!(syn.options[..4], [2, 4, 5, 180]);
+        if flags.is_empty() {
+            assert_eq!(syn.options[4..8], [4, 2, 8, 10]);
+            assert_eq!(syn.options[16], 1);
+            assert_eq!(syn.options[17..20], options);
+        } else {
+            assert_eq!(syn.options[4], 1);
+            assert_eq!(syn.options[5..8], options);
+            assert_eq!(syn.options[8..12], [4, 2, 8, 10]);
+        }
+    }
+}
+
+#[test]
+fn quick_acknowledgements_can_be_turned_off() {
+    for (flags, delayed) in [("", false), ("no-quick-ack", true)] {
+        let tool = Tool::new(flags);
+        let (_listener, _connection, seq) = accepted(&tool);
+        let before = tool.clock();
+        tool.inject(&Segment::new(ACK, 1, seq).payload(&[7; 1460]).v4());
+        let (ack, at) = tool.expect();
+        assert_eq!(ack.ack, 1461);
+        assert_eq!(at - before >= 40_000, delayed, "{flags}: {}", at - before);
+    }
+}
+
+#[test]
+fn super_frames_leave_as_segments_of_the_mtu() {
+    for (flags, mtu) in [("", 1500), ("mtu=1000", 1000)] {
+        let tool = Tool::new(flags);
+        let (_listener, connection, seq) = accepted(&tool);
+        let mss = mtu - 40;
+        let data: Vec<u8> = (0..3 * mss + 1).map(|at| at as u8).collect();
+        assert_eq!(tool.write(connection, &data), Ok(data.len() as isize));
+        let mut found = Vec::new();
+        for len in [mss, mss, mss] {
+            let (segment, _) = tool.expect();
+            assert_eq!(segment.seq, seq.wrapping_add(found.len() as u32));
+            assert_eq!(segment.payload.len(), len);
+            found.extend(segment.payload);
+        }
+        assert_eq!(found, data[..3 * mss]);
+    }
+}
+
+#[test]
+fn ipv6_works_as_well() {
+    let tool = Tool::new("");
+    let listener = tool.listener(true);
+    tool.inject(&Segment::new(SYN, 0, 0).options(&OPTIONS).v6());
+    let (syn_ack, _) = tool.expect();
+    assert_eq!(syn_ack.flags, SYN | ACK);
+    assert_eq!(syn_ack.options[..4], [2, 4, 5, 160]);
+    let seq = syn_ack.seq.wrapping_add(1);
+    tool.inject(&Segment::new(ACK, 1, seq).v6());
+    let connection = tool.accept(listener).expect("a connection");
+    assert_eq!(tool.write(connection, b"six"), Ok(3));
+    assert_eq!(tool.expect().0.payload, b"six");
+}
+
+#[test]
+fn calls_block_on_a_thread_of_their_own_until_the_very_microsecond() {
+    let tool = Tool::new("");
+    let listener = tool.listener(false);
+    let start = tool.clock();
+    std::thread::scope(|scope| {
+        let blocked = scope.spawn(|| {
+            let connection = tool.accept(listener).expect("a connection");
+            let accepted_at = tool.clock();
+            let bytes = tool.read(connection, 10).expect("data");
+            (accepted_at, bytes, tool.clock())
+        });
+        // The tool looks into /proc; here, some real time does.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        tool.sleep(10_000);
+        tool.inject(&Segment::new(SYN, 0, 0).options(&OPTIONS).v4());
+        let (syn_ack, at) = tool.expect();
+        assert_eq!(at - start, 10_000);
+        let seq = syn_ack.seq.wrapping_add(1);
+        tool.sleep(10_000);
+        tool.inject(&Segment::new(ACK, 1, seq).v4());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        tool.sleep(10_000);
+        tool.inject(&Segment::new(ACK | PSH, 1, seq).payload(b"late").v4());
+        let (accepted_at, bytes, read_at) = blocked.join().expect("no panic");
+        assert_eq!(bytes, b"late");
+        assert_eq!(accepted_at - start, 20_001);
+        assert_eq!(read_at - start, 30_002);
+    });
+}
+
+#[test]
+fn a_blocking_connect_ends_with_the_peers_answer() {
+    for (flags, expected) in [(SYN | ACK, Ok(0)), (RST | ACK, Err(libc::ECONNREFUSED))] {
+        let tool = Tool::new("");
+        let fd = tool.socket(false);
+        std::thread::scope(|scope| {
+            let blocked = scope.spawn(|| tool.connect(fd, "192.0.2.1:8080"));
+            let (syn, _) = loop {
+                // Until the other thread has begun, nothing leaves.
+                if tool.connect_began(fd) {
+                    break tool.expect();
+                }
+                std::thread::yield_now();
+            };
+            let mut reply = Segment::new(flags, 0, syn.seq.wrapping_add(1)).options(&OPTIONS);
+            (reply.from, reply.to) = (8080, syn.from);
+            tool.inject(&reply.v4());
+            assert_eq!(blocked.join().expect("no panic"), expected);
+        });
+    }
+}
+
+#[test]
+fn polling_tells_readiness_and_lets_time_pass() {
+    let tool = Tool::new("");
+    let (_listener, connection, seq) = accepted(&tool);
+    let before = tool.clock();
+    assert_eq!(tool.poll(connection, libc::POLLIN, 250), 0);
+    assert_eq!(tool.clock() - before, 250_001);
+    assert_eq!(tool.poll(connection, libc::POLLOUT, 0), libc::POLLOUT);
+    tool.inject(&Segment::new(ACK | PSH, 1, seq).payload(b"x").v4());
+    assert_eq!(tool.poll(connection, libc::POLLIN, 0), libc::POLLIN);
+    tool.inject(&Segment::new(RST, 2, 0).v4());
+    let ready = tool.poll(connection, libc::POLLIN, 0);
+    assert_eq!(ready & libc::POLLHUP, libc::POLLHUP);
+}
+
+#[test]
+fn options_are_kept_and_bad_ones_refused() {
+    let tool = Tool::new("congestion=reno");
+    let fd = tool.socket(false);
+    let number = |value: i32| value.to_ne_bytes();
+    let tcp = libc::IPPROTO_TCP;
+    for (level, name, set, got) in [
+        (tcp, libc::TCP_NODELAY, 1, 1),
+        (tcp, libc::TCP_CORK, 1, 1),
+        (tcp, libc::TCP_KEEPIDLE, 30, 30),
+        (tcp, libc::TCP_USER_TIMEOUT, 5_000, 5_000),
+        (tcp, libc::TCP_MAXSEG, 1_000, 1_000),
+        (libc::SOL_SOCKET, libc::SO_RCVBUF, 20_000, 40_000),
+        (libc::SOL_SOCKET, libc::SO_SNDBUF, 20_000, 40_000),
+    ] {
+        assert_eq!(tool.set(fd, level, name, &number(set)), Ok(0));
+        assert_eq!(
+            tool.option(fd, level, name, 4).as_deref(),
+            Ok(&number(got)[..])
+        );
+    }
+    let name = tool
+        .option(fd, tcp, libc::TCP_CONGESTION, 16)
+        .expect("a name");
+    assert_eq!(&name[..5], b"reno\0");
+    let other = tool.set(fd, tcp, libc::TCP_CONGESTION, b"vegas");
+    assert_eq!(other, Err(libc::ENOENT));
+    let fast_open = tool.set(fd, tcp, libc::TCP_FASTOPEN, &number(1));
+    assert_eq!(fast_open, Err(libc::ENOPROTOOPT));
+    assert_eq!(
+        tool.set(fd, tcp, libc::TCP_KEEPIDLE, &[1]),
+        Err(libc::EINVAL)
+    );
+    assert_eq!(
+        tool.set(-1, tcp, libc::TCP_NODELAY, &number(1)),
+        Err(libc::EBADF)
+    );
+}
+
+#[test]
+fn a_socket_that_is_not_connected_says_so() {
+    let tool = Tool::new("");
+    let fd = tool.socket(false);
+    assert_eq!(tool.read(fd, 1), Err(libc::ENOTCONN));
+    assert_eq!(tool.write(fd, b"x"), Err(libc::EPIPE));
+    assert_eq!(tool.shutdown(fd, libc::SHUT_WR), Err(libc::ENOTCONN));
+    assert_eq!(tool.accept(fd), Err(libc::EINVAL));
+    let listener = tool.listener(false);
+    tool.nonblocking(listener);
+    assert_eq!(tool.accept(listener), Err(libc::EAGAIN));
+}
