@@ -456,6 +456,10 @@ fn what_cannot_be_is_told_with_a_remedy() {
             "stack up --mem --address 10.9.0.2/24 --gateway 192.0.2.1",
             "add an address",
         ),
+        (
+            "stack up --mem --address fd09::2/64 --mtu 576",
+            "IPv6 needs 1280",
+        ),
         ("stack up --config /nowhere/zcn.toml", "/nowhere/zcn.toml"),
     ] {
         let told = refused(arguments);

@@ -157,10 +157,20 @@ pub enum ConfigError {
     Mtu {
         /// What was asked for.
         mtu: u32,
-        /// Smallest: 68 for IPv4 (RFC 791), 1280 once there is an IPv6 address (RFC 8200).
+        /// Smallest: 68 for IPv4 (RFC 791).
         min: u32,
         /// Largest that the link takes.
         max: u32,
+    },
+    /// The MTU is too small for the family of an address.
+    #[error(
+        "an MTU of {mtu} is too small for {address}: IPv6 needs 1280 (RFC 8200); raise the MTU of the link, or leave IPv6 out"
+    )]
+    MtuBelowIpv6 {
+        /// The MTU.
+        mtu: u32,
+        /// The address.
+        address: IpCidr,
     },
     /// The link address is a group, or all zeros.
     #[error("{0} cannot be the address of a station: choose one like 02:00:00:00:00:01")]

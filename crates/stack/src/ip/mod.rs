@@ -9,7 +9,7 @@ mod v6;
 use core::net::IpAddr;
 use std::collections::VecDeque;
 
-use zcn_frame::{Capabilities, Frame};
+use zcn_frame::Frame;
 use zcn_wire::IpCidr;
 
 use crate::config::{ConfigError, InterfaceConfig, StackConfig};
@@ -170,7 +170,7 @@ impl Ip {
             return Err(ConfigError::LinkAddress(address));
         }
         for (at, cidr) in config.addresses.iter().enumerate() {
-            check_mtu(mtu, capabilities, *cidr)?;
+            check_mtu(mtu, *cidr)?;
             self.check_address(*cidr)?;
             let twice = config.addresses[..at]
                 .iter()
@@ -243,7 +243,7 @@ impl Ip {
         if interface.address(cidr.address()).is_some() {
             return Err(ConfigError::AddressInUse(cidr.address()));
         }
-        check_mtu(interface.mtu, interface.capabilities, cidr)?;
+        check_mtu(interface.mtu, cidr)?;
         self.check_address(cidr)?;
         self.assign(now, id, cidr);
         Ok(())
@@ -423,13 +423,9 @@ impl Ip {
 }
 
 /// Whether the MTU allows an address of that family.
-fn check_mtu(mtu: u32, capabilities: Capabilities, cidr: IpCidr) -> Result<(), ConfigError> {
+fn check_mtu(mtu: u32, cidr: IpCidr) -> Result<(), ConfigError> {
     if mtu < MIN_MTU_V6 && matches!(cidr, IpCidr::V6(_)) {
-        return Err(ConfigError::Mtu {
-            mtu,
-            min: MIN_MTU_V6,
-            max: capabilities.mtu,
-        });
+        return Err(ConfigError::MtuBelowIpv6 { mtu, address: cidr });
     }
     Ok(())
 }
