@@ -90,6 +90,15 @@ impl Flow {
             let fault = "before any SYN".to_owned();
             return Err((Invariant::ResetLast, fault));
         };
+        if self.reset && segment.seq == iss + 1_u32 && segment.ack.is_some() {
+            // A segment of before whose SYN cookie is still good opens the connection again,
+            // as cookies do (RFC 4987 section 3.6).
+            let (scale, syn, irs) = (self.scale, self.syn, self.irs);
+            let arrived = std::mem::take(&mut self.arrived);
+            *self = Self::new(self.node);
+            (self.scale, self.syn, self.irs, self.arrived) = (scale, syn, irs, arrived);
+            (self.iss, self.nxt, self.established) = (Some(iss), segment.seq, true);
+        }
         if self.reset {
             return Err((Invariant::ResetLast, "after a reset".to_owned()));
         }

@@ -58,6 +58,11 @@ impl Scenario {
             _ => None,
         };
         let healed = faults.iter().map(|fault| fault.0).max().unwrap_or_default();
+        // A segment that comes late can open a connection again that nobody else has.
+        let reopens = nodes
+            .iter()
+            .any(|node| node.stack.tcp.syn_cookies == SynCookies::Always);
+        let reopens = reopens && !calm;
         let mut options = options(&mut dice);
         if !faults.is_empty() {
             // Half of a connection whose other half has given up ends by this only.
@@ -74,7 +79,7 @@ impl Scenario {
             offload,
             paths,
             options,
-            may_fail: fails || traffic.iter().any(|traffic| aborts(traffic)),
+            may_fail: fails || reopens || traffic.iter().any(aborts),
             traffic,
             faults,
             wrap,
@@ -153,6 +158,9 @@ fn node(dice: &mut Dice) -> NodeConfig {
     stack.dad_transmits = u8::from(dice.percent(10));
     stack.coalesce = dice.percent(80);
     let tcp = &mut stack.tcp;
+    // After a cut the wait between two retransmissions can be a minute; who has closed
+    // would not send three of them, and the peer would wait for the rest in vain.
+    tcp.orphan_retries = 15;
     tcp.sack = dice.percent(85);
     tcp.timestamps = dice.percent(80);
     tcp.window_scaling = dice.percent(85);
