@@ -496,6 +496,19 @@ impl Simulation {
         self.nodes[node.0].pool.stats().in_use
     }
 
+    /// Tells the trace what each stack has dropped, by reason.
+    pub(crate) fn say_drops(&mut self) {
+        for node in &self.nodes {
+            let stats = node.stack.stats();
+            for (reason, count) in stats.drops.iter().filter(|drop| drop.1 > 0) {
+                let id = node.id.0;
+                self.trace.say(self.now, || {
+                    format!("n{id} dropped {count}: {}", reason.name())
+                });
+            }
+        }
+    }
+
     /// The nodes.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.nodes.len()).map(NodeId)

@@ -34,9 +34,15 @@ impl Scenario {
             &[576, 1_280, 1_500, 1_500, 9_000]
         });
         let offload = dice.percent(40);
-        let nodes: Vec<NodeConfig> = (0..count).map(|_| node(&mut dice)).collect();
+        let mut nodes: Vec<NodeConfig> = (0..count).map(|_| node(&mut dice)).collect();
         let links = if count == 2 { 1 } else { count };
         let calm = dice.percent(15);
+        if calm {
+            // Who finds the table of half-open connections full comes again much later.
+            for node in &mut nodes {
+                node.stack.tcp.half_open = 4_096;
+            }
+        }
         let mut paths: Vec<[Impairments; 2]> = (0..links).map(|_| path(&mut dice, calm)).collect();
         if links > 1 {
             // Two flipped bits can hide from a checksum: a frame is damaged once at most.

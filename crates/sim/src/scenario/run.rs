@@ -156,6 +156,7 @@ impl Scenario {
         if sim.violations().is_empty() {
             self.check_aftermath(&mut sim);
         }
+        sim.say_drops();
         Outcome {
             seed: self.seed,
             violations: sim.violations().to_vec(),

@@ -256,14 +256,20 @@ impl Connection {
 
     /// Ends the connection at once, with RST where the peer has one to reset.
     pub(crate) fn abort(&mut self, now: Instant, common: &mut Common) {
-        if matches!(
-            self.state,
-            State::Established
-                | State::CloseWait
-                | State::FinWait1
-                | State::FinWait2
-                | State::SynReceived
-        ) {
+        // Both ends have ended, but the peer has not been told all: as Linux, and unlike RFC
+        // 9293 section 3.10.5, it is told that nothing more comes (found by zcn-sim, seed
+        // 3005).
+        let cut_short = matches!(self.state, State::Closing | State::LastAck) && self.unsent() > 0;
+        if cut_short
+            || matches!(
+                self.state,
+                State::Established
+                    | State::CloseWait
+                    | State::FinWait1
+                    | State::FinWait2
+                    | State::SynReceived
+            )
+        {
             self.reset_peer(now, common);
         }
         self.finish(Some(TcpError::Aborted), common);
