@@ -23,10 +23,10 @@ pub fn bytes(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("{text:?} is no size; write 512, 64k or 8M"))
 }
 
-/// Reads a size that may not be zero; see [`bytes`].
+/// Reads a size that may not be zero; see [`bytes()`].
 ///
 /// # Errors
-/// As [`bytes`], and for zero.
+/// As [`bytes()`], and for zero.
 pub fn nonzero_bytes(text: &str) -> Result<usize, String> {
     match bytes(text)? {
         0 => Err("a size of at least one byte is needed".to_owned()),

@@ -6,13 +6,16 @@
 //! # Safety
 //! Pointers that C passes are NULL or good for what the function's documentation says, for the time
 //! of the call; texts end with a NUL. Handles may be anything at all: they are numbers, looked up
-//! and never looked through ([`handle`]). No panic crosses the boundary ([`guard`]).
+//! and never looked through (`handle.rs`). No panic crosses the boundary (`guard.rs`).
 //!
 //! # Layers
-//! * [`handle`]: what C holds in place of a pointer;
-//! * [`event_loop`], [`server`], [`client`], [`udp`], [`connection`], [`lease`], [`options`],
-//!   [`stats`], [`address`], [`error`]: the exported functions;
-//! * [`endpoint`], [`connections`], [`pools`], [`embed`]: what they share.
+//! * `handle`: what C holds in place of a pointer;
+//! * `event_loop`, `server`, `client`, `udp`, `connection`, `lease`, `options`,
+//!   `stats`, `address`, `error`: the exported functions;
+//! * `endpoint`, `connections`, `pools`, `embed`: what they share.
+
+// Documentation for C: its square brackets are addresses and defaults, not links.
+#![allow(rustdoc::broken_intra_doc_links)]
 
 mod address;
 mod client;
