@@ -1,16 +1,16 @@
 //! `libzcn_packetdrill.so`: the TCP/IP of zcn behind packetdrill's plugin interface, so that
 //! scripts nobody here wrote can judge it. `docs/packetdrill.md` tells how it is used.
 //!
-//! One thread owns the stack ([`worker`]); every call of the tool is a message to it, and a
+//! One thread owns the stack (`worker`); every call of the tool is a message to it, and a
 //! call that blocks sleeps until its answer comes. Time is virtual: it stands still but for
 //! `usleep`, waiting for a packet, and one microsecond for each look at the clock. So a
 //! script takes the same course every time, on any machine.
 //!
 //! # Layers
-//! * [`table`] and [`interpose`]: what is exported, and C's pointers;
-//! * [`world`]: the calls of the tool, in Rust's types;
-//! * [`socket`], [`options`], [`epoll`], [`info`]: what a socket of Linux is made of;
-//! * [`worker`], [`core`]: time, and the stack in it.
+//! * `table` and `interpose`: what is exported, and C's pointers;
+//! * `world`: the calls of the tool, in Rust's types;
+//! * `socket`, `options`, `epoll`, `info`: what a socket of Linux is made of;
+//! * `worker`, `core`: time, and the stack in it.
 
 mod address;
 mod core;
