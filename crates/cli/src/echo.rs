@@ -91,20 +91,18 @@ pub fn run(args: &EchoArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One loop goes where the kernel wants it; several have a core each, and
-/// more loops than cores take turns.
+/// Several loops have a core each; one alone, and more than there are cores, go where the kernel
+/// wants them.
 fn cluster(args: &EchoArgs) -> Result<ClusterBuilder, Failure> {
-    let builder = Cluster::builder()
-        .name("echo")
-        .runtime(args.event_loop.builder())
-        .drain_limit(DRAIN);
-    if args.threads == 1 {
-        return Ok(builder.pin(false).count(1));
-    }
     let allowed = core::allowed()
         .map_err(|error| Failure::new("cannot spread threads over cores").because(error))?;
-    let cores = allowed.into_iter().cycle().take(args.threads.into());
-    Ok(builder.cores(cores.collect::<Vec<_>>()))
+    let threads = usize::from(args.threads);
+    Ok(Cluster::builder()
+        .name("echo")
+        .runtime(args.event_loop.builder())
+        .drain_limit(DRAIN)
+        .pin((2..=allowed.len()).contains(&threads))
+        .count(threads))
 }
 
 fn transport(args: &EchoArgs) -> &'static str {
