@@ -198,7 +198,8 @@ fn receive_some(
     receive(stream, bytes, RecvFlags::DONTWAIT, connection, received)
 }
 
-/// Bytes that came, after a sleep when there were none; `None` when patience ran out.
+/// Bytes that came, after a sleep when there were none; `None` when patience ran out, or a signal
+/// ended the sleep early.
 fn receive_sleeping(
     stream: &TcpStream,
     bytes: &mut [u8],

@@ -51,6 +51,35 @@ fn round_trips() {
     }
 }
 
+/// A process that is stopped and goes on finds its sleeping receives interrupted (signal(7)).
+#[test]
+fn an_interrupted_receive_is_no_silence() {
+    const PAUSE: Duration = Duration::from_millis(200);
+    let slow = Server::new("slow", |seat| {
+        let (mut stream, _) = seat.listen()?.accept().action("accept")?;
+        let mut bytes = [0; 64];
+        while stream.read_exact(&mut bytes).is_ok() {
+            std::thread::sleep(PAUSE);
+            let _ = stream.write_all(&bytes);
+        }
+        Ok(())
+    });
+    let load = RoundTrip {
+        message_bytes: 64,
+        duration: 4 * PAUSE,
+        spin: false,
+    };
+    let process = std::process::id();
+    let interrupt = format!("sleep 0.1; kill -STOP {process}; sleep 0.05; kill -CONT {process}");
+    let mut interrupted = std::process::Command::new("sh")
+        .args(["-c", &format!("{interrupt}; {interrupt}; {interrupt}")])
+        .spawn()
+        .unwrap();
+    let outcome = drive(&slow, &ServerOptions::default(), 0, &load).unwrap();
+    assert!(outcome.report.latency.count() > 0);
+    assert!(interrupted.wait().unwrap().success());
+}
+
 #[test]
 fn closed_loops() {
     for spin in [false, true] {
