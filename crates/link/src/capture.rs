@@ -15,7 +15,8 @@ use crate::statistics::Statistics;
 ///
 /// Around [`Impaired`](crate::Impaired) it shows what the stack sees; inside of it, what
 /// the link does. A capture that cannot be written any more (the disk is full) ends, and
-/// the link goes on; [`finish`](Self::finish) tells.
+/// the link goes on; [`finish`](Self::finish) tells. A writer with a buffer is flushed
+/// whenever the driver is about to sleep.
 #[derive(Debug)]
 pub struct Captured<D, W> {
     inner: D,
@@ -63,6 +64,16 @@ impl<D: Driver, W: Write> Captured<D, W> {
             Some(writer) => Ok((self.inner, writer.finish(now(), dropped)?)),
             // It is taken away only together with an error.
             None => Err(io::ErrorKind::Other.into()),
+        }
+    }
+
+    /// What was recorded is in the file whenever the link's user sleeps.
+    fn flush_writer(&mut self) {
+        if let Some(writer) = &mut self.writer
+            && let Err(error) = writer.flush()
+        {
+            self.error = Some(error);
+            self.writer = None;
         }
     }
 
@@ -119,10 +130,12 @@ impl<D: Driver, W: Write + Send> Driver for Captured<D, W> {
     }
 
     fn arm(&mut self) -> io::Result<bool> {
+        self.flush_writer();
         self.inner.arm()
     }
 
     fn wait(&mut self, spin: Duration, timeout: Option<Duration>) -> io::Result<bool> {
+        self.flush_writer();
         self.inner.wait(spin, timeout)
     }
 

@@ -79,3 +79,38 @@ pub trait Driver: Send {
     /// The counters, brought up to date.
     fn statistics(&mut self) -> &Statistics;
 }
+
+/// A driver of a kind that is chosen at run time.
+impl<D: Driver + ?Sized> Driver for Box<D> {
+    fn capabilities(&self) -> &Capabilities {
+        (**self).capabilities()
+    }
+
+    fn receive(&mut self, into: &mut Vec<Frame>, max: usize) -> io::Result<usize> {
+        (**self).receive(into, max)
+    }
+
+    fn transmit(&mut self, frames: &mut VecDeque<Frame>) -> io::Result<usize> {
+        (**self).transmit(frames)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (**self).flush()
+    }
+
+    fn readiness(&self) -> BorrowedFd<'_> {
+        (**self).readiness()
+    }
+
+    fn arm(&mut self) -> io::Result<bool> {
+        (**self).arm()
+    }
+
+    fn wait(&mut self, spin: Duration, timeout: Option<Duration>) -> io::Result<bool> {
+        (**self).wait(spin, timeout)
+    }
+
+    fn statistics(&mut self) -> &Statistics {
+        (**self).statistics()
+    }
+}

@@ -121,6 +121,7 @@ impl<D: Driver> Impaired<D> {
         }
         if !self.pending.is_empty() {
             self.inner.transmit(&mut self.pending)?;
+            self.inner.flush()?;
         }
         Ok(())
     }

@@ -32,7 +32,8 @@ pub struct Impairments {
     pub burst: Option<BurstLoss>,
     /// Probability that a frame comes twice.
     pub duplicate: f64,
-    /// Probability that one bit of the frame, behind the link header, is flipped.
+    /// Probability that one bit of the frame, behind the link header, is flipped. A
+    /// super-frame that it hits goes on as packets, one of them damaged.
     pub corrupt: f64,
     /// A bottleneck.
     pub rate: Option<Rate>,
@@ -205,9 +206,15 @@ impl Impairment {
         }
         let copy = self.chance(self.settings.duplicate).then(|| frame.clone());
         if self.chance(self.settings.corrupt) {
-            frame = self.flip_a_bit(frame);
+            if frame.meta.gso.is_some() {
+                self.send_cut_with_a_bit_flipped(frame, now);
+            } else {
+                frame = self.flip_a_bit(frame);
+                self.send(frame, now);
+            }
+        } else {
+            self.send(frame, now);
         }
-        self.send(frame, now);
         if let Some(copy) = copy {
             self.send(copy, now);
         }
@@ -238,6 +245,25 @@ impl Impairment {
             frame,
         }));
         self.sequence += 1;
+    }
+
+    /// A super-frame whose bit is flipped must be cut before: whoever cut it afterwards
+    /// would give the packets checksums that are right for the wrong bytes.
+    fn send_cut_with_a_bit_flipped(&mut self, frame: Frame, now: Duration) {
+        let mut packets = Vec::new();
+        if segment(frame, self.link_header, &mut packets).is_err() {
+            self.statistics.count_drops(DropReason::Malformed, 1);
+            return;
+        }
+        let hit = self.below(packets.len() as u64) as usize;
+        for (index, packet) in packets.into_iter().enumerate() {
+            let packet = if index == hit {
+                self.flip_a_bit(packet)
+            } else {
+                packet
+            };
+            self.send(packet, now);
+        }
     }
 
     /// When the frame has left the bottleneck; `None` if its queue is full.

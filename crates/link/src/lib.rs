@@ -10,7 +10,7 @@
 //! [`SoftwareOffload`] cuts super-frames and finishes checksums for a link that cannot,
 //! [`Captured`] writes what passes to a pcapng file, and [`Impaired`] loses, delays,
 //! reorders and damages it. What these two do is there without a driver, too, in given
-//! time: [`PcapngWriter`] and [`Impairment`].
+//! time: [`PcapngWriter`] and [`Impairment`]. A [`Bridge`] joins two links into one.
 //!
 //! ```
 //! use std::collections::VecDeque;
@@ -34,6 +34,7 @@
 //! takes `CAP_NET_ADMIN`, a packet socket `CAP_NET_RAW`, memory nothing.
 
 mod admission;
+mod bridge;
 mod capture;
 mod driver;
 mod error;
@@ -52,6 +53,7 @@ mod tun;
 mod virtio;
 mod wait;
 
+pub use bridge::Bridge;
 pub use capture::Captured;
 pub use driver::Driver;
 pub use error::OpenError;

@@ -236,6 +236,29 @@ fn cut_and_mtu_drop_silently_and_can_be_changed() {
     assert!(path.pop(MS).is_some());
 }
 
+/// Found by measuring over a path that corrupts: whoever cut the damaged super-frame
+/// afterwards gave its packets checksums that were right for the wrong bytes.
+#[test]
+fn a_super_frame_is_cut_before_a_bit_of_it_is_flipped() {
+    for keep_super_frames in [true, false] {
+        let payload = pattern(3, 5000);
+        let frame = Path::invented().udp(&payload, Some(1000), true);
+        let mut path = path(Impairments {
+            keep_super_frames,
+            corrupt: 1.0,
+            ..Impairments::default()
+        });
+        path.push(frame, Duration::ZERO);
+        assert_eq!(path.under_way(), 5);
+        let mut damaged = 0;
+        while let Some(packet) = path.pop(Duration::ZERO) {
+            assert!(packet.meta.gso.is_none());
+            damaged += usize::from(!packet.meta.checksum.is_trusted());
+        }
+        assert_eq!(damaged, if keep_super_frames { 1 } else { 5 });
+    }
+}
+
 #[test]
 fn super_frames_are_cut_unless_they_are_to_be_kept() {
     let payload = pattern(3, 5000);
