@@ -1,5 +1,6 @@
 //! `zcn stack`: the TCP/IP of zcn in user space, on a link of its own.
 
+pub(crate) mod link_args;
 mod services;
 mod summary;
 mod up;
@@ -7,6 +8,7 @@ mod up;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use zcn::stack::StackError;
 
 use crate::failure::Failure;
 
@@ -34,4 +36,9 @@ pub fn run(args: &StackArgs) -> Result<ExitCode, Failure> {
     match &args.action {
         Action::Up(args) => up::run(args),
     }
+}
+
+/// What went wrong with a stack, and what helps.
+pub(crate) fn failure(error: StackError) -> Failure {
+    Failure::new("cannot bring the stack up").because(error)
 }

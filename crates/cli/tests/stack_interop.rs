@@ -461,6 +461,10 @@ fn what_cannot_be_is_told_with_a_remedy() {
             "IPv6 needs 1280",
         ),
         ("stack up --config /nowhere/zcn.toml", "/nowhere/zcn.toml"),
+        (
+            "stack up --mem --address 10.9.0.2/24 --capture /nowhere/zcn.pcapng",
+            "name a file in a folder that exists",
+        ),
     ] {
         let told = refused(arguments);
         assert!(told.contains(part), "{arguments}: {told}");

@@ -1,14 +1,15 @@
 //! `zcn stack up`: a stack with the small services of the RFCs and a web server.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
-use zcn::stack::{IpCidr, LinkConfig, StackConfig, StackError, StackLoop};
+use zcn::stack::{StackConfig, StackLoop};
 
+use super::failure;
+use super::link_args::LinkArgs;
 use super::services::Services;
 use super::summary::Summary;
 use crate::failure::Failure;
@@ -24,114 +25,13 @@ Example, as root:
 
 SIGINT (Ctrl-C) or SIGTERM ends it and prints what was counted; connections are cut.")]
 pub struct UpArgs {
-    /// TAP device to be on, made if there is none; the kernel's stack is on its other end.
-    #[arg(long, value_name = "NAME", group = "link")]
-    pub tap: Option<String>,
-
-    /// TUN device to be on: as --tap, but IP packets without Ethernet.
-    #[arg(long, value_name = "NAME", group = "link")]
-    pub tun: Option<String>,
-
-    /// Interface to be on with a packet socket: one end of a veth pair, or any other. The
-    /// stack has an Ethernet address of its own there.
-    #[arg(long, value_name = "NAME", group = "link")]
-    pub veth: Option<String>,
-
-    /// Be on a link through memory, on which there is nobody else: to try settings without
-    /// privilege.
-    #[arg(long, group = "link")]
-    pub mem: bool,
-
-    /// Read link, addresses, routes and sizes from a TOML file.
-    #[arg(long, value_name = "FILE", group = "link")]
-    pub config: Option<PathBuf>,
-
-    /// Address of the stack with its network, as in 10.9.0.2/24; may be repeated.
-    #[arg(long, value_name = "CIDR", value_parser = cidr)]
-    pub address: Vec<IpCidr>,
-
-    /// Address for the kernel's end of a TAP or TUN device; may be repeated.
-    #[arg(long, value_name = "CIDR", value_parser = cidr)]
-    pub kernel_address: Vec<IpCidr>,
-
-    /// Router for everything that is not on the link; one for each of IPv4 and IPv6.
-    #[arg(long, value_name = "ADDR")]
-    pub gateway: Vec<std::net::IpAddr>,
-
-    /// Largest IP packet in bytes.
-    #[arg(long, value_name = "BYTES")]
-    pub mtu: Option<u32>,
-
-    /// Send and receive single packets with complete checksums, not super-frames.
-    #[arg(long)]
-    pub no_offload: bool,
-
-    /// Look for frames this many microseconds before sleeping.
-    #[arg(long, value_name = "US", value_parser = clap::value_parser!(u64).range(..=1_000_000))]
-    pub spin: Option<u64>,
+    /// The link and the addresses.
+    #[command(flatten)]
+    pub on: LinkArgs,
 
     /// Print one JSON object a line instead of text.
     #[arg(long)]
     pub json: bool,
-}
-
-/// Without its prefix an address would be alone on its link, which is hardly what is meant.
-fn cidr(text: &str) -> Result<IpCidr, String> {
-    let parsed = text.contains('/').then(|| text.parse().ok()).flatten();
-    parsed.ok_or_else(|| {
-        format!("{text:?} is no address with prefix length; write 10.9.0.2/24 or fd09::2/64")
-    })
-}
-
-impl UpArgs {
-    fn settings(&self) -> Result<StackConfig, Failure> {
-        let link = match (&self.tap, &self.tun, &self.veth, &self.config) {
-            (Some(name), ..) => LinkConfig::tap(name),
-            (_, Some(name), ..) => LinkConfig::tun(name),
-            (_, _, Some(name), _) => LinkConfig::packet(name),
-            (.., Some(path)) => return self.add_to(StackConfig::from_file(path).map_err(failure)?),
-            _ if self.mem => LinkConfig::memory(),
-            _ => {
-                return Err(Failure::new("no link was named").remedy(
-                    "--tap zcn0 (as root), --veth NAME, --mem (without privilege), or --config FILE",
-                ));
-            }
-        };
-        self.add_to(StackConfig::new(link))
-    }
-
-    fn add_to(&self, mut config: StackConfig) -> Result<StackConfig, Failure> {
-        config.addresses.extend(&self.address);
-        config.link.kernel_addresses.extend(&self.kernel_address);
-        config.link.mtu = self.mtu.or(config.link.mtu);
-        config.link.offload &= !self.no_offload;
-        for &gateway in &self.gateway {
-            let to = if gateway.is_ipv4() {
-                "0.0.0.0/0"
-            } else {
-                "::/0"
-            };
-            config.routes.push(zcn::stack::RouteConfig {
-                to: cidr(to).map_err(Failure::new)?,
-                via: Some(gateway),
-                metric: 0,
-                mtu: None,
-            });
-        }
-        if let Some(micros) = self.spin {
-            config.spin = Duration::from_micros(micros);
-        }
-        if config.addresses.is_empty() {
-            return Err(Failure::new("the stack has no address")
-                .remedy("--address 10.9.0.2/24, in the network of its neighbours"));
-        }
-        Ok(config)
-    }
-}
-
-/// The error, and what helps.
-fn failure(error: StackError) -> Failure {
-    Failure::new("cannot bring the stack up").because(error)
 }
 
 /// Serves until a signal comes.
@@ -139,7 +39,7 @@ fn failure(error: StackError) -> Failure {
 /// # Errors
 /// When the link or the addresses cannot be had, or the link goes away.
 pub(super) fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
-    let config = args.settings()?;
+    let config = args.on.settings()?;
     let begun = Instant::now();
     let mut stack = StackLoop::open(&config).map_err(failure)?;
     let mut services = Services::start(&mut stack)?;
@@ -186,69 +86,4 @@ fn announce(args: &UpArgs, config: &StackConfig, stack: &StackLoop) -> io::Resul
         )?;
     }
     out.flush()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        up: UpArgs,
-    }
-
-    fn parse(arguments: &[&str]) -> Result<UpArgs, clap::Error> {
-        Line::try_parse_from([&["up"], arguments].concat()).map(|line| line.up)
-    }
-
-    #[test]
-    fn arguments_become_settings() {
-        let config = parse(&[
-            "--tap",
-            "zcn0",
-            "--address",
-            "10.9.0.2/24",
-            "--address",
-            "fd09::2/64",
-            "--kernel-address",
-            "10.9.0.1/24",
-            "--gateway",
-            "10.9.0.1",
-            "--mtu",
-            "1400",
-            "--spin",
-            "20",
-            "--no-offload",
-        ])
-        .expect("parses")
-        .settings()
-        .expect("makes sense");
-        assert_eq!(config.link.kind.to_string(), "TAP zcn0");
-        assert_eq!((config.link.mtu, config.link.offload), (Some(1400), false));
-        assert_eq!(config.addresses.len(), 2);
-        assert_eq!(config.routes[0].to.to_string(), "0.0.0.0/0");
-        assert_eq!(config.spin, Duration::from_micros(20));
-    }
-
-    #[test]
-    fn one_link_and_an_address_are_needed() {
-        let error = parse(&["--tap", "a", "--veth", "b"]).expect_err("two links");
-        assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict);
-        let error = parse(&["--address", "10.9.0.2/24"])
-            .expect("parses")
-            .settings()
-            .expect_err("no link");
-        assert!(error.to_string().contains("--tap"), "{error}");
-        let error = parse(&["--mem"])
-            .expect("parses")
-            .settings()
-            .expect_err("no address");
-        assert!(error.to_string().contains("--address"), "{error}");
-        for nonsense in ["10.9.0.2", "10.9.0.2/33", "nowhere/8"] {
-            let error = parse(&["--mem", "--address", nonsense]).expect_err(nonsense);
-            assert!(error.to_string().contains("write 10.9.0.2/24"), "{error}");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use zcn_wire::{EthernetAddress, IpCidr};
@@ -62,6 +63,10 @@ pub struct LinkConfig {
     /// Addresses for the kernel's end of a TAP or TUN device, as `ip address add` gives
     /// them \[none\].
     pub kernel_addresses: Vec<IpCidr>,
+    /// A pcapng file to write every frame to, as the stack sees them: super-frames whole,
+    /// and with checksums that were left to the link finished \[none\]. What is in it is
+    /// complete whenever the stack sleeps.
+    pub capture: Option<PathBuf>,
 }
 
 impl LinkConfig {
@@ -74,6 +79,7 @@ impl LinkConfig {
             small_buffers: 2048,
             large_buffers: 256,
             kernel_addresses: Vec::new(),
+            capture: None,
         }
     }
 

@@ -42,6 +42,16 @@ pub enum StackError {
         /// Line, column and what is wrong there.
         message: String,
     },
+    /// The capture file cannot be written.
+    #[error(
+        "cannot write the capture {path}: {source}; name a file in a folder that exists and that you may write to"
+    )]
+    Capture {
+        /// The file.
+        path: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// Buffers to send from could not be had.
     #[error(transparent)]
     Pool(#[from] PoolError),

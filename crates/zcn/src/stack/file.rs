@@ -18,7 +18,7 @@
 use std::fmt::Display;
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -53,6 +53,7 @@ struct Link {
     large_buffers: Option<usize>,
     #[serde(default)]
     kernel_addresses: Vec<Text<IpCidr>>,
+    capture: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -158,6 +159,7 @@ impl Link {
         link.small_buffers = self.small_buffers.unwrap_or(link.small_buffers);
         link.large_buffers = self.large_buffers.unwrap_or(link.large_buffers);
         link.kernel_addresses = plain(self.kernel_addresses);
+        link.capture = self.capture;
         Ok(link)
     }
 }
@@ -184,6 +186,7 @@ mod tests {
             small_buffers = 10
             large_buffers = 20
             kernel_addresses = ["10.9.0.1/24"]
+            capture = "zcn0.pcapng"
 
             [[routes]]
             to = "0.0.0.0/0"
@@ -209,6 +212,7 @@ mod tests {
         assert_eq!(config.spin, Duration::from_micros(20));
         assert_eq!((config.batch, config.buffers), (16, 100));
         assert_eq!(config.link.kernel_addresses[0].to_string(), "10.9.0.1/24");
+        assert_eq!(config.link.capture, Some(PathBuf::from("zcn0.pcapng")));
         let route = config.routes[0];
         assert_eq!(route.via, Some([10, 9, 0, 1].into()));
         assert_eq!((route.metric, route.mtu), (5, Some(1400)));

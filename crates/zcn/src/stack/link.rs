@@ -1,9 +1,13 @@
 //! From the settings of a link to its driver.
 
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+
 use zcn_frame::Medium;
 use zcn_link::{
-    Driver, Interface, MEMORY_FRAMES, MemoryLink, PacketSocket, ReceiveBuffers, Tun, TunBuilder,
-    memory_capabilities,
+    CaptureOptions, Captured, Driver, Interface, MEMORY_FRAMES, MemoryLink, PacketSocket,
+    ReceiveBuffers, Tun, TunBuilder, memory_capabilities,
 };
 use zcn_wire::EthernetAddress;
 
@@ -13,12 +17,42 @@ use super::error::StackError;
 /// Ethernet address on a memory link, if none is given: a locally administered one.
 const MEMORY_ADDRESS: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
 const MEMORY_MTU: u32 = 1500;
+/// What of a capture is gathered before it is written.
+const CAPTURE_BYTES: usize = 256 * 1024;
 
 /// Opens a link; where the kernel's end is to have addresses, it gets them.
 ///
 /// # Errors
 /// No such device, no privilege, settings out of range: each says what helps.
 pub fn open_link(config: &LinkConfig) -> Result<Box<dyn Driver>, StackError> {
+    let driver = open_device(config)?;
+    match &config.capture {
+        None => Ok(driver),
+        Some(path) => capture(driver, path, config),
+    }
+}
+
+fn capture(
+    driver: Box<dyn Driver>,
+    path: &Path,
+    config: &LinkConfig,
+) -> Result<Box<dyn Driver>, StackError> {
+    let name = match &config.kind {
+        LinkKind::Tap(name) | LinkKind::Tun(name) | LinkKind::Packet(name) => name,
+        LinkKind::Memory => "memory",
+    };
+    let failed = |source| StackError::Capture {
+        path: path.display().to_string(),
+        source,
+    };
+    let file = BufWriter::with_capacity(CAPTURE_BYTES, File::create(path).map_err(failed)?);
+    let description = format!("the stack's end of {}", config.kind);
+    Captured::new(driver, file, name, &description, CaptureOptions::default())
+        .map(|driver| Box::new(driver) as Box<dyn Driver>)
+        .map_err(failed)
+}
+
+fn open_device(config: &LinkConfig) -> Result<Box<dyn Driver>, StackError> {
     match &config.kind {
         LinkKind::Tap(name) => open_tun(config, name, Tun::tap(name)),
         LinkKind::Tun(name) => open_tun(config, name, Tun::tun(name)),
