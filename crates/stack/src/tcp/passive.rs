@@ -57,7 +57,7 @@ impl Tcp {
         if flags.rst() {
             self.common.drop(DropReason::TcpNoConnection);
         } else if flags.ack() {
-            if flags.syn() || !self.take_cookie(now, hash, listener, &segment, paths) {
+            if flags.syn() || !self.take_cookie(now, hash, listener, None, &segment, paths) {
                 if self.may_follow_a_cookie(now, listener, &segment) {
                     self.common.drop(DropReason::TcpBadAck);
                 } else {
@@ -65,18 +65,23 @@ impl Tcp {
                 }
                 return;
             }
-            // The segment may carry data; it is handled as the connection's first.
-            if let Some(Place::Connection(id)) =
-                self.find(hash, &Tuple::new(segment.local, segment.remote))
-            {
-                self.handle_for(now, id, segment);
-            }
+            self.handle_place(now, hash, segment);
         } else if !flags.syn() || flags.fin() {
             self.common.drop(DropReason::TcpBadFlags);
         } else if segment.local == segment.remote {
             self.common.drop(DropReason::MartianSource);
         } else {
             self.handle_syn(now, hash, listener, &segment, iss, paths);
+        }
+    }
+
+    /// Handles the segment that took a cookie: it may carry data, and is the first one of the
+    /// connection.
+    fn handle_place(&mut self, now: Instant, hash: u64, segment: SegmentIn) {
+        if let Some(Place::Connection(id)) =
+            self.find(hash, &Tuple::new(segment.local, segment.remote))
+        {
+            self.handle_for(now, id, segment);
         }
     }
 
@@ -269,7 +274,7 @@ impl Tcp {
                 DropReason::TcpOutOfWindow
             });
             if !head.rst {
-                self.challenge_half_open(now, &entry);
+                self.challenge_half_open(now, &entry, paths);
             }
             return;
         }
@@ -279,26 +284,34 @@ impl Tcp {
                 self.common.stats.attempt_fails += 1;
             } else {
                 self.common.drop(DropReason::TcpBlindReset);
-                self.challenge_half_open(now, &entry);
+                self.challenge_half_open(now, &entry, paths);
             }
             return;
         }
         if head.syn {
             self.common.drop(DropReason::TcpUnexpectedSyn);
-            self.challenge_half_open(now, &entry);
+            self.challenge_half_open(now, &entry, paths);
             return;
         }
         if !head.has_ack {
             self.common.drop(DropReason::TcpNoAck);
             return;
         }
-        if head.ack != entry.iss + 1_u32 {
-            self.refuse(now, &segment, DropReason::TcpBadAck);
-            return;
-        }
         let Some(listener) = self.listeners.id_at(entry.listener_index()) else {
             return;
         };
+        if head.ack != entry.iss + 1_u32 {
+            // The peer may have taken a cookie that answered its SYN while the table was full;
+            // the entry is of the same SYN, sent again.
+            if self.take_cookie(now, hash, listener, Some(id), &segment, paths) {
+                self.handle_place(now, hash, segment);
+            } else if self.may_follow_a_cookie(now, listener, &segment) {
+                self.common.drop(DropReason::TcpBadAck);
+            } else {
+                self.refuse(now, &segment, DropReason::TcpBadAck);
+            }
+            return;
+        }
         if self.listeners.get(listener).is_none_or(|l| l.is_full()) {
             self.common.stats.listen_overflows += 1;
             if self.common.config.abort_on_overflow {
@@ -317,36 +330,27 @@ impl Tcp {
         }
     }
 
-    /// An ACK with what a half-open connection expects, within the limit.
-    fn challenge_half_open(&mut self, now: Instant, entry: &HalfOpen) {
+    /// An ACK with what a half-open connection expects, within the limit: the SYN-ACK, but
+    /// behind the SYN, and with its window in the scale that it announced.
+    fn challenge_half_open(&mut self, now: Instant, entry: &HalfOpen, paths: &mut dyn Paths) {
         if !self.common.challenges.take(now) {
             self.common.stats.challenge_ack_limited += 1;
             return;
         }
-        self.common.stats.challenge_acks += 1;
-        let (local, remote) = (entry.tuple.local(), entry.tuple.remote());
-        let mut options = TcpOptions::NONE;
-        if entry.has(TIMESTAMPS) {
-            options.timestamps = Some(TcpTimestamps {
-                val: clock(now).wrapping_add(self.isn.timestamp_offset(&local, &remote)),
-                ecr: entry.ts_recent,
-            });
-        }
-        let window = self.common.config.receive_buffer.min(65_535) as u16;
-        let shift = if entry.has(WINDOW_SCALE) {
-            self.common.config.offered_window_scale()
-        } else {
-            0
+        let Some(mut segment) = self.syn_ack_of(now, entry, paths) else {
+            return;
         };
-        self.common.replies.push(bare(
-            local,
-            remote,
-            TcpFlags::ACK,
-            entry.iss + 1_u32,
-            entry.irs + 1_u32,
-            window >> shift,
-            options,
-        ));
+        self.common.stats.challenge_acks += 1;
+        let tcp = &mut segment.tcp;
+        let shift = tcp.options.window_scale.unwrap_or(0);
+        tcp.window = tcp.window.div_ceil(1 << shift);
+        tcp.flags = TcpFlags::ACK;
+        tcp.seq += 1_u32;
+        tcp.options = TcpOptions {
+            timestamps: tcp.options.timestamps,
+            ..TcpOptions::NONE
+        };
+        self.common.replies.push(segment);
     }
 
     fn drop_half_open(&mut self, id: Id, entry: &HalfOpen) {
@@ -409,12 +413,14 @@ impl Tcp {
         recent && !segment.tcp.flags.syn() && Cookies::is_plausible(now, segment.tcp.ack - 1_u32)
     }
 
-    /// An ACK out of nowhere: does it acknowledge a cookie? Then there is a connection now.
+    /// An ACK out of nowhere, or of none that the half-open entry expects: does it acknowledge
+    /// a cookie? Then there is a connection now, in the place of the entry.
     fn take_cookie(
         &mut self,
         now: Instant,
         hash: u64,
         listener_id: Id,
+        half_open: Option<Id>,
         segment: &SegmentIn,
         paths: &mut dyn Paths,
     ) -> bool {
@@ -458,7 +464,7 @@ impl Tcp {
         // When the SYN-ACK left is only known from its timestamp.
         entry.sent_at = echo.map_or(clock(now), |echo| echo.wrapping_sub(offset));
         self.common.stats.syncookies_recv += 1;
-        self.open_passive(now, hash, &entry, None, listener_id, paths)
+        self.open_passive(now, hash, &entry, half_open, listener_id, paths)
             .is_some()
     }
 
