@@ -13,6 +13,10 @@ use crate::tcp::stamp::Stamp;
 use crate::tcp::state::State;
 use crate::time::Instant;
 
+/// The most that a handshake with retransmissions is believed to have taken: the timeout
+/// that is used without a sample (RFC 6298 section 5.7).
+const HANDSHAKE_RTT_MAX: Duration = Duration::from_secs(3);
+
 impl Connection {
     /// Handles the ACK; false if the segment is to be dropped.
     pub(super) fn acknowledge(
@@ -100,13 +104,16 @@ impl Connection {
     }
 
     /// Round-trip time of the handshake: by the echoed timestamp, or since the SYN left.
+    /// None if the SYN was sent again and an echo of an earlier one came late: the peer
+    /// answers with what it saw first, and the time since may be that of a lost answer.
     pub(super) fn handshake_rtt(&self, now: Instant, head: &Incoming) -> Option<Duration> {
         if self.probes == 0 && self.stalled_since != Instant::MAX {
             return Some(now.saturating_duration_since(self.stalled_since));
         }
         let echo = head.timestamps.map(|stamps| stamps.ecr)?;
         let elapsed = self.timestamps.elapsed_ms(now, echo);
-        (echo != 0 && elapsed < 600_000).then(|| Duration::from_millis(u64::from(elapsed.max(1))))
+        let rtt = Duration::from_millis(u64::from(elapsed.max(1)));
+        (echo != 0 && rtt <= HANDSHAKE_RTT_MAX).then_some(rtt)
     }
 
     /// The sending side begins.

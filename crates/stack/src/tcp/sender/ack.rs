@@ -143,12 +143,15 @@ struct Delivery<'a> {
     oldest_sent: Option<Instant>,
     newest_sent: Option<Instant>,
     sack_sent: Option<Instant>,
+    /// When the newest retransmission of what is acknowledged left.
+    sent_again: Option<Instant>,
 }
 
 impl Delivery<'_> {
     fn acked(&mut self, record: &Record) {
         if record.was_retransmitted() {
             self.retransmitted = true;
+            self.sent_again = self.sent_again.max(Some(record.sent_at));
         }
         if record.is_sacked() {
             return;
@@ -288,6 +291,7 @@ impl Sender {
             oldest_sent: None,
             newest_sent: None,
             sack_sent: None,
+            sent_again: None,
         };
         if ack.ack.after(self.snd_una) {
             v.acked = ack.ack.distance(self.snd_una);
@@ -327,6 +331,7 @@ impl Sender {
             oldest_sent,
             newest_sent,
             sack_sent,
+            sent_again,
             ..
         } = delivery;
         self.episode.delivered_segments = self.episode.delivered_segments.wrapping_add(segments);
@@ -346,12 +351,17 @@ impl Sender {
         if let Some(least) = newest.or(sacked) {
             self.rtt.note_min(least, v.now);
         }
+        let least_rtt = self.rtt.min_rtt();
         let echoed = v.ts_ecr.filter(|_| v.advanced).and_then(|ecr| {
             let ms = timestamp_clock(v.now).wrapping_sub(ecr).cast_signed();
             // An echo from the future, or from days ago, measures nothing.
-            (0..=600_000)
-                .contains(&ms)
-                .then(|| Duration::from_millis(ms.max(1).unsigned_abs().into()))
+            let sound = (0..=600_000).contains(&ms);
+            // A peer that had the data already echoes what it saw before the retransmission.
+            // If that can be what it answers, the echo tells how long the answer to an
+            // earlier segment was lost, and Karn's rule holds (RFC 6298, section 3).
+            let older = |at| timestamp_clock(at).wrapping_sub(ecr).cast_signed() > 0;
+            let unclear = sent_again.is_some_and(|at| older(at) && since(at) >= least_rtt);
+            (sound && !unclear).then(|| Duration::from_millis(ms.max(1).unsigned_abs().into()))
         });
         if let Some(sample) = oldest.or(sacked).or(echoed) {
             self.rtt.sample(sample, self.snd_una, self.snd_nxt);
