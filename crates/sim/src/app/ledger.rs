@@ -16,6 +16,8 @@ pub(crate) struct Stream {
     pub(crate) accepted: u64,
     /// The sender ended it.
     pub(crate) ended: bool,
+    /// A server has taken the other end of its connection.
+    pub(crate) served: bool,
 }
 
 /// A connection that failed.
@@ -63,6 +65,12 @@ impl Ledger {
 
     pub(crate) fn stream(&self, index: usize) -> Stream {
         self.0.borrow().streams[index].clone()
+    }
+
+    /// A server takes the other end; false if one did before.
+    pub(crate) fn serve(&self, index: usize) -> bool {
+        let served = &mut self.0.borrow_mut().streams[index].served;
+        !std::mem::replace(served, true)
     }
 
     pub(crate) fn accept(&self, index: usize, bytes: u64) {

@@ -45,8 +45,23 @@ impl Server {
         }
     }
 
+    /// Whether the connection was here before: an old segment whose SYN cookie is still good
+    /// opens it again (RFC 4987 section 3.6), and nobody is at the other end.
+    fn is_ghost(&self, context: &Context<'_>, id: Id) -> bool {
+        let Some((local, remote)) = context.stack.tcp_addresses(id) else {
+            return false;
+        };
+        let stream = self.ledger.from(remote, local);
+        stream.is_some_and(|stream| !self.ledger.serve(stream))
+    }
+
     fn accept(&mut self, context: &mut Context<'_>, listener: Id) {
         while let Ok((id, _)) = context.stack.tcp_accept(context.now, listener) {
+            if self.is_ghost(context, id) {
+                // It may be over already.
+                let _ = context.stack.tcp_abort(context.now, id);
+                continue;
+            }
             let Some(mut conversation) =
                 Conversation::new(context, id, self.plan, &self.ledger, true)
             else {

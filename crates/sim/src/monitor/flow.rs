@@ -21,18 +21,32 @@ struct Syn {
     scale: Option<u8>,
 }
 
+/// A SYN-ACK that answered a SYN before another one did: a cookie is remembered nowhere, so
+/// each SYN of a peer may get an answer with a number of its own, and any of them is good.
+#[derive(Clone, Copy, Debug)]
+struct Offer {
+    iss: SeqNum,
+    scale: Option<u8>,
+    /// The right edge that came with its acknowledgement.
+    edge: Option<SeqNum>,
+}
+
 /// What a host has sent to a peer, and what has reached it from there.
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) node: NodeId,
     /// Our initial sequence number; `None` before a SYN of ours.
     iss: Option<SeqNum>,
+    /// What we answered the same SYN with before.
+    offers: Vec<Offer>,
     /// The shift count that our SYN offered.
     scale: Option<u8>,
     /// The number behind the highest one we sent.
     nxt: SeqNum,
     /// The number behind our FIN.
     fin: Option<SeqNum>,
+    /// Whether the peer has acknowledged our FIN.
+    over: bool,
     /// Whether we reset the connection.
     reset: bool,
     /// The highest right edge that we told.
@@ -59,9 +73,11 @@ impl Flow {
         Self {
             node,
             iss: None,
+            offers: Vec::new(),
             scale: None,
             nxt: SeqNum(0),
             fin: None,
+            over: false,
             reset: false,
             edge: None,
             ack: None,
@@ -85,12 +101,15 @@ impl Flow {
         }
         if segment.flags.syn() {
             self.syn_sent(segment);
+        } else {
+            self.take_offer(segment);
         }
         let Some(iss) = self.iss else {
             let fault = "before any SYN".to_owned();
             return Err((Invariant::ResetLast, fault));
         };
-        if self.reset && segment.seq == iss + 1_u32 && segment.ack.is_some() {
+        let ended = self.reset || self.over;
+        if ended && segment.seq == iss + 1_u32 && segment.ack.is_some() {
             // A segment of before whose SYN cookie is still good opens the connection again,
             // as cookies do (RFC 4987 section 3.6).
             let (scale, syn, irs) = (self.scale, self.syn, self.irs);
@@ -106,18 +125,46 @@ impl Flow {
         self.acknowledgment(segment)
     }
 
-    /// Our SYN begins a connection, or says again what it said.
+    /// Our SYN begins a connection, or says again what it said: also late, if it waited for
+    /// the neighbour's address or answers a duplicate.
     fn syn_sent(&mut self, segment: &Segment) {
-        let again = self.iss == Some(segment.seq) && !self.reset && !self.established;
         let base = segment.ack.map(|ack| ack - 1_u32);
-        if !again || self.irs.is_some() && self.irs != base {
+        let same_peer = base.is_none() || self.irs.is_none() || self.irs == base;
+        let ended = self.reset || self.over;
+        if !same_peer || self.iss != Some(segment.seq) || ended {
             let syns = std::mem::take(&mut self.syns);
+            let mut offers = std::mem::take(&mut self.offers);
+            match self.iss {
+                Some(iss) if same_peer && base.is_some() && !ended => {
+                    let scale = self.scale;
+                    offers.push(Offer {
+                        iss,
+                        scale,
+                        edge: None,
+                    });
+                }
+                _ => offers.clear(),
+            }
             *self = Self::new(self.node);
-            self.syns = syns;
+            (self.syns, self.offers) = (syns, offers);
             self.iss = Some(segment.seq);
             self.nxt = segment.seq;
         }
         self.scale = segment.options.window_scale.map(|scale| scale.min(14));
+    }
+
+    /// Our first segment after the handshake says which of our answers the peer took.
+    fn take_offer(&mut self, segment: &Segment) {
+        let taken = self
+            .offers
+            .iter()
+            .find(|offer| segment.seq == offer.iss + 1_u32);
+        if let Some(&Offer { iss, scale, edge }) = taken
+            && !self.established
+        {
+            (self.iss, self.nxt, self.peer_edge) = (Some(iss), segment.seq, edge);
+            (self.scale, self.established) = (scale, true);
+        }
     }
 
     /// The numbers that the segment takes.
@@ -189,13 +236,20 @@ impl Flow {
             _ => 0,
         };
         let edge = ack + (u32::from(segment.window) << shift);
+        // A SYN-ACK sent again says what it said first; an answer in between was in whole
+        // units of the scale, which may have been a part of one more.
+        let unit = match self.scale.filter(|_| segment.flags.syn()) {
+            Some(scale) => 1 << scale,
+            None => 1,
+        };
         if let Some(told) = self.edge
             && edge.before(told)
+            && told.distance(edge) >= unit
         {
             let fault = format!("the edge moves back by {}", told.distance(edge));
             return Err((Invariant::EdgeKept, fault));
         }
-        self.edge = Some(edge);
+        self.edge = Some(self.edge.map_or(edge, |told| told.max(edge)));
         Ok(())
     }
 
@@ -249,15 +303,25 @@ impl Flow {
         let (Some(iss), Some(ack)) = (self.iss, segment.ack) else {
             return;
         };
+        let (syn, theirs) = (segment.flags.syn(), self.syn.scale);
+        let edge = |ours: Option<u8>| {
+            let shift = match (syn, ours, theirs) {
+                (false, Some(_), Some(scale)) => scale,
+                _ => 0,
+            };
+            ack + (u32::from(segment.window) << shift)
+        };
+        for offer in &mut self.offers {
+            if ack == offer.iss + 1_u32 {
+                offer.edge = Some(edge(offer.scale));
+            }
+        }
+        let edge = edge(self.scale);
         if !(1..HALF).contains(&ack.distance(iss)) || ack.after(self.nxt) {
             return;
         }
         self.established = true;
-        let shift = match (segment.flags.syn(), self.scale, self.syn.scale) {
-            (false, Some(_), Some(scale)) => scale,
-            _ => 0,
-        };
-        let edge = ack + (u32::from(segment.window) << shift);
+        self.over |= self.fin == Some(ack);
         self.peer_edge = Some(self.peer_edge.map_or(edge, |old| old.max(edge)));
     }
 }

@@ -70,7 +70,8 @@ impl Scenario {
             .any(|node| node.stack.tcp.syn_cookies == SynCookies::Always);
         let reopens = reopens && !calm;
         let mut options = options(&mut dice);
-        if !faults.is_empty() {
+        let lossy = paths.iter().flatten().any(loses_for_long);
+        if !faults.is_empty() || lossy {
             // Half of a connection whose other half has given up ends by this only.
             options.keepalive = true;
             options.keepalive_idle = Duration::from_secs(120);
@@ -85,7 +86,7 @@ impl Scenario {
             offload,
             paths,
             options,
-            may_fail: fails || reopens || traffic.iter().any(aborts),
+            may_fail: fails || lossy || reopens || traffic.iter().any(aborts),
             traffic,
             faults,
             wrap,
@@ -124,6 +125,10 @@ impl Scenario {
                     once += pause.rest * (bytes / pause.every.max(1) + 1) as u32;
                 }
             }
+            if let Some(window) = self.options.receive_buffer {
+                // Half a window at a time, if the reader is slow to tell that there is room.
+                once += round_trip / 2 * ((asked + answered) as u32 / (window / 2).max(1));
+            }
             work += start + once * traffic.connections as u32;
         }
         work
@@ -151,6 +156,13 @@ fn bytes(traffic: &Traffic) -> (u64, u64, u64) {
         Role::Ask { .. } => 0,
     };
     (asked, answered, turns)
+}
+
+/// Whether a burst of losses may outlast all retransmissions: it ends by packets, not by time.
+fn loses_for_long(path: &Impairments) -> bool {
+    path.burst
+        .as_ref()
+        .is_some_and(|burst| (1.0 - burst.leave) * burst.loss_bad > 0.5)
 }
 
 fn aborts(traffic: &Traffic) -> bool {
