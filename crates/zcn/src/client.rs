@@ -10,10 +10,11 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::error::{Action, Error, Result};
+use crate::net::half::{Half, Net};
 use crate::net::socket::{Address, ConnectOptions};
 use crate::net::stream::{self, Stream, TcpStream};
 use crate::reactor::Event;
-use crate::runtime::{Inner, Runtime};
+use crate::runtime::Runtime;
 use crate::server::{Handler, ServerOptions, ServerStats, Serving, Shared};
 use crate::table::Key;
 
@@ -62,7 +63,7 @@ pub struct ClientOptions {
 /// there on a connection is handled as a server's. Dropping the handle lets the connections run on
 /// for as long as the runtime; [`shutdown`](Self::shutdown) ends them.
 pub struct TcpClient {
-    inner: Rc<Inner>,
+    net: Net,
     service: Key,
     options: Rc<ConnectOptions>,
     shared: Rc<Shared>,
@@ -105,11 +106,19 @@ impl Attempts {
 }
 
 impl TcpClient {
-    /// A client of a runtime.
+    /// A client of a runtime, on its default net.
     ///
     /// # Errors
     /// A setting out of range, with its name.
     pub fn new<H: Handler>(runtime: &Runtime, options: ClientOptions, handler: H) -> Result<Self> {
+        Self::new_on(&runtime.net(), options, handler)
+    }
+
+    /// [`new`](Self::new) on a net that is not the runtime's default.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn new_on<H: Handler>(net: &Net, options: ClientOptions, handler: H) -> Result<Self> {
         let ClientOptions {
             connect,
             idle_timeout,
@@ -124,13 +133,13 @@ impl TcpClient {
             ..ServerOptions::default()
         };
         settings.check(Action::Connect)?;
-        let inner = runtime.inner().clone();
+        let inner = &net.inner;
         let service = inner.reserve_service();
         let shared = Rc::new(Shared::default());
         let serving = Serving::new(service, handler, settings, shared.clone());
         inner.install_service(service, Box::new(serving));
         Ok(Self {
-            inner,
+            net: net.clone(),
             service,
             options: Rc::new(connect),
             shared,
@@ -150,7 +159,7 @@ impl TcpClient {
         self.attempts.0.borrow_mut().insert(attempt, pending);
         self.shared.attempts.set(self.shared.attempts.get() + 1);
         let making = Making {
-            inner: self.inner.clone(),
+            net: self.net.clone(),
             service: self.service,
             attempt,
             target: target.into(),
@@ -158,7 +167,7 @@ impl TcpClient {
             shared: self.shared.clone(),
             attempts: self.attempts.clone(),
         };
-        drop(self.inner.spawn(making.run()));
+        drop(self.net.inner.spawn(making.run()));
         attempt
     }
 
@@ -189,7 +198,7 @@ impl TcpClient {
         for attempt in self.attempts.all() {
             self.attempts.cancel(attempt);
         }
-        self.shared.shut_down(&self.inner, self.service, limit);
+        self.shared.shut_down(&self.net.inner, self.service, limit);
     }
 
     /// Whether it has been shut down and its last connection is gone.
@@ -200,7 +209,7 @@ impl TcpClient {
 
 /// One attempt under way.
 struct Making {
-    inner: Rc<Inner>,
+    net: Net,
     service: Key,
     attempt: Attempt,
     target: Target,
@@ -215,7 +224,7 @@ impl Making {
         self.attempts.0.borrow_mut().remove(&self.attempt);
         self.shared.attempts.set(self.shared.attempts.get() - 1);
         let (server, attempt) = (self.service, self.attempt);
-        let mut reactor = self.inner.reactor.borrow_mut();
+        let mut reactor = self.net.inner.reactor.borrow_mut();
         let event = match connected {
             Ok(connected) => {
                 let stream = connected.into_key();
@@ -238,8 +247,8 @@ impl Making {
     async fn connect(&self) -> Result<Stream> {
         let mut connecting = pin!(async {
             match &self.target {
-                Target::Address(address) => stream::connect(address, &self.options).await,
-                Target::Host(host) => TcpStream::connect_host(host, &self.options)
+                Target::Address(address) => self.connect_to(address).await,
+                Target::Host(host) => stream::connect_host(&self.net, host, &self.options)
                     .await
                     .map(TcpStream::into_stream),
             }
@@ -254,6 +263,19 @@ impl Making {
             connecting.as_mut().poll(context)
         })
         .await
+    }
+
+    async fn connect_to(&self, address: &Address) -> Result<Stream> {
+        let kernel = Net {
+            half: Half::Kernel,
+            ..self.net.clone()
+        };
+        // A path is the kernel's, whatever the default net is.
+        let net = match address {
+            Address::Ip(_) => &self.net,
+            Address::Unix(_) => &kernel,
+        };
+        stream::connect(net, address, &self.options).await
     }
 
     fn cancelled(&self) -> Error {

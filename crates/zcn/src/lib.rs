@@ -53,6 +53,7 @@ pub use client::{Attempt, ClientOptions, Target, TcpClient};
 pub use cluster::{Cluster, ClusterBuilder, ClusterStats, ListenGroup, Stopper};
 pub use config::{Config, ReactorKind, Sleep, ZERO_COPY_MIN, ZeroCopy};
 pub use error::{Action, Error, Fault, Result};
+pub use net::half::Net;
 pub use net::listener::{TcpListener, UnixListener};
 pub use net::resolve::Resolver;
 pub use net::socket::{Address, ConnectOptions, ListenOptions};

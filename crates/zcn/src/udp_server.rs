@@ -11,6 +11,7 @@ use std::time::Duration;
 use zcn_pool::{Buf, BufferPool, SharedBuf};
 
 use crate::error::{Action, Error, Result};
+use crate::net::half::Net;
 use crate::net::udp::{connect, copied, open, stats};
 use crate::net::udp_options::{Letter, UdpOptions};
 use crate::reactor::Event;
@@ -232,10 +233,23 @@ impl UdpServer {
         options: &UdpOptions,
         handler: H,
     ) -> Result<Self> {
-        let inner = runtime.inner().clone();
+        Self::bind_on(&runtime.net(), address, options, handler)
+    }
+
+    /// [`bind`](Self::bind) on a net that is not the runtime's default.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bind_on<H: DatagramHandler>(
+        net: &Net,
+        address: SocketAddr,
+        options: &UdpOptions,
+        handler: H,
+    ) -> Result<Self> {
+        let inner = net.inner.clone();
         let server = inner.reserve_service();
         let (key, local) =
-            open(&inner, address, options, Owner::Server(server)).inspect_err(|_| {
+            open(net, address, options, Owner::Server(server)).inspect_err(|_| {
                 inner.remove_service(server);
             })?;
         let pool = {

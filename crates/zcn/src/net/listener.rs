@@ -1,16 +1,18 @@
 //! Listening for tasks: TCP and Unix.
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use super::half::{Half, Net};
 use super::socket::{self, Address, ListenOptions};
 use super::stream::{Stream, TcpStream, UnixStream};
 use crate::error::{Action, Error, Result};
+use crate::reactor::accept::ListeningSocket;
 use crate::reactor::stream::{Owner, WaterMarks};
-use crate::runtime::{Inner, current};
+use crate::runtime::Inner;
+use crate::stack::socket::StackListener;
 use crate::table::Key;
 
 /// A listening socket of the current runtime. Dropping it stops the listening.
@@ -27,14 +29,13 @@ impl Drop for Listening {
 }
 
 impl Listening {
-    fn bind(address: &Address, options: &ListenOptions) -> Result<Self> {
-        let inner = current(Action::Listen)?;
-        let fd = socket::listen(address, options)?;
-        let local = socket::local_address(&fd)?;
+    fn bind(net: &Net, address: &Address, options: &ListenOptions) -> Result<Self> {
+        let inner = net.inner.clone();
+        let (socket, local) = listen(&net.half, address, options)?;
         let key = inner
             .reactor
             .borrow_mut()
-            .add_listener(fd, Owner::Task)
+            .add_listener(socket, Owner::Task)
             .map_err(|error| Error::new(Action::Listen, address, error))?;
         Ok(Self { inner, key, local })
     }
@@ -47,14 +48,41 @@ impl Listening {
             .poll_accept(self.key, context);
         accepted.map(|accepted| {
             let fail = |error| Error::new(Action::Accept, &self.local, error);
-            let fd: OwnedFd = accepted.map_err(fail)?;
+            let socket = accepted.map_err(fail)?;
             // A peer that has reset already has no address any more; the first receive tells.
-            let peer = socket::peer_address(&fd).unwrap_or(Address::Unix(PathBuf::new()));
+            let peer = socket
+                .peer_address()
+                .unwrap_or(Address::Unix(PathBuf::new()));
             let stream =
-                Stream::adopt(self.inner.clone(), fd, WaterMarks::default()).map_err(fail)?;
+                Stream::adopt(self.inner.clone(), socket, WaterMarks::default()).map_err(fail)?;
             Ok((stream, peer))
         })
     }
+}
+
+/// A listening socket of a half, and the address it got.
+pub(crate) fn listen(
+    half: &Half,
+    address: &Address,
+    options: &ListenOptions,
+) -> Result<(ListeningSocket, Address)> {
+    let Half::Stack(host) = half else {
+        let fd = socket::listen(address, options)?;
+        let local = socket::local_address(&fd)?;
+        return Ok((ListeningSocket::Kernel(fd), local));
+    };
+    let Address::Ip(ip) = address else {
+        return Err(no_paths(Action::Listen, address));
+    };
+    let listener = StackListener::bind(host, *ip, options)?;
+    let local = listener.local().unwrap_or(*ip);
+    Ok((ListeningSocket::Stack(listener), local.into()))
+}
+
+/// The error for a path on a stack.
+pub(crate) fn no_paths(action: Action, address: &Address) -> Error {
+    Error::errno(action, address, libc::EAFNOSUPPORT)
+        .hinted("a stack has no Unix sockets: use the runtime's kernel_net for them")
 }
 
 /// Listens for TCP connections.
@@ -67,7 +95,7 @@ impl std::fmt::Debug for TcpListener {
 }
 
 impl TcpListener {
-    /// Listens on an address; port 0 picks a free one.
+    /// Listens on an address of the runtime's default [`Net`]; port 0 picks a free one.
     ///
     /// # Errors
     /// The address is in use or not this machine's, with the remedy; or no runtime runs here.
@@ -80,7 +108,11 @@ impl TcpListener {
     /// # Errors
     /// As [`bind`](Self::bind), and an option the kernel refuses.
     pub fn bind_with(address: SocketAddr, options: &ListenOptions) -> Result<Self> {
-        Listening::bind(&Address::Ip(address), options).map(Self)
+        Self::open(&Net::current()?, address, options)
+    }
+
+    pub(super) fn open(net: &Net, address: SocketAddr, options: &ListenOptions) -> Result<Self> {
+        Listening::bind(net, &Address::Ip(address), options).map(Self)
     }
 
     /// The next peer and its address.
@@ -129,7 +161,8 @@ impl UnixListener {
     /// # Errors
     /// The path is in use, too long or not writable; or no runtime runs here.
     pub fn bind(path: impl AsRef<Path>) -> Result<Self> {
-        Listening::bind(&Address::from(path.as_ref()), &ListenOptions::default()).map(Self)
+        let address = Address::from(path.as_ref());
+        Listening::bind(&Net::kernel()?, &address, &ListenOptions::default()).map(Self)
     }
 
     /// The next peer.

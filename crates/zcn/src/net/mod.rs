@@ -1,5 +1,6 @@
 //! Sockets for tasks.
 
+pub(crate) mod half;
 pub(crate) mod listener;
 mod race;
 pub(crate) mod resolve;

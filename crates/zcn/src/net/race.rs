@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::half::Net;
 use super::socket::ConnectOptions;
 use super::stream::TcpStream;
 use crate::error::{Action, Error, Result};
@@ -19,6 +20,7 @@ type Attempt = Pin<Box<dyn Future<Output = Result<TcpStream>>>>;
 /// Tries `addresses` in order: the next one after 250 ms, or as soon as one has failed. The first
 /// to connect wins and the others are cancelled.
 pub(super) async fn connect_any(
+    net: &Net,
     target: &str,
     addresses: Vec<SocketAddr>,
     options: &ConnectOptions,
@@ -29,7 +31,7 @@ pub(super) async fn connect_any(
         failed: Vec::new(),
         next: None,
     };
-    poll_fn(|context| race.poll(target, options, context)).await
+    poll_fn(|context| race.poll(net, target, options, context)).await
 }
 
 struct Race {
@@ -43,6 +45,7 @@ struct Race {
 impl Race {
     fn poll(
         &mut self,
+        net: &Net,
         target: &str,
         options: &ConnectOptions,
         context: &mut Context<'_>,
@@ -72,10 +75,10 @@ impl Race {
             self.next = None;
             match self.waiting.next() {
                 Some(address) => {
-                    let options = options.clone();
-                    self.running.push(Box::pin(async move {
-                        TcpStream::connect_with(address, &options).await
-                    }));
+                    let (net, options) = (net.clone(), options.clone());
+                    self.running.push(Box::pin(
+                        async move { net.tcp_connect(address, &options).await },
+                    ));
                     if self.waiting.len() > 0 {
                         self.next = Some(sleep(HEAD_START));
                     }

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::ops::Deref;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -11,13 +10,18 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use zcn_pool::{Buf, SharedBuf};
+use zcn_stack::tcp::SocketOption;
 
+use super::half::{Half, Net};
+use super::listener::no_paths;
 use super::socket::{self, Address, ConnectOptions};
 use crate::error::{Action, Error, Result};
+use crate::reactor::socket::{Socket, not_connected};
 use crate::reactor::stream::{CloseReason, Closing, Owner, Shut, WaterMarks};
 use crate::reactor::streams::Refused;
 use crate::runtime::time::{sleep, timeout};
 use crate::runtime::{Inner, current};
+use crate::stack::socket::StackSocket;
 use crate::table::Key;
 
 /// A connected stream socket of the current runtime.
@@ -62,11 +66,11 @@ impl Stream {
         Self { inner, key }
     }
 
-    pub(crate) fn adopt(inner: Rc<Inner>, fd: OwnedFd, marks: WaterMarks) -> io::Result<Self> {
+    pub(crate) fn adopt(inner: Rc<Inner>, socket: Socket, marks: WaterMarks) -> io::Result<Self> {
         let key = inner
             .reactor
             .borrow_mut()
-            .add_stream(fd, Owner::Task, marks)?;
+            .add_stream(socket, Owner::Task, marks)?;
         Ok(Self { inner, key })
     }
 
@@ -278,10 +282,7 @@ impl Stream {
         if shut || stream.eof || stream.error.is_some() || !stream.arrived.is_empty() {
             return true;
         }
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        let peeked = SockRef::from(&stream.fd)
-            .recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT);
-        !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        stream.socket.is_readable()
     }
 
     /// Address of this end.
@@ -289,7 +290,7 @@ impl Stream {
     /// # Errors
     /// When the connection is gone.
     pub fn local_addr(&self) -> Result<Address> {
-        self.with_fd(socket::local_address)
+        self.with_half(Socket::local_address)
     }
 
     /// Address of the other end.
@@ -297,34 +298,43 @@ impl Stream {
     /// # Errors
     /// When the connection is gone.
     pub fn peer_addr(&self) -> Result<Address> {
-        self.with_fd(socket::peer_address)
+        self.with_half(Socket::peer_address)
     }
 
-    fn with_fd<T>(&self, call: impl FnOnce(&OwnedFd) -> Result<T>) -> Result<T> {
+    fn with_half<T>(&self, call: impl FnOnce(&Socket) -> Result<T>) -> Result<T> {
         let reactor = self.inner.reactor.borrow();
-        match reactor.streams.get(self.key) {
-            Some(stream) => call(&stream.fd),
-            None => Err(Error::bare(
-                Action::Option,
-                io::ErrorKind::NotConnected.into(),
-            )),
-        }
+        let stream = reactor.streams.get(self.key).ok_or_else(not_connected)?;
+        call(&stream.socket)
     }
 
-    /// The socket, for options that have no method here. Its descriptor stays this stream's.
+    /// The kernel's socket, for options that have no method here. Its descriptor stays this
+    /// stream's.
     ///
     /// # Errors
-    /// When the connection is gone, or what `call` answers.
+    /// When the connection is gone, or a stack's; or what `call` answers.
     pub fn with_socket<T>(&self, call: impl FnOnce(SockRef<'_>) -> io::Result<T>) -> Result<T> {
         let fd = self.inner.reactor.borrow().duplicate(self.key)?;
         call(SockRef::from(&fd)).map_err(|error| Error::bare(Action::Option, error))
     }
 
-    /// [`with_socket`](Self::with_socket) for our own calls, which change nothing here: without a
-    /// second descriptor, so that it works when there is none left.
-    fn with_own<T>(&self, call: impl FnOnce(SockRef<'_>) -> io::Result<T>) -> Result<T> {
-        self.with_fd(|fd| {
-            call(SockRef::from(fd)).map_err(|error| Error::bare(Action::Option, error))
+    /// Whether it is a stack's connection, not the kernel's.
+    pub(crate) fn is_of_stack(&self) -> bool {
+        let reactor = self.inner.reactor.borrow();
+        reactor.stack_socket(self.key).is_some()
+    }
+
+    /// A call on the socket of either half, which changes nothing here: without a second
+    /// descriptor, so that it works when there is none left.
+    fn with_own(
+        &self,
+        kernel: impl FnOnce(SockRef<'_>) -> io::Result<()>,
+        stack: impl FnOnce(&StackSocket) -> Result<()>,
+    ) -> Result<()> {
+        self.with_half(|socket| match socket {
+            Socket::Kernel(fd) => {
+                kernel(SockRef::from(fd)).map_err(|error| Error::bare(Action::Option, error))
+            }
+            Socket::Stack(socket) => stack(socket),
         })
     }
 }
@@ -350,7 +360,7 @@ impl TcpStream {
         self.0
     }
 
-    /// Connects to an address.
+    /// Connects to an address, on the runtime's default [`Net`].
     ///
     /// # Errors
     /// What the peer or the network answered, with the address.
@@ -363,7 +373,7 @@ impl TcpStream {
     /// # Errors
     /// As [`connect`](Self::connect), and `TimedOut` when the limit has passed.
     pub async fn connect_with(address: SocketAddr, options: &ConnectOptions) -> Result<Self> {
-        connect(&Address::Ip(address), options).await.map(Self)
+        Net::current()?.tcp_connect(address, options).await
     }
 
     /// Connects to `host:port`: looks the name up and tries its addresses in order, the next one
@@ -374,16 +384,7 @@ impl TcpStream {
     /// address answers, the first one's error, with the others beside it. `TimedOut` when the
     /// limit of the options has passed for all of it.
     pub async fn connect_host(target: &str, options: &ConnectOptions) -> Result<Self> {
-        let connected = async {
-            let addresses = options.resolver.resolve(target).await?;
-            super::race::connect_any(target, addresses, options).await
-        };
-        match options.timeout {
-            None => connected.await,
-            Some(limit) => timeout(limit, connected)
-                .await
-                .unwrap_or_else(|elapsed| Err(Error::new(Action::Connect, target, elapsed.into()))),
-        }
+        Net::current()?.tcp_connect_host(target, options).await
     }
 
     /// Takes over a connected socket of the standard library.
@@ -396,7 +397,7 @@ impl TcpStream {
         stream
             .set_nonblocking(false)
             .map_err(|error| Error::bare(Action::Socket, error))?;
-        Stream::adopt(inner, stream.into(), WaterMarks::default())
+        Stream::adopt(inner, Socket::Kernel(stream.into()), WaterMarks::default())
             .map(Self)
             .map_err(|error| Error::bare(Action::Socket, error))
     }
@@ -406,7 +407,10 @@ impl TcpStream {
     /// # Errors
     /// When the connection is gone.
     pub fn set_nodelay(&self, yes: bool) -> Result<()> {
-        self.with_own(|socket| socket.set_tcp_nodelay(yes))
+        self.with_own(
+            |socket| socket.set_tcp_nodelay(yes),
+            |socket| socket.set_option(SocketOption::NoDelay(yes)),
+        )
     }
 
     /// Probes the peer after this long without traffic (`SO_KEEPALIVE`, `TCP_KEEPIDLE`).
@@ -414,9 +418,13 @@ impl TcpStream {
     /// # Errors
     /// When the connection is gone, or the time is out of the kernel's range.
     pub fn set_keepalive(&self, after: Duration) -> Result<()> {
-        self.with_own(|socket| {
-            socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(after))
-        })
+        self.with_own(
+            |socket| socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(after)),
+            |socket| {
+                socket.set_option(SocketOption::KeepAliveIdle(after))?;
+                socket.set_option(SocketOption::KeepAlive(true))
+            },
+        )
     }
 
     /// Ends the write side after what is queued, or both sides at once.
@@ -425,7 +433,16 @@ impl TcpStream {
             Shutdown::Write => self.shutdown(),
             Shutdown::Read | Shutdown::Both => {
                 // The read side of a TCP socket cannot be shut so that the peer notices.
-                let _ = self.with_own(|socket| socket.shutdown(how));
+                let _ = self.with_own(
+                    |socket| socket.shutdown(how),
+                    |socket| {
+                        socket.shut_down_read();
+                        Ok(())
+                    },
+                );
+                if let (Shutdown::Both, true) = (how, self.is_of_stack()) {
+                    self.shutdown();
+                }
             }
         }
     }
@@ -462,7 +479,7 @@ impl UnixStream {
     /// # Errors
     /// As [`connect`](Self::connect); `TimedOut` after the time limit.
     pub async fn connect_with(path: impl AsRef<Path>, options: &ConnectOptions) -> Result<Self> {
-        connect(&Address::from(path.as_ref()), options)
+        connect(&Net::kernel()?, &Address::from(path.as_ref()), options)
             .await
             .map(Self)
     }
@@ -476,8 +493,9 @@ impl UnixStream {
         let fail = |error| Error::bare(Action::Socket, error);
         let (one, other) = std::os::unix::net::UnixStream::pair().map_err(fail)?;
         let marks = WaterMarks::default();
-        let one = Stream::adopt(inner.clone(), one.into(), marks).map_err(fail)?;
-        let other = Stream::adopt(inner, other.into(), marks).map_err(fail)?;
+        let one = Socket::Kernel(one.into());
+        let one = Stream::adopt(inner.clone(), one, marks).map_err(fail)?;
+        let other = Stream::adopt(inner, Socket::Kernel(other.into()), marks).map_err(fail)?;
         Ok((Self(one), Self(other)))
     }
 }
@@ -499,11 +517,33 @@ impl Drop for ConnectGuard {
 /// Pauses between attempts to get into a full backlog: doubled from the first to the last.
 const BACKLOG_PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(64));
 
-pub(crate) async fn connect(address: &Address, options: &ConnectOptions) -> Result<Stream> {
+/// Looks a name up and connects to the first of its addresses that answers.
+pub(crate) async fn connect_host(
+    net: &Net,
+    target: &str,
+    options: &ConnectOptions,
+) -> Result<TcpStream> {
+    let connected = async {
+        let addresses = options.resolver.resolve(target).await?;
+        super::race::connect_any(net, target, addresses, options).await
+    };
+    match options.timeout {
+        None => connected.await,
+        Some(limit) => timeout(limit, connected)
+            .await
+            .unwrap_or_else(|elapsed| Err(Error::new(Action::Connect, target, elapsed.into()))),
+    }
+}
+
+pub(crate) async fn connect(
+    net: &Net,
+    address: &Address,
+    options: &ConnectOptions,
+) -> Result<Stream> {
     let connected = async {
         let (mut pause, longest) = BACKLOG_PAUSES;
         loop {
-            match connect_once(address, options).await {
+            match connect_once(net, address, options).await {
                 // The ring waits until the listener's backlog has room; epoll is told that it has
                 // none, and by nothing when it has.
                 Err(error)
@@ -526,16 +566,22 @@ pub(crate) async fn connect(address: &Address, options: &ConnectOptions) -> Resu
     }
 }
 
-async fn connect_once(address: &Address, options: &ConnectOptions) -> Result<Stream> {
-    let inner = current(Action::Connect)?;
-    let raw = address.to_sock_addr(Action::Connect)?;
-    let fd = socket::outgoing(address, options)?;
+async fn connect_once(net: &Net, address: &Address, options: &ConnectOptions) -> Result<Stream> {
+    let inner = net.inner.clone();
     let fail = |error: io::Error| Error::new(Action::Connect, address, error);
-    let key = inner
-        .reactor
-        .borrow_mut()
-        .start_connect(fd, raw)
-        .map_err(fail)?;
+    let key = match (&net.half, address) {
+        (Half::Kernel, _) => {
+            let raw = address.to_sock_addr(Action::Connect)?;
+            let fd = socket::outgoing(address, options)?;
+            inner.reactor.borrow_mut().start_connect(fd, raw)
+        }
+        (Half::Stack(host), Address::Ip(ip)) => {
+            let socket = StackSocket::connect(host, *ip, options)?;
+            Ok(inner.reactor.borrow_mut().await_connect(socket))
+        }
+        (Half::Stack(_), Address::Unix(_)) => return Err(no_paths(Action::Connect, address)),
+    }
+    .map_err(fail)?;
     let mut guard = ConnectGuard {
         inner: inner.clone(),
         key: Some(key),

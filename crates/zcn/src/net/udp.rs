@@ -10,13 +10,16 @@ use bytes::Bytes;
 use socket2::{SockAddr, SockRef};
 use zcn_pool::{BufferPool, SharedBuf};
 
+use super::half::{Half, Net};
 use super::socket::local_address;
 use super::udp_options::{Letter, UdpOptions};
 use super::udp_sockopt;
 use crate::error::{Action, Error, Result};
-use crate::reactor::datagram::{Datagram, UdpStats, Unsendable};
+use crate::reactor::datagram::{Datagram, UdpHalf, UdpStats, Unsendable};
 use crate::reactor::stream::Owner;
-use crate::runtime::{Inner, current};
+use crate::runtime::Inner;
+use crate::stack::datagrams::StackUdp;
+use crate::stack::errno::kernel_only;
 use crate::table::Key;
 
 /// A UDP socket of the current runtime, connected or not.
@@ -78,7 +81,7 @@ impl Drop for UdpSocket {
 }
 
 impl UdpSocket {
-    /// Binds to an address; port 0 picks a free one.
+    /// Binds to an address of the runtime's default [`Net`]; port 0 picks a free one.
     ///
     /// # Errors
     /// Outside of a runtime, the address is in use or not this machine's, memory, descriptors or
@@ -92,8 +95,12 @@ impl UdpSocket {
     /// # Errors
     /// As [`bind`](Self::bind), and a setting out of range, with its name.
     pub fn bind_with(address: SocketAddr, options: &UdpOptions) -> Result<Self> {
-        let inner = current(Action::Socket)?;
-        let (key, local) = open(&inner, address, options, Owner::Task)?;
+        Self::open(&Net::current()?, address, options)
+    }
+
+    pub(super) fn open(net: &Net, address: SocketAddr, options: &UdpOptions) -> Result<Self> {
+        let (key, local) = open(net, address, options, Owner::Task)?;
+        let inner = net.inner.clone();
         Ok(Self { inner, key, local })
     }
 
@@ -322,13 +329,32 @@ impl UdpSocket {
         let socket = reactor.udp.table.get(self.key).ok_or_else(|| {
             Error::bare(Action::Option, io::Error::from(io::ErrorKind::NotConnected))
         })?;
-        call(&socket.fd).map_err(|error| Error::bare(Action::Option, error))
+        match &socket.half {
+            UdpHalf::Kernel { fd, .. } => {
+                call(fd).map_err(|error| Error::bare(Action::Option, error))
+            }
+            UdpHalf::Stack(_) => Err(kernel_only("this option")),
+        }
     }
 
-    /// The socket, for options that have no method here. Its descriptor stays this socket's.
+    /// A call on the socket of either half.
+    fn with_half(
+        &self,
+        kernel: impl FnOnce(SockRef<'_>) -> io::Result<()>,
+        stack: impl FnOnce(&StackUdp) -> Result<()>,
+    ) -> Result<()> {
+        let reactor = self.inner.reactor.borrow();
+        match reactor.udp.table.get(self.key).map(|socket| &socket.half) {
+            Some(UdpHalf::Stack(socket)) => stack(socket),
+            _ => self.with_socket(kernel),
+        }
+    }
+
+    /// The kernel's socket, for options that have no method here. Its descriptor stays this
+    /// socket's.
     ///
     /// # Errors
-    /// What `call` answers.
+    /// The socket is a stack's; or what `call` answers.
     pub fn with_socket<T>(&self, call: impl FnOnce(SockRef<'_>) -> io::Result<T>) -> Result<T> {
         self.with_fd(|fd| call(SockRef::from(&fd.as_fd())))
     }
@@ -416,10 +442,17 @@ impl UdpSocket {
     /// # Errors
     /// The number is out of range.
     pub fn set_ttl(&self, ttl: u32) -> Result<()> {
-        self.with_socket(|socket| match self.local {
-            SocketAddr::V4(_) => socket.set_ttl_v4(ttl),
-            SocketAddr::V6(_) => socket.set_unicast_hops_v6(ttl),
-        })
+        self.with_half(
+            |socket| match self.local {
+                SocketAddr::V4(_) => socket.set_ttl_v4(ttl),
+                SocketAddr::V6(_) => socket.set_unicast_hops_v6(ttl),
+            },
+            |socket| {
+                let limit = u8::try_from(ttl).ok().filter(|&limit| limit > 0);
+                let limit = limit.ok_or_else(|| Error::errno(Action::Option, "", libc::EINVAL))?;
+                socket.change(|own| own.hop_limit = Some(limit))
+            },
+        )
     }
 
     /// Allows or forbids sending to broadcast addresses.
@@ -427,7 +460,10 @@ impl UdpSocket {
     /// # Errors
     /// What the kernel answers.
     pub fn set_broadcast(&self, yes: bool) -> Result<()> {
-        self.with_socket(|socket| socket.set_broadcast(yes))
+        self.with_half(
+            |socket| socket.set_broadcast(yes),
+            |socket| socket.change(|own| own.broadcast = yes),
+        )
     }
 }
 
@@ -452,13 +488,22 @@ fn multicast_error(group: IpAddr, error: Error) -> Error {
 
 /// Opens a socket and hands it to the reactor.
 pub(crate) fn open(
-    inner: &Rc<Inner>,
+    net: &Net,
     address: SocketAddr,
     options: &UdpOptions,
     owner: Owner,
 ) -> Result<(Key, SocketAddr)> {
+    let inner = &net.inner;
     let huge_pages = inner.reactor.borrow().udp.huge_pages;
-    let (fd, pool) = options.open(address, huge_pages)?;
+    let pool = options.pool(huge_pages)?;
+    if let Half::Stack(host) = &net.half {
+        let socket = StackUdp::bind(host, address, options, &pool)?;
+        let local = socket.local().unwrap_or(address);
+        let mut reactor = inner.reactor.borrow_mut();
+        let key = reactor.add_stack_datagram_socket(socket, pool, owner, options.limits());
+        return Ok((key, local));
+    }
+    let fd = options.open(address)?;
     let local = local_address(&fd)?.ip().unwrap_or(address);
     let key = inner
         .reactor
@@ -475,9 +520,12 @@ pub(crate) fn connect(inner: &Rc<Inner>, key: Key, peer: SocketAddr) -> Result<(
     let Some(socket) = reactor.udp.table.get_mut(key) else {
         return Err(fail(io::ErrorKind::NotConnected.into()));
     };
-    SockRef::from(&socket.fd)
-        .connect(&SockAddr::from(peer))
-        .map_err(fail)?;
+    match &socket.half {
+        UdpHalf::Kernel { fd, .. } => SockRef::from(fd)
+            .connect(&SockAddr::from(peer))
+            .map_err(fail)?,
+        UdpHalf::Stack(socket) => socket.connect(peer)?,
+    }
     socket.peer = Some(peer);
     Ok(())
 }

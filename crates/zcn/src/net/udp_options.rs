@@ -112,27 +112,32 @@ impl UdpOptions {
         }
     }
 
-    /// A bound socket and the pool it is to receive into.
-    pub(crate) fn open(
-        &self,
-        address: SocketAddr,
-        huge_pages: HugePages,
-    ) -> Result<(OwnedFd, BufferPool)> {
-        self.check()?;
-        let socket = self.bind(address)?;
-        let largest = match self.gro {
+    /// The longest datagram, or several of them together, that arrives whole.
+    pub(crate) fn longest(&self) -> usize {
+        match self.gro {
             true => 65_535,
             false => self.max_datagram,
-        };
-        let pool = BufferPool::builder()
-            .buffer_size((PREFIX_BYTES + largest).next_multiple_of(rustix::param::page_size()))
+        }
+    }
+
+    /// A bound socket.
+    pub(crate) fn open(&self, address: SocketAddr) -> Result<OwnedFd> {
+        self.bind(address).map(OwnedFd::from)
+    }
+
+    /// The pool that a socket receives into.
+    pub(crate) fn pool(&self, huge_pages: HugePages) -> Result<BufferPool> {
+        self.check()?;
+        BufferPool::builder()
+            .buffer_size(
+                (PREFIX_BYTES + self.longest()).next_multiple_of(rustix::param::page_size()),
+            )
             .count(self.buffers)
             .huge_pages(huge_pages)
             .build()
             .map_err(|error| {
                 Error::refused(Action::Socket, error.raw_os_error(), error.to_string())
-            })?;
-        Ok((socket.into(), pool))
+            })
     }
 
     fn bind(&self, address: SocketAddr) -> Result<Socket> {

@@ -19,8 +19,8 @@ pub use self::state::ConnectionPoolStats;
 use self::state::{Effects, Grant, Idle, State};
 use crate::TcpStream;
 use crate::error::{Action, Error, Result};
+use crate::net::half::Net;
 use crate::runtime::time::{sleep, sleep_until, timeout};
-use crate::runtime::{Inner, current};
 
 /// A pool of client connections of one runtime. Clones are handles of the same pool.
 ///
@@ -62,7 +62,7 @@ impl fmt::Debug for ConnectionPool {
 struct Shared {
     options: ConnectionPoolOptions,
     state: RefCell<State>,
-    inner: Rc<Inner>,
+    net: Net,
 }
 
 impl Shared {
@@ -92,18 +92,25 @@ impl Shared {
 }
 
 impl ConnectionPool {
-    /// A pool of the current runtime.
+    /// A pool of the current runtime, on its default net.
     ///
     /// # Errors
     /// A limit out of range, named; or no runtime runs here.
     pub fn new(options: ConnectionPoolOptions) -> Result<Self> {
+        Self::new_on(&Net::current()?, options)
+    }
+
+    /// [`new`](Self::new) on a net that is not the runtime's default.
+    ///
+    /// # Errors
+    /// A limit out of range, named.
+    pub fn new_on(net: &Net, options: ConnectionPoolOptions) -> Result<Self> {
         options.validate()?;
-        let inner = current(Action::Pool)?;
         Ok(Self {
             shared: Rc::new(Shared {
                 options,
                 state: RefCell::default(),
-                inner,
+                net: net.clone(),
             }),
         })
     }
@@ -206,8 +213,8 @@ impl ConnectionPool {
         lease.connecting.set(true);
         let options = &self.shared.options.connect;
         let connected = match &*lease.destination {
-            Destination::Address(address) => TcpStream::connect_with(*address, options).await,
-            Destination::Host(host) => TcpStream::connect_host(host, options).await,
+            Destination::Address(address) => self.shared.net.tcp_connect(*address, options).await,
+            Destination::Host(host) => self.shared.net.tcp_connect_host(host, options).await,
         };
         lease.connecting.set(false);
         match connected {
@@ -218,7 +225,7 @@ impl ConnectionPool {
                 Ok(Pooled::new(lease, stream, Instant::now()))
             }
             Err(error) => {
-                let random = self.shared.inner.random.next();
+                let random = self.shared.net.inner.random.next();
                 let retry_at = self.shared.with(|state, options, _| {
                     state.failed(&lease.destination, &error, options, random)
                 });
@@ -235,7 +242,7 @@ impl ConnectionPool {
         let weak = Rc::downgrade(&self.shared);
         let destination = destination.clone();
         let forget_after = self.shared.options.max_backoff;
-        let _detached = self.shared.inner.spawn(async move {
+        let _detached = self.shared.net.inner.spawn(async move {
             sleep_until(at).await;
             if let Some(shared) = weak.upgrade() {
                 shared.with(|state, options, effects| state.dispatch(options, effects));
@@ -289,7 +296,7 @@ impl ConnectionPool {
         }
         let weak = Rc::downgrade(&self.shared);
         let every = self.shared.options.sweep_every();
-        let _detached = self.shared.inner.spawn(async move {
+        let _detached = self.shared.net.inner.spawn(async move {
             loop {
                 sleep(every).await;
                 let Some(shared) = weak.upgrade() else { return };
@@ -309,7 +316,7 @@ impl ConnectionPool {
             .with(|state, options, effects| state.sweep(options, |s| s.is_stale(), effects));
         for destination in wanting {
             let weak = Rc::downgrade(&self.shared);
-            let _detached = self.shared.inner.spawn(async move {
+            let _detached = self.shared.net.inner.spawn(async move {
                 if let Some(shared) = weak.upgrade() {
                     // A failure is waited out by the back-off and tried again by a later sweep.
                     let _ = Self { shared }.prewarm(destination).await;

@@ -7,9 +7,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::driver::{Attached, Done};
+use super::socket::Socket;
 use super::stream::Owner;
 use super::token::{Class, Token, Way};
 use super::{Event, Reactor};
+use crate::stack::host::Role;
+use crate::stack::socket::StackListener;
 use crate::table::Key;
 
 /// Accepted peers that a task has not fetched yet before accepting pauses; the rest wait in the
@@ -25,14 +28,21 @@ fn left_ms(at: u32, now: u32) -> u32 {
     if left > u32::MAX / 2 { 0 } else { left }
 }
 
+/// A listening socket of either half.
+#[derive(Debug)]
+pub(crate) enum ListeningSocket {
+    Kernel(OwnedFd),
+    Stack(StackListener),
+}
+
 /// A listening socket as the reactor keeps it.
 #[derive(Debug)]
 pub(crate) struct Listener {
     /// Open for as long as the listener is known to the driver.
-    _fd: OwnedFd,
+    socket: ListeningSocket,
     at: Attached,
     owner: Owner,
-    accepted: VecDeque<OwnedFd>,
+    accepted: VecDeque<Socket>,
     waker: Option<Waker>,
     armed: bool,
     /// Not accepting because the server is full or the task does not fetch.
@@ -46,10 +56,17 @@ pub(crate) struct Listener {
 
 impl Reactor {
     /// Takes over a listening socket and starts accepting.
-    pub(crate) fn add_listener(&mut self, fd: OwnedFd, owner: Owner) -> io::Result<Key> {
-        let at = self.driver.attach(fd.as_fd())?;
+    pub(crate) fn add_listener(
+        &mut self,
+        socket: ListeningSocket,
+        owner: Owner,
+    ) -> io::Result<Key> {
+        let at = match &socket {
+            ListeningSocket::Kernel(fd) => self.driver.attach(fd.as_fd())?,
+            ListeningSocket::Stack(_) => Attached::NOWHERE,
+        };
         let key = self.listeners.insert(Listener {
-            _fd: fd,
+            socket,
             at,
             owner,
             accepted: VecDeque::new(),
@@ -60,6 +77,11 @@ impl Reactor {
             error: None,
             closing: false,
         });
+        if let Some(ListeningSocket::Stack(socket)) =
+            self.listeners.get(key).map(|listener| &listener.socket)
+        {
+            socket.set_role(Role::Listener(key));
+        }
         self.arm_listener(key);
         Ok(key)
     }
@@ -71,6 +93,9 @@ impl Reactor {
         if listener.armed || listener.held || listener.closing || listener.retry_ms.is_some() {
             return;
         }
+        if let ListeningSocket::Stack(_) = listener.socket {
+            return self.accept_from_stack(key);
+        }
         listener.armed = true;
         self.driver.accept(
             listener.at,
@@ -78,26 +103,49 @@ impl Reactor {
         );
     }
 
+    /// Takes the peers that wait in a stack; an event tells of those to come.
+    pub(super) fn accept_from_stack(&mut self, key: Key) {
+        loop {
+            let Some(listener) = self.listeners.get(key) else {
+                return;
+            };
+            let ListeningSocket::Stack(socket) = &listener.socket else {
+                return;
+            };
+            if listener.held || listener.closing {
+                return;
+            }
+            let Some(peer) = socket.accept() else {
+                return;
+            };
+            self.peer_accepted(key, Socket::Stack(peer));
+        }
+    }
+
+    fn peer_accepted(&mut self, key: Key, socket: Socket) {
+        match self.listeners.get_mut(key) {
+            Some(listener) if !listener.closing => match listener.owner {
+                Owner::Server(server) => {
+                    self.events.push_back(Event::Accepted { server, socket });
+                }
+                Owner::Task => {
+                    listener.accepted.push_back(socket);
+                    Self::wake_later(&mut self.wakers, &mut listener.waker);
+                    if listener.accepted.len() >= ACCEPTED_MAX {
+                        self.hold_listener(key, true);
+                    }
+                }
+            },
+            // Closed meanwhile: the peer is told so.
+            _ => drop(socket),
+        }
+    }
+
     /// An accept has brought a peer or ended.
     pub(super) fn accepted(&mut self, key: Key, done: Done) {
         if done.result >= 0 {
             let fd = super::driver::accepted(done.result);
-            match self.listeners.get_mut(key) {
-                Some(listener) if !listener.closing => match listener.owner {
-                    Owner::Server(server) => {
-                        self.events.push_back(Event::Accepted { server, fd });
-                    }
-                    Owner::Task => {
-                        listener.accepted.push_back(fd);
-                        Self::wake_later(&mut self.wakers, &mut listener.waker);
-                        if listener.accepted.len() >= ACCEPTED_MAX {
-                            self.hold_listener(key, true);
-                        }
-                    }
-                },
-                // Closed meanwhile: the peer is told so.
-                _ => drop(fd),
-            }
+            self.peer_accepted(key, Socket::Kernel(fd));
         }
         if done.more {
             return;
@@ -175,15 +223,15 @@ impl Reactor {
         &mut self,
         key: Key,
         context: &mut Context<'_>,
-    ) -> Poll<io::Result<OwnedFd>> {
+    ) -> Poll<io::Result<Socket>> {
         let Some(listener) = self.listeners.get_mut(key) else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        if let Some(fd) = listener.accepted.pop_front() {
+        if let Some(socket) = listener.accepted.pop_front() {
             if listener.held && listener.accepted.len() <= ACCEPTED_MAX / 2 {
                 self.hold_listener(key, false);
             }
-            return Poll::Ready(Ok(fd));
+            return Poll::Ready(Ok(socket));
         }
         listener.waker = Some(context.waker().clone());
         Poll::Pending
@@ -204,7 +252,9 @@ impl Reactor {
     }
 
     fn finish_listener(&mut self, key: Key) {
-        if let Some(listener) = self.listeners.remove(key) {
+        if let Some(listener) = self.listeners.remove(key)
+            && let ListeningSocket::Kernel(_) = listener.socket
+        {
             self.driver.detach(listener.at);
         }
     }

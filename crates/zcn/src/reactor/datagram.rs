@@ -12,12 +12,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zcn_pool::{Buf, BufferPool, HugePages, SharedBuf};
+use zcn_stack::event::Readiness;
 use zcn_uring::{MAX_SLICES, Msg, OpId, Payload, recv_msg};
 
 use super::driver::{Attached, Done, Source};
 use super::stream::{Owner, Receive};
 use super::token::{Class, Token, Way};
 use super::{Event, Reactor};
+use crate::stack::datagrams::{DatagramSent, NoDatagram, StackUdp};
+use crate::stack::host::Role;
 use crate::table::{Key, Table};
 
 /// Most sends of one socket in the driver at a time. They end inline as long as the kernel has
@@ -197,14 +200,23 @@ enum Closing {
     Ending,
 }
 
+/// A UDP socket of either half.
+#[derive(Debug)]
+pub(crate) enum UdpHalf {
+    Kernel {
+        fd: OwnedFd,
+        at: Attached,
+        source: Source,
+    },
+    Stack(StackUdp),
+}
+
 /// One UDP socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    pub(crate) fd: OwnedFd,
-    at: Attached,
+    pub(crate) half: UdpHalf,
     owner: Owner,
     limits: Limits,
-    source: Source,
     pub(crate) pool: BufferPool,
 
     receive: Receive,
@@ -241,6 +253,14 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
+    /// Counts a datagram that has arrived, and keeps it for the application.
+    fn keep(&mut self, datagram: Datagram) {
+        self.stats.received += datagram.segment_count() as u64;
+        self.stats.buffers_received += 1;
+        self.stats.truncated += u64::from(datagram.truncated);
+        self.arrived.push_back(datagram);
+    }
+
     fn wants_data(&self) -> bool {
         self.closing == Closing::No && self.arrived.len() < self.limits.arrived
     }
@@ -359,12 +379,32 @@ impl Reactor {
                 return Err(error);
             }
         };
+        let half = UdpHalf::Kernel { fd, at, source };
+        Ok(self.insert_datagram_socket(half, pool, owner, limits))
+    }
+
+    /// Takes over a socket of a stack; datagrams that need copying go to buffers of `pool`.
+    pub(crate) fn add_stack_datagram_socket(
+        &mut self,
+        socket: StackUdp,
+        pool: BufferPool,
+        owner: Owner,
+        limits: Limits,
+    ) -> Key {
+        self.insert_datagram_socket(UdpHalf::Stack(socket), pool, owner, limits)
+    }
+
+    fn insert_datagram_socket(
+        &mut self,
+        half: UdpHalf,
+        pool: BufferPool,
+        owner: Owner,
+        limits: Limits,
+    ) -> Key {
         let key = self.udp.table.insert(Socket {
-            fd,
-            at,
+            half,
             owner,
             limits,
-            source,
             pool,
             receive: Receive::Idle,
             receive_op: OpId::NONE,
@@ -385,10 +425,13 @@ impl Reactor {
             ops: 0,
             stats: UdpStats::default(),
         });
+        if let Some(UdpHalf::Stack(socket)) = self.udp.table.get(key).map(|socket| &socket.half) {
+            socket.set_role(Role::Datagram(key));
+        }
         if let Owner::Server(_) = owner {
             self.list_datagram_receive(key);
         }
-        Ok(key)
+        key
     }
 
     fn list_datagram_receive(&mut self, key: Key) {
@@ -425,12 +468,13 @@ impl Reactor {
             socket.receive = Receive::Idle;
             return;
         }
+        let UdpHalf::Kernel { at, source, .. } = socket.half else {
+            return self.receive_datagrams_from_stack(key);
+        };
         socket.receive = Receive::Armed;
         socket.pausing = false;
         socket.ops += 1;
-        socket.receive_op = self
-            .driver
-            .recvmsg(socket.at, socket.source, token(Way::In, key));
+        socket.receive_op = self.driver.recvmsg(at, source, token(Way::In, key));
     }
 
     /// Starts receives that had found no buffer, once half of the pool is back.
@@ -441,7 +485,13 @@ impl Reactor {
                 self.udp.starved.swap_remove(index);
                 continue;
             };
-            if self.driver.available(socket.source) < socket.enough_buffers() {
+            let enough = match &socket.half {
+                UdpHalf::Kernel { source, .. } => {
+                    self.driver.available(*source) >= socket.enough_buffers()
+                }
+                UdpHalf::Stack(stack) => stack.has_buffer(),
+            };
+            if !enough {
                 index += 1;
                 continue;
             }
@@ -472,10 +522,7 @@ impl Reactor {
                     tracing::debug!("a datagram that does not hold together was dropped");
                     return self.datagram_receive_ended(key, result, more);
                 };
-                socket.stats.received += datagram.segment_count() as u64;
-                socket.stats.buffers_received += 1;
-                socket.stats.truncated += u64::from(datagram.truncated);
-                socket.arrived.push_back(datagram);
+                socket.keep(datagram);
                 self.tell_datagram_reader(key);
             }
             // The template of a receive that has ended.
@@ -508,11 +555,14 @@ impl Reactor {
         let Some(socket) = self.udp.table.get_mut(key) else {
             return;
         };
+        let UdpHalf::Kernel { at, source, .. } = socket.half else {
+            return;
+        };
         if more {
             if socket.arrived.len() >= socket.limits.arrived && !socket.pausing {
                 socket.pausing = true;
                 socket.stats.pauses += 1;
-                self.driver.cancel_recvmsg(socket.at, socket.receive_op);
+                self.driver.cancel_recvmsg(at, socket.receive_op);
             }
             return;
         }
@@ -524,7 +574,7 @@ impl Reactor {
         }
         match -result {
             // The kernel has used up what it was lent; the pool may have more.
-            libc::ENOBUFS if self.driver.available(socket.source) >= socket.enough_buffers() => {}
+            libc::ENOBUFS if self.driver.available(source) >= socket.enough_buffers() => {}
             libc::ENOBUFS => {
                 socket.receive = Receive::Starved;
                 socket.stats.starvations += 1;
@@ -593,6 +643,9 @@ impl Reactor {
         if socket.closing == Closing::Ending {
             return;
         }
+        let UdpHalf::Kernel { at, .. } = socket.half else {
+            return self.send_datagrams_to_stack(key);
+        };
         while socket.sending < SENDS_IN_FLIGHT {
             let Some(first) = socket.queue.pop_front() else {
                 break;
@@ -613,16 +666,108 @@ impl Reactor {
             socket.ops += 1;
             match socket.peer {
                 None => self.udp.batch.push_back(msg),
-                Some(_) => self
-                    .driver
-                    .sendmsg(socket.at, msg, false, token(Way::Out, key)),
+                Some(_) => self.driver.sendmsg(at, msg, false, token(Way::Out, key)),
             }
         }
         if !self.udp.batch.is_empty() {
             let token = token(Way::Out, key);
-            self.driver
-                .send_datagrams(socket.at, &mut self.udp.batch, token);
+            self.driver.send_datagrams(at, &mut self.udp.batch, token);
         }
+    }
+
+    /// Takes what a stack has for a socket; an event tells of what comes later.
+    fn receive_datagrams_from_stack(&mut self, key: Key) {
+        let Some(socket) = self.udp.table.get_mut(key) else {
+            return;
+        };
+        let before = socket.arrived.len();
+        socket.receive = loop {
+            if !socket.wants_data() {
+                socket.stats.pauses += 1;
+                break Receive::Idle;
+            }
+            let UdpHalf::Stack(stack) = &mut socket.half else {
+                return;
+            };
+            match stack.receive() {
+                Ok(datagram) => socket.keep(datagram),
+                Err(NoDatagram::Nothing) => break Receive::Armed,
+                Err(NoDatagram::NoBuffer) => {
+                    socket.stats.starvations += 1;
+                    self.udp.starved.push(key);
+                    break Receive::Starved;
+                }
+            }
+        };
+        if socket.arrived.len() > before {
+            self.tell_datagram_reader(key);
+        }
+    }
+
+    /// A stack has something for a socket, or room.
+    pub(super) fn datagrams_ready(&mut self, key: Key, readiness: Readiness) {
+        let Some(socket) = self.udp.table.get_mut(key) else {
+            return;
+        };
+        let UdpHalf::Stack(stack) = &socket.half else {
+            return;
+        };
+        if readiness.contains(Readiness::ERROR) {
+            let mut last = None;
+            while let Some(errno) = stack.take_error() {
+                last = Some(errno);
+                socket.stats.network_errors += 1;
+            }
+            // As by the kernel, only a connected socket hears of them.
+            if let (Some(errno), true) = (last, socket.peer.is_some()) {
+                self.report_datagram_error(key, errno);
+            }
+        }
+        let Some(socket) = self.udp.table.get_mut(key) else {
+            return;
+        };
+        if readiness.contains(Readiness::WRITABLE) && socket.sending > 0 {
+            socket.sending = 0;
+            self.after_datagram_send(key);
+        }
+        let armed = |socket: &Socket| socket.receive == Receive::Armed;
+        if readiness.contains(Readiness::READABLE) && self.udp.table.get(key).is_some_and(armed) {
+            self.receive_datagrams_from_stack(key);
+        }
+    }
+
+    /// Gives a stack what is queued, as far as there is room.
+    fn send_datagrams_to_stack(&mut self, key: Key) {
+        let Some(socket) = self.udp.table.get_mut(key) else {
+            return;
+        };
+        let UdpHalf::Stack(stack) = &socket.half else {
+            return;
+        };
+        let mut failed = None;
+        while let Some(message) = socket.queue.pop_front() {
+            match stack.send(message) {
+                DatagramSent::All(count) => {
+                    socket.stats.messages_sent += 1;
+                    socket.stats.sent += count;
+                }
+                DatagramSent::Nothing(message) => {
+                    socket.queue.push_front(message);
+                    // No further one is tried until there is room.
+                    socket.sending = SENDS_IN_FLIGHT;
+                    break;
+                }
+                DatagramSent::Failed(errno) => {
+                    socket.stats.send_failures += 1;
+                    failed = Some(errno);
+                }
+            }
+            socket.unsent -= 1;
+        }
+        if let Some(errno) = failed {
+            self.report_datagram_error(key, errno);
+        }
+        self.after_datagram_send(key);
     }
 
     /// A send has ended.
@@ -698,7 +843,8 @@ impl Reactor {
         if socket.closing == Closing::Ending {
             return self.finish_datagram_close(key);
         }
-        if !socket.queue.is_empty() && !socket.dirty {
+        let room = socket.sending < SENDS_IN_FLIGHT;
+        if !socket.queue.is_empty() && !socket.dirty && room {
             socket.dirty = true;
             self.udp.dirty.push(key);
         }
@@ -744,8 +890,8 @@ impl Reactor {
         socket.queue.clear();
         self.wakers.append(&mut socket.read_wakers);
         self.wakers.append(&mut socket.write_wakers);
-        if socket.ops > 0 {
-            self.driver.cancel(socket.at);
+        if let (1.., UdpHalf::Kernel { at, .. }) = (socket.ops, &socket.half) {
+            self.driver.cancel(*at);
             return;
         }
         self.finish_datagram_close(key);
@@ -758,9 +904,11 @@ impl Reactor {
         let Some(socket) = self.udp.table.remove(key) else {
             return;
         };
-        self.driver.detach(socket.at);
-        self.driver.remove_source(socket.source);
-        self.other_calls += 1;
+        if let UdpHalf::Kernel { at, source, .. } = socket.half {
+            self.driver.detach(at);
+            self.driver.remove_source(source);
+            self.other_calls += 1;
+        }
         if let Owner::Server(server) = socket.owner {
             self.events.push_back(Event::Datagrams {
                 server,
@@ -790,9 +938,13 @@ impl Reactor {
     /// The next datagram that has arrived; starts receiving where that had not begun or had
     /// paused.
     pub(crate) fn try_recv_datagram(&mut self, key: Key) -> Option<io::Result<Datagram>> {
-        let Some(socket) = self.udp.table.get_mut(key) else {
+        let Some(socket) = self.udp.table.get(key) else {
             return Some(Err(io::ErrorKind::NotConnected.into()));
         };
+        if let (true, UdpHalf::Stack(_)) = (socket.arrived.is_empty(), &socket.half) {
+            self.receive_datagrams_from_stack(key);
+        }
+        let socket = self.udp.table.get_mut(key)?;
         let first = socket.arrived.pop_front();
         let found = match first {
             Some(datagram) => Some(Ok(datagram)),

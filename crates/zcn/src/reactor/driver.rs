@@ -81,6 +81,14 @@ pub(crate) struct Attached {
     pub(crate) place: u32,
 }
 
+impl Attached {
+    /// Of a socket that no driver knows: a stack's.
+    pub(crate) const NOWHERE: Self = Self {
+        fd: -1,
+        place: u32::MAX,
+    };
+}
+
 /// How long a turn may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
@@ -216,6 +224,22 @@ impl Driver {
     /// Reports readability until cancelled.
     pub(crate) fn poll_in(&mut self, at: Attached, token: u64) {
         each!(self, driver => driver.poll_in(at, token))
+    }
+
+    /// Reports readability at least once from now on: once on the ring, on epoll until cancelled.
+    pub(crate) fn watch(&mut self, at: Attached, token: u64) {
+        match self {
+            Self::Uring(driver) => driver.poll_once(at, libc::POLLIN, token),
+            Self::Epoll(driver) => driver.poll_in(at, token),
+        }
+    }
+
+    /// Reports once when there is room to write, where there was none a moment ago.
+    pub(crate) fn watch_room(&mut self, at: Attached, token: u64) {
+        match self {
+            Self::Uring(driver) => driver.poll_once(at, libc::POLLOUT, token),
+            Self::Epoll(driver) => driver.poll_out(at, token),
+        }
     }
 
     /// Ends every operation on a descriptor; their completions still come.

@@ -40,6 +40,8 @@ enum Writing {
     SendMsg(Box<Msg>),
     /// The address until connect(2) has been called, then nothing.
     Connect(Option<Box<SockAddr>>),
+    /// Nothing but to be told of it.
+    Poll,
 }
 
 /// One attached descriptor. Edge-triggered: readiness is remembered here until a call finds the
@@ -248,6 +250,14 @@ impl EpollDriver {
         self.start_read(at, Reading::Poll, token);
     }
 
+    pub(crate) fn poll_out(&mut self, at: Attached, token: u64) {
+        if let Some(entry) = self.entry(at) {
+            // There was none a moment ago, as the caller found out; the next edge tells.
+            entry.writable = false;
+        }
+        self.start_write(at, Writing::Poll, token);
+    }
+
     pub(crate) fn cancel(&mut self, at: Attached) {
         let Some(entry) = self
             .entries
@@ -445,6 +455,7 @@ impl EpollDriver {
                     Err(errno) => Ok(end(-errno, Payload::Msg(msg))),
                 }
             }
+            Writing::Poll => Ok(end(libc::POLLOUT.into(), Payload::None)),
             Writing::Connect(Some(address)) => {
                 // SAFETY: address and length are a `SockAddr`'s own.
                 let result = check(unsafe {
@@ -630,6 +641,7 @@ impl Writing {
             Self::Send { data, .. } => Payload::Shared(data),
             Self::SendMsg(msg) => Payload::Msg(msg),
             Self::Connect(address) => address.map_or(Payload::None, Payload::Addr),
+            Self::Poll => Payload::None,
         }
     }
 }

@@ -58,6 +58,9 @@ impl Reactor {
                 stream.receive = Receive::Idle;
                 continue;
             }
+            let Some(fd) = stream.socket.fd() else {
+                continue;
+            };
             let source = if stream.bulk { &self.bulk } else { &self.local };
             let Some(mut buf) = source.acquire() else {
                 // The ordinary way knows how to wait for buffers.
@@ -65,7 +68,7 @@ impl Reactor {
                 continue;
             };
             self.other_calls += 1;
-            let outcome = rustix::net::recv(&stream.fd, buf.spare_capacity(), RecvFlags::DONTWAIT);
+            let outcome = rustix::net::recv(fd, buf.spare_capacity(), RecvFlags::DONTWAIT);
             let (result, payload) = match outcome {
                 Err(Errno::AGAIN | Errno::INTR) => {
                     stream.misses += 1;
@@ -132,16 +135,18 @@ impl Reactor {
         if stream.sending || stream.queue.len() != 1 || stream.shut == Shut::Done {
             return false;
         }
-        let Some(slice) = stream
-            .queue
-            .front()
-            .filter(|slice| slice.len() < ZERO_COPY_MIN)
-        else {
+        let (Some(fd), Some(slice)) = (
+            stream.socket.fd(),
+            stream
+                .queue
+                .front()
+                .filter(|slice| slice.len() < ZERO_COPY_MIN),
+        ) else {
             return false;
         };
         self.other_calls += 1;
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let Ok(count) = rustix::net::send(&stream.fd, slice, flags) else {
+        let Ok(count) = rustix::net::send(fd, slice, flags) else {
             // Full or broken: the ordinary way waits or reports.
             return false;
         };

@@ -18,6 +18,8 @@ mod epoll;
 mod files;
 mod hot;
 pub(crate) mod progress;
+pub(crate) mod socket;
+mod stacks;
 pub(crate) mod stream;
 pub(crate) mod streams;
 pub(crate) mod token;
@@ -35,6 +37,8 @@ use zcn_sys::eventfd::EventFd;
 use self::accept::Listener;
 use self::connect::Connecting;
 use self::driver::{Attached, Done, Driver, DriverStats, Wait};
+use self::socket::Socket;
+use self::stacks::Stacks;
 use self::stream::{CloseReason, Stream};
 use self::token::{Class, Token, Way};
 use crate::client::Attempt;
@@ -46,9 +50,15 @@ use crate::table::{Key, Table};
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A peer was accepted.
-    Accepted { server: Key, fd: OwnedFd },
+    Accepted { server: Key, socket: Socket },
     /// Bytes arrived.
-    Data { server: Key, stream: Key, buf: Buf },
+    Data {
+        server: Key,
+        stream: Key,
+        buf: Buf,
+        /// Further bytes may be had at once, by [`Reactor::next_data`].
+        more: bool,
+    },
     /// The peer has finished sending.
     End { server: Key, stream: Key },
     /// The send queue has fallen to the low-water mark.
@@ -137,6 +147,7 @@ pub(crate) struct Reactor {
     pub(crate) listeners: Table<Listener>,
     pub(crate) connecting: Table<Connecting>,
     pub(crate) udp: datagram::Sockets,
+    pub(crate) stacks: Stacks,
     /// Streams with something to send.
     dirty: Vec<Key>,
     /// Streams that want to receive.
@@ -216,6 +227,7 @@ impl Reactor {
             listeners: Table::new(),
             connecting: Table::new(),
             udp: datagram::Sockets::new(config.huge_pages),
+            stacks: Stacks::default(),
             dirty: Vec::new(),
             listed: Vec::new(),
             postponed: VecDeque::new(),
@@ -330,6 +342,7 @@ impl Reactor {
             || self.wants_turn()
             || self.udp.has_work()
             || self.driver.has_news()
+            || self.stacks.look()
         {
             return Look::News;
         }
@@ -357,15 +370,18 @@ impl Reactor {
             self.cool();
         }
         self.flush();
-        let wait = self.shortened(wait);
-        let mut done = std::mem::take(&mut self.done);
-        let outcome = self.driver.turn(wait, &mut done);
-        self.read_clock();
-        self.batch = done.len();
-        for done in done.drain(..) {
-            self.complete(done);
+        let mut wait = self.shortened(wait);
+        if !self.stacks.is_empty() {
+            self.flush_stacks();
+            wait = self.shortened(wait);
+            if wait != Wait::No && self.arm_stacks() {
+                wait = Wait::No;
+            }
         }
-        self.done = done;
+        let outcome = self.drive(wait);
+        if !self.stacks.is_empty() {
+            self.turn_stacks();
+        }
         self.retry_listeners();
         if !self.lingering.is_empty() {
             self.end_lingering();
@@ -379,11 +395,30 @@ impl Reactor {
         outcome
     }
 
+    /// Waits, and turns completions into events.
+    fn drive(&mut self, wait: Wait) -> io::Result<()> {
+        let mut done = std::mem::take(&mut self.done);
+        let outcome = self.driver.turn(wait, &mut done);
+        self.read_clock();
+        self.batch = done.len();
+        for done in done.drain(..) {
+            self.complete(done);
+        }
+        self.done = done;
+        outcome
+    }
+
     /// Starts all that was asked for; whether nothing is left to do but to wait.
     pub(crate) fn settle(&mut self) -> io::Result<bool> {
         self.cool();
         self.driver.before_waiting()?;
         self.turn(Wait::No)?;
+        if !self.stacks.is_empty() {
+            if self.arm_stacks() {
+                return Ok(false);
+            }
+            self.drive(Wait::No)?;
+        }
         Ok(!self.has_events()
             && self.dirty.is_empty()
             && !self.wants_turn()
@@ -397,6 +432,9 @@ impl Reactor {
             // Caused by a call from outside the turn, e.g. a close in a callback, or left for the
             // next turn: nothing else would end the sleep.
             return Wait::No;
+        }
+        if wait == Wait::No {
+            return wait;
         }
         let mut limit = wait.timeout();
         let mut shorten = |to: Duration| {
@@ -418,6 +456,9 @@ impl Reactor {
         if let Some(pause) = self.listener_pause() {
             shorten(pause);
         }
+        if let Some(due) = self.stacks.deadline() {
+            shorten(due.saturating_duration_since(Instant::now()));
+        }
         match limit {
             None => Wait::Forever,
             Some(Duration::ZERO) => Wait::No,
@@ -436,6 +477,7 @@ impl Reactor {
             (Class::Connect, _) => self.connected(token.key, done),
             (Class::Datagram, Way::In) => self.datagram_received(token.key, done),
             (Class::Datagram, Way::Out) => self.datagram_sent(token.key, done),
+            (Class::Link, way) => self.stacks.link_ready(token.key, way, done.more),
             (Class::Wake, _) => {
                 if !done.more {
                     self.watch_wake();
@@ -446,6 +488,7 @@ impl Reactor {
 
     /// Starts what has been asked for since the last turn: sends first, receives after them.
     fn flush(&mut self) {
+        self.stacks.tick();
         self.flush_directly();
         let mut dirty = std::mem::take(&mut self.dirty);
         for key in dirty.drain(..) {
@@ -454,13 +497,15 @@ impl Reactor {
                 self.start_send(key);
             }
         }
-        // `start_send` lists nothing new, so the vector (and its memory) can go back.
+        // Only a stack takes a send at once, after which there may be more to say.
+        dirty.append(&mut self.dirty);
         self.dirty = dirty;
         let mut listed = std::mem::take(&mut self.listed);
         for key in listed.drain(..) {
             self.start_receive(key);
         }
-        // Nor does `start_receive`.
+        // And only a stack has something at once, after which there may be more.
+        listed.append(&mut self.listed);
         self.listed = listed;
         let round = self.postponed.len().min(ROUND);
         self.listed.extend(self.postponed.drain(..round));
@@ -535,6 +580,15 @@ impl Reactor {
         }
         for key in self.udp.table.keys() {
             self.end_datagram_socket(key);
+        }
+        // What was closed with something queued goes on in the kernel, but here only with us.
+        let deadline = Instant::now() + FLUSH_LIMIT;
+        while self.stacks.have_connections() && Instant::now() < deadline {
+            if self.turn(Wait::AtMost(Duration::from_millis(20))).is_err() {
+                break;
+            }
+            self.events.clear();
+            self.wakers.clear();
         }
         let deadline = Instant::now() + Duration::from_secs(2);
         while !self.is_idle() && Instant::now() < deadline {

@@ -1,12 +1,12 @@
 //! One connection as the reactor keeps it.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::task::Waker;
 
 use zcn_pool::{Buf, SharedBuf};
 
 use super::driver::Attached;
+use super::socket::Socket;
 use crate::table::Key;
 
 /// Who is told what happens on a stream.
@@ -80,7 +80,8 @@ pub(crate) enum Shut {
 /// State of one connection; under 300 bytes, buffers only while they hold something.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    pub(crate) fd: OwnedFd,
+    pub(crate) socket: Socket,
+    /// Of a socket of the kernel's.
     pub(crate) at: Attached,
     pub(crate) owner: Owner,
 
@@ -163,9 +164,9 @@ impl Default for WaterMarks {
 }
 
 impl Stream {
-    pub(crate) fn new(fd: OwnedFd, at: Attached, owner: Owner, marks: WaterMarks) -> Self {
+    pub(crate) fn new(socket: Socket, at: Attached, owner: Owner, marks: WaterMarks) -> Self {
         Self {
-            fd,
+            socket,
             at,
             owner,
             receive: Receive::Idle,

@@ -8,16 +8,17 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll};
 
-use rustix::net::{Shutdown, sockopt};
 use zcn_pool::{Buf, SharedBuf};
 use zcn_uring::{MAX_SLICES, Payload};
 
-use super::driver::{BULK_SOURCE, Done, STREAM_SOURCE};
+use super::driver::{Attached, BULK_SOURCE, Done, STREAM_SOURCE};
+use super::socket::{Socket, not_connected};
 use super::stream::{BUSY, CloseReason, Closing, Owner, Receive, Shut, Stream, WaterMarks};
 use super::token::{Class, Token, Way};
 use super::{Event, LARGE_BATCH, Reactor};
 use crate::config::{ZERO_COPY_MIN, ZeroCopy};
 use crate::error::{Action, Error};
+use crate::stack::host::Role;
 use crate::table::Key;
 
 /// Why a buffer was not taken for sending; it comes back with the answer.
@@ -40,32 +41,40 @@ impl Reactor {
     /// Takes over a connected socket.
     pub(crate) fn add_stream(
         &mut self,
-        fd: OwnedFd,
+        socket: Socket,
         owner: Owner,
         marks: WaterMarks,
     ) -> io::Result<Key> {
-        let at = self.driver.attach(fd.as_fd())?;
-        Ok(self.adopt_stream(fd, at, owner, marks))
+        let at = match &socket {
+            Socket::Kernel(fd) => self.driver.attach(fd.as_fd())?,
+            Socket::Stack(_) => Attached::NOWHERE,
+        };
+        Ok(self.adopt_stream(socket, at, owner, marks))
     }
 
     /// [`Self::add_stream`] for a descriptor that is attached already.
     pub(crate) fn adopt_stream(
         &mut self,
-        fd: OwnedFd,
-        at: super::Attached,
+        socket: Socket,
+        at: Attached,
         owner: Owner,
         marks: WaterMarks,
     ) -> Key {
-        let zero_copy = match self.zero_copy {
-            ZeroCopy::Never => false,
-            ZeroCopy::Always => true,
-            ZeroCopy::Auto => self.driver.is_uring() && leaves_the_machine(&fd),
+        let zero_copy = match (self.zero_copy, &socket) {
+            (ZeroCopy::Never, _) | (_, Socket::Stack(_)) => false,
+            (ZeroCopy::Always, _) => true,
+            (ZeroCopy::Auto, Socket::Kernel(fd)) => {
+                self.driver.is_uring() && leaves_the_machine(fd)
+            }
         };
-        let mut stream = Stream::new(fd, at, owner, marks);
+        let mut stream = Stream::new(socket, at, owner, marks);
         stream.zero_copy = zero_copy;
         stream.last_read_ms = self.now_ms;
         stream.last_write_ms = self.now_ms;
         let key = self.streams.insert(stream);
+        if let Some(Socket::Stack(socket)) = self.streams.get(key).map(|stream| &stream.socket) {
+            socket.set_role(Role::Stream(key));
+        }
         if let Owner::Server(_) = owner {
             self.list_receive(key);
         }
@@ -79,7 +88,10 @@ impl Reactor {
         };
         if stream.receive == Receive::Idle && stream.wants_data() {
             stream.receive = Receive::Listed;
-            self.list(key);
+            match stream.socket {
+                Socket::Kernel(_) => self.list(key),
+                Socket::Stack(_) => self.listed.push(key),
+            }
         }
     }
 
@@ -116,6 +128,9 @@ impl Reactor {
             stream.receive = Receive::Idle;
             return;
         }
+        if let Socket::Stack(_) = stream.socket {
+            return self.receive_from_stack(key);
+        }
         stream.receive = Receive::Armed;
         stream.ops += 1;
         let source = if stream.bulk {
@@ -130,7 +145,6 @@ impl Reactor {
     /// A receive has ended.
     #[inline]
     pub(super) fn received(&mut self, key: Key, done: Done) {
-        let now_ms = self.now_ms;
         let Some(stream) = self.streams.get_mut(key) else {
             return;
         };
@@ -141,58 +155,25 @@ impl Reactor {
         }
         match (done.result, done.payload) {
             (1.., Payload::Buf(buf)) => {
-                stream.last_read_ms = now_ms;
                 stream.misses = 0;
                 stream.weigh(buf.len(), self.pool.buffer_size());
                 stream.likely = done.nonempty || stream.bulk;
                 if stream.receives < BUSY {
                     stream.receives += 1;
-                    if stream.receives == BUSY {
-                        self.driver.favour(stream.fd.as_fd(), &mut stream.at);
+                    if let (BUSY, Some(fd)) = (stream.receives, stream.socket.fd()) {
+                        self.driver.favour(fd.as_fd(), &mut stream.at);
                     }
                 }
-                match stream.owner {
-                    _ if stream.closing != Closing::No => self.list_receive(key),
-                    Owner::Server(server) => {
-                        self.events.push_back(Event::Data {
-                            server,
-                            stream: key,
-                            buf,
-                        });
-                        // Started after the sends that the handler is about to make.
-                        self.list_receive(key);
-                    }
-                    Owner::Task => {
-                        stream.arrived.push_back(buf);
-                        Self::wake_later(&mut self.wakers, &mut stream.read_waker);
-                    }
-                }
+                self.data_arrived(key, buf, false);
             }
             // The error was reported to the send, and once it is, a receive finds a mere end.
             (0, _) if stream.error.is_some() => {}
             // Or the reset ended a send that had made some progress: it reported that, and nobody
             // the error. A connection that only one side has finished still has a peer.
-            (0, _)
-                if stream.unsent > 0 && socket2::SockRef::from(&stream.fd).peer_addr().is_err() =>
-            {
+            (0, _) if stream.unsent > 0 && stream.socket.peer_address().is_err() => {
                 self.fail(key, libc::ECONNRESET);
             }
-            (0, _) => {
-                stream.eof = true;
-                if let Closing::Lingering(reason) = stream.closing {
-                    return self.end_stream(key, reason);
-                }
-                match stream.owner {
-                    Owner::Server(server) if stream.closing == Closing::No => {
-                        self.events.push_back(Event::End {
-                            server,
-                            stream: key,
-                        });
-                    }
-                    Owner::Server(_) => {}
-                    Owner::Task => Self::wake_later(&mut self.wakers, &mut stream.read_waker),
-                }
-            }
+            (0, _) => self.end_arrived(key),
             (errno, _) if errno == -libc::ENOBUFS && stream.bulk => {
                 stream.bulk = false;
                 stream.receive = Receive::Listed;
@@ -211,8 +192,55 @@ impl Reactor {
         }
     }
 
+    /// Bytes have arrived; `more` may be there to be had at once.
+    #[inline]
+    pub(super) fn data_arrived(&mut self, key: Key, buf: Buf, more: bool) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        stream.last_read_ms = self.now_ms;
+        match stream.owner {
+            _ if stream.closing != Closing::No => self.list_receive(key),
+            Owner::Server(server) => {
+                self.events.push_back(Event::Data {
+                    server,
+                    stream: key,
+                    buf,
+                    more,
+                });
+                // Started after the sends that the handler is about to make.
+                self.list_receive(key);
+            }
+            Owner::Task => {
+                stream.arrived.push_back(buf);
+                Self::wake_later(&mut self.wakers, &mut stream.read_waker);
+            }
+        }
+    }
+
+    /// The peer has finished sending.
+    pub(super) fn end_arrived(&mut self, key: Key) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        stream.eof = true;
+        if let Closing::Lingering(reason) = stream.closing {
+            return self.end_stream(key, reason);
+        }
+        match stream.owner {
+            Owner::Server(server) if stream.closing == Closing::No => {
+                self.events.push_back(Event::End {
+                    server,
+                    stream: key,
+                });
+            }
+            Owner::Server(_) => {}
+            Owner::Task => Self::wake_later(&mut self.wakers, &mut stream.read_waker),
+        }
+    }
+
     /// The connection is broken: nothing more is sent or received.
-    fn fail(&mut self, key: Key, errno: i32) {
+    pub(super) fn fail(&mut self, key: Key, errno: i32) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
         };
@@ -306,6 +334,10 @@ impl Reactor {
         let Some(first) = stream.queue.pop_front() else {
             return;
         };
+        if let Socket::Stack(_) = stream.socket {
+            stream.queue.push_front(first);
+            return self.send_to_stack(key);
+        }
         stream.sending = true;
         stream.ops += 1;
         let at = stream.at;
@@ -416,11 +448,11 @@ impl Reactor {
 
     /// Goes on with the queue, or does what waited for it to empty.
     #[inline]
-    fn after_send(&mut self, key: Key) {
+    pub(super) fn after_send(&mut self, key: Key) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
         };
-        if !stream.queue.is_empty() && !stream.dirty {
+        if !stream.queue.is_empty() && !stream.dirty && !stream.sending {
             stream.dirty = true;
             self.dirty.push(key);
         }
@@ -448,7 +480,8 @@ impl Reactor {
             if stream.shut == Shut::Wanted {
                 stream.shut = Shut::Done;
                 self.other_calls += 1;
-                let _ = rustix::net::shutdown(&stream.fd, Shutdown::Write);
+                // Not connected any more, then, which the next receive tells.
+                let _ = stream.socket.shut_down_write();
             }
             if let Closing::Flushing(reason) = stream.closing {
                 self.linger(key, reason);
@@ -468,7 +501,7 @@ impl Reactor {
         if stream.shut != Shut::Done {
             stream.shut = Shut::Done;
             self.other_calls += 1;
-            if rustix::net::shutdown(&stream.fd, Shutdown::Write).is_err() {
+            if !stream.socket.shut_down_write() {
                 // Not connected any more.
                 return self.end_stream(key, reason);
             }
@@ -567,8 +600,7 @@ impl Reactor {
         };
         if !matches!(stream.closing, Closing::Ending(_)) {
             self.other_calls += 1;
-            // Without the option the close is a plain one; nothing is lost by that.
-            let _ = sockopt::set_socket_linger(&stream.fd, Some(std::time::Duration::ZERO));
+            stream.socket.abort();
             self.end_stream_how(key, reason, false);
         }
     }
@@ -593,8 +625,7 @@ impl Reactor {
         stream.unsent = 0;
         if orderly {
             self.other_calls += 1;
-            // A broken connection answers ENOTCONN, and is as shut as can be.
-            let _ = rustix::net::shutdown(&stream.fd, Shutdown::Both);
+            stream.socket.shut_down();
         }
         if stream.ops > 0 {
             self.driver.cancel(stream.at);
@@ -614,8 +645,10 @@ impl Reactor {
         let Some(stream) = self.streams.remove(key) else {
             return;
         };
-        self.driver.detach(stream.at);
-        self.other_calls += 1;
+        if let Socket::Kernel(_) = stream.socket {
+            self.driver.detach(stream.at);
+            self.other_calls += 1;
+        }
         if let (Owner::Server(server), Closing::Ending(reason)) = (stream.owner, stream.closing) {
             self.events.push_back(Event::Closed {
                 server,
@@ -629,12 +662,10 @@ impl Reactor {
     /// A second descriptor of the stream's socket, for user code that runs with nothing borrowed
     /// and may close the stream meanwhile (rule 16).
     pub(crate) fn duplicate(&self, key: Key) -> crate::Result<OwnedFd> {
-        let fail = |error| Error::bare(Action::Option, error);
-        let stream = self
-            .streams
-            .get(key)
-            .ok_or_else(|| fail(io::ErrorKind::NotConnected.into()))?;
-        stream.fd.try_clone().map_err(fail)
+        let stream = self.streams.get(key).ok_or_else(not_connected)?;
+        let fd = stream.socket.kernel("the descriptor")?;
+        fd.try_clone()
+            .map_err(|error| Error::bare(Action::Option, error))
     }
 
     /// Stops or resumes receiving; what has arrived already is still delivered.
@@ -668,6 +699,9 @@ impl Reactor {
         }
         if stream.closing != Closing::No {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        }
+        if let Socket::Stack(_) = stream.socket {
+            return self.poll_stack(key, context);
         }
         stream.read_waker = Some(context.waker().clone());
         if stream.receive == Receive::Idle {

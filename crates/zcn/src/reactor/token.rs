@@ -11,6 +11,8 @@ pub(crate) enum Class {
     Connect,
     Datagram,
     Wake,
+    /// The link of a stack.
+    Link,
 }
 
 /// Which direction of the object.
@@ -50,6 +52,7 @@ impl Token {
             3 => Class::Connect,
             4 => Class::Datagram,
             5 => Class::Wake,
+            6 => Class::Link,
             _ => return None,
         };
         let way = match (word >> 56) & 0xf {
@@ -77,6 +80,7 @@ mod tests {
             Class::Connect,
             Class::Datagram,
             Class::Wake,
+            Class::Link,
         ] {
             for way in [Way::In, Way::Out] {
                 let key = Key {

@@ -176,6 +176,10 @@ impl UringDriver {
         self.push(Op::poll_multi(Target::Fd(at.fd), libc::POLLIN).token(token));
     }
 
+    pub(crate) fn poll_once(&mut self, at: Attached, events: i16, token: u64) {
+        self.push(Op::poll(Target::Fd(at.fd), events).token(token));
+    }
+
     pub(crate) fn cancel(&mut self, at: Attached) {
         if let Ok(id) = self.ring.push(Op::cancel_target(Target::Fd(at.fd))) {
             self.ring.hide(id);

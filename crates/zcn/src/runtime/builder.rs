@@ -11,11 +11,13 @@ use super::{Inner, Runtime};
 use crate::config::{Config, ReactorKind, Sleep, ZeroCopy};
 use crate::error::{Action, Error, Result};
 use crate::reactor::Reactor;
+use crate::stack::StackConfig;
 
 /// Settings of a [`Runtime`] to be.
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeBuilder {
     config: Config,
+    stack: Option<StackConfig>,
 }
 
 macro_rules! setter {
@@ -86,11 +88,21 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Opens a stack in the runtime and makes it the default [`Net`](crate::Net): sockets are on it
+    /// unless they name another. This is the line in which an application changes the half it runs
+    /// on. [`Runtime::open_stack`] adds further stacks, and tells in more detail what is wrong with
+    /// one.
+    #[must_use]
+    pub fn stack(mut self, stack: StackConfig) -> Self {
+        self.stack = Some(stack);
+        self
+    }
+
     /// Starts the runtime on the calling thread.
     ///
     /// # Errors
     /// A setting out of range, io_uring refused although asked for, memory or descriptors short;
-    /// each with the setting and the remedy.
+    /// a stack's link or settings; each with the setting and the remedy.
     pub fn build(self) -> Result<Runtime> {
         let config = self.config;
         if !config.receive_buffers.is_power_of_two() || config.receive_buffers > 32768 {
@@ -147,8 +159,15 @@ impl RuntimeBuilder {
             Sleep::Block => Duration::ZERO,
             Sleep::Spin(time) => time,
         };
-        Ok(Runtime {
+        let runtime = Runtime {
             inner: Rc::new(Inner::new(reactor, inbox, spin, config.seed)),
-        })
+        };
+        if let Some(stack) = &self.stack {
+            let net = runtime.open_stack(stack).map_err(|error| {
+                Error::refused(Action::Start, error.raw_os_error(), error.to_string())
+            })?;
+            runtime.set_net(&net)?;
+        }
+        Ok(runtime)
     }
 }

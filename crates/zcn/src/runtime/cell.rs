@@ -27,18 +27,12 @@ impl ReactorCell {
 
     #[inline]
     pub(crate) fn borrow(&self) -> Guard<Ref<'_, Reactor>> {
-        Guard {
-            borrow: self.reactor.borrow(),
-            _hold: Hold::new(),
-        }
+        Guard::new(self.reactor.borrow(), Hold::new())
     }
 
     #[inline]
     pub(crate) fn borrow_mut(&self) -> Guard<RefMut<'_, Reactor>> {
-        Guard {
-            borrow: self.reactor.borrow_mut(),
-            _hold: Hold::new(),
-        }
+        Guard::new(self.reactor.borrow_mut(), Hold::new())
     }
 }
 
@@ -58,6 +52,16 @@ struct LetGo;
 impl Drop for LetGo {
     fn drop(&mut self) {
         let_go();
+    }
+}
+
+impl<B> Guard<B> {
+    #[inline]
+    pub(crate) fn new(borrow: B, hold: Hold) -> Self {
+        Self {
+            borrow,
+            _hold: hold,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! One event loop of one core.
 
 mod builder;
-mod cell;
+pub(crate) mod cell;
 pub(crate) mod drain;
 mod embed;
 pub(crate) mod executor;
@@ -33,6 +33,7 @@ use self::remote::{Inbox, Remote};
 use self::timers::Timers;
 use crate::config::ReactorKind;
 use crate::error::{Action, Error, Result};
+use crate::net::half::Half;
 use crate::reactor::driver::{DriverStats, Wait};
 use crate::reactor::{Event, Look, Reactor};
 use crate::runtime::cell::ReactorCell;
@@ -66,7 +67,9 @@ pub(crate) struct Inner {
     timers: RefCell<Timers>,
     services: RefCell<Table<ServiceSlot>>,
     inbox: Arc<Inbox>,
-    spin: Duration,
+    spin: Cell<Duration>,
+    /// Which half sockets are on that name none.
+    pub(crate) half: RefCell<Half>,
     stopped: Cell<bool>,
     /// A [`Runtime::poll`] is under way.
     polling: Cell<bool>,
@@ -342,7 +345,8 @@ impl Inner {
             timers: RefCell::default(),
             services: RefCell::new(Table::new()),
             inbox,
-            spin,
+            spin: Cell::new(spin),
+            half: RefCell::default(),
             stopped: Cell::new(false),
             polling: Cell::new(false),
             allowance: Cell::new(usize::MAX),
@@ -378,6 +382,11 @@ impl Inner {
 
     pub(crate) fn stop(&self) {
         self.stopped.set(true);
+    }
+
+    /// Looks for work for at least this long before sleeping.
+    pub(crate) fn raise_spin(&self, spin: Duration) {
+        self.spin.set(self.spin.get().max(spin));
     }
 
     pub(crate) fn stats(&self) -> RuntimeStats {
@@ -422,7 +431,7 @@ impl Inner {
         {
             return self.turn(Wait::No);
         }
-        if !self.spin.is_zero() && self.spin(wait, awake) {
+        if !self.spin.get().is_zero() && self.spin(wait, awake) {
             return self.turn(Wait::No);
         }
         let wait = self.shortened(wait);
@@ -441,7 +450,7 @@ impl Inner {
     fn spin(self: &Rc<Self>, wait: Wait, awake: &dyn Fn() -> bool) -> bool {
         let limit = wait
             .timeout()
-            .map_or(self.spin, |limit| limit.min(self.spin));
+            .map_or(self.spin.get(), |limit| limit.min(self.spin.get()));
         {
             let reactor = self.reactor.borrow();
             if !reactor.driver.is_uring() {
@@ -505,7 +514,11 @@ impl Inner {
     /// When the next timer or sweep is due.
     fn next_due(&self) -> Option<Instant> {
         let timer = self.timers.borrow().next();
-        [timer, self.next_sweep()].into_iter().flatten().min()
+        let stacks = self.reactor.borrow().stacks.deadline();
+        [timer, self.next_sweep(), stacks]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn next_sweep(&self) -> Option<Instant> {

@@ -1,15 +1,15 @@
 //! A connection as its handler sees it.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
 use zcn_pool::{Buf, SharedBuf};
 
 use super::SendError;
 use crate::error::{Action, Error, Result};
-use crate::net::socket;
 use crate::net::socket::Address;
+use crate::reactor::socket::{Socket, not_connected};
 use crate::reactor::stream::{CloseReason, Closing, Owner, Shut, WaterMarks};
 use crate::reactor::streams::Refused;
 use crate::runtime::Inner;
@@ -201,7 +201,7 @@ impl<'a> Conn<'a> {
     /// # Errors
     /// When the connection is gone.
     pub fn local_addr(&self) -> Result<Address> {
-        self.with_fd(socket::local_address)
+        self.with_half(Socket::local_address)
     }
 
     /// Address of the other end.
@@ -209,29 +209,26 @@ impl<'a> Conn<'a> {
     /// # Errors
     /// When the connection is gone.
     pub fn peer_addr(&self) -> Result<Address> {
-        self.with_fd(socket::peer_address)
+        self.with_half(Socket::peer_address)
     }
 
-    /// Number of its descriptor, which stays this connection's; `None` when it is gone.
+    /// Number of its descriptor, which stays this connection's; `None` when it is gone, or a
+    /// stack's.
     pub fn raw_fd(&self) -> Option<RawFd> {
-        self.with_fd(|fd| Ok(fd.as_raw_fd())).ok()
+        self.with_half(|socket| Ok(socket.fd().map(AsRawFd::as_raw_fd)))
+            .ok()?
     }
 
-    fn with_fd<T>(&self, call: impl FnOnce(&OwnedFd) -> Result<T>) -> Result<T> {
+    fn with_half<T>(&self, call: impl FnOnce(&Socket) -> Result<T>) -> Result<T> {
         let reactor = self.inner.reactor.borrow();
-        match reactor.streams.get(self.key) {
-            Some(stream) => call(&stream.fd),
-            None => Err(Error::bare(
-                Action::Option,
-                io::ErrorKind::NotConnected.into(),
-            )),
-        }
+        let stream = reactor.streams.get(self.key).ok_or_else(not_connected)?;
+        call(&stream.socket)
     }
 
-    /// The socket, for options that have no method here.
+    /// The kernel's socket, for options that have no method here.
     ///
     /// # Errors
-    /// When the connection is gone, or what `call` answers.
+    /// When the connection is gone, or a stack's; or what `call` answers.
     pub fn with_socket<T>(
         &self,
         call: impl FnOnce(socket2::SockRef<'_>) -> io::Result<T>,

@@ -11,7 +11,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::error::{Action, Error, Result};
-use crate::net::socket;
+use crate::net::half::Net;
+use crate::net::listener::listen;
 use crate::net::socket::Address;
 use crate::reactor::stream::Owner;
 use crate::runtime::{Inner, Runtime};
@@ -37,8 +38,8 @@ pub struct TcpServer {
 }
 
 impl TcpServer {
-    /// Listens on `address` (a [`SocketAddr`](std::net::SocketAddr), or a path for a Unix socket)
-    /// and serves with `handler` whenever the runtime runs.
+    /// Listens on `address` (a [`SocketAddr`](std::net::SocketAddr) of the runtime's default net,
+    /// or a path for a Unix socket) and serves with `handler` whenever the runtime runs.
     ///
     /// # Errors
     /// The address is in use or not this machine's, an option is refused, or descriptors are
@@ -50,15 +51,32 @@ impl TcpServer {
         handler: H,
     ) -> Result<Self> {
         let address = address.into();
+        let net = match address {
+            Address::Ip(_) => runtime.net(),
+            Address::Unix(_) => runtime.kernel_net(),
+        };
+        Self::bind_on(&net, address, options, handler)
+    }
+
+    /// [`bind`](Self::bind) on a net that is not the runtime's default.
+    ///
+    /// # Errors
+    /// As there, and for a path on the net of a stack.
+    pub fn bind_on<H: Handler>(
+        net: &Net,
+        address: impl Into<Address>,
+        options: ServerOptions,
+        handler: H,
+    ) -> Result<Self> {
+        let address = address.into();
         options.check(Action::Listen)?;
-        let fd = socket::listen(&address, &options.listen)?;
-        let local = socket::local_address(&fd)?;
-        let inner = runtime.inner().clone();
+        let (socket, local) = listen(&net.half, &address, &options.listen)?;
+        let inner = net.inner.clone();
         let server = inner.reserve_service();
         let listener = inner
             .reactor
             .borrow_mut()
-            .add_listener(fd, Owner::Server(server))
+            .add_listener(socket, Owner::Server(server))
             .map_err(|error| {
                 inner.remove_service(server);
                 Error::new(Action::Listen, &address, error)

@@ -1,7 +1,6 @@
 //! The service inside the runtime: connections, their states, the calls of the handler.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -10,16 +9,18 @@ use std::time::{Duration, Instant};
 use super::{Conn, ConnId, Handler, ServerOptions, Shared};
 use crate::client::Attempt;
 use crate::error::Error;
-use crate::net::socket;
 use crate::net::socket::Address;
 use crate::reactor::Event;
-use crate::reactor::progress::taken;
+use crate::reactor::socket::Socket;
 use crate::reactor::stream::{CloseReason, Closing, Owner};
 use crate::runtime::{Inner, Service};
 use crate::table::Key;
 
 /// How often a draining server looks whether its time is up.
 const DRAIN_SWEEP: Duration = Duration::from_millis(10);
+
+/// Bytes of one connection that are handed out before others have their turn.
+const DATA_TURN: usize = 64 * 1024;
 
 pub(crate) struct Serving<H: Handler> {
     server: Key,
@@ -34,7 +35,7 @@ pub(crate) struct Serving<H: Handler> {
     /// has been given to another already.
     displaced: Vec<(Key, H::State)>,
     /// Accepted in the same burst that filled the server up; served when there is room.
-    waiting: VecDeque<OwnedFd>,
+    waiting: VecDeque<Socket>,
     /// The listener is held back because the server is full.
     held: bool,
     shared: Rc<Shared>,
@@ -118,6 +119,22 @@ impl<H: Handler> Serving<H> {
         }
     }
 
+    /// What else a stack has for a connection: a segment at a time is little, and costs no system
+    /// call. The handler may pause in between, or fill its queue up.
+    fn more_data(&mut self, inner: &Rc<Inner>, key: Key) {
+        let mut bytes = 0;
+        while bytes < DATA_TURN && inner.spend() {
+            let next = inner.reactor.borrow_mut().next_data(key);
+            let Some(buf) = next else {
+                return;
+            };
+            bytes += buf.len();
+            self.call(inner, key, |handler, conn, state| {
+                handler.on_data(conn, state, buf)
+            });
+        }
+    }
+
     #[cold]
     fn panicked(&self, inner: &Rc<Inner>, key: Key) {
         self.shared.count(|stats| stats.panics += 1);
@@ -131,18 +148,20 @@ impl<H: Handler> Serving<H> {
             .abort_stream(key, CloseReason::HandlerPanic);
     }
 
-    fn accepted(&mut self, inner: &Rc<Inner>, fd: OwnedFd) {
+    fn accepted(&mut self, inner: &Rc<Inner>, socket: Socket) {
         if self.shared.drain_by.get().is_some() {
             return;
         }
         if self.shared.stats.get().connections >= self.options.max_connections {
-            self.waiting.push_back(fd);
+            self.waiting.push_back(socket);
             self.hold(inner, true);
             return;
         }
-        let peer = socket::peer_address(&fd).unwrap_or(Address::Unix(PathBuf::new()));
+        let peer = socket
+            .peer_address()
+            .unwrap_or(Address::Unix(PathBuf::new()));
         let added = inner.reactor.borrow_mut().add_stream(
-            fd,
+            socket,
             Owner::Server(self.server),
             self.options.marks,
         );
@@ -164,7 +183,7 @@ impl<H: Handler> Serving<H> {
         let peer = {
             let reactor = inner.reactor.borrow();
             let stream = reactor.streams.get(key);
-            stream.and_then(|stream| socket::peer_address(&stream.fd).ok())
+            stream.and_then(|stream| stream.socket.peer_address().ok())
         };
         // Without a peer it is broken already, as its handler will hear.
         let peer = peer.unwrap_or(Address::Unix(PathBuf::new()));
@@ -260,10 +279,10 @@ impl<H: Handler> Serving<H> {
     /// Takes those who wait, as far as there is room, then lets the listener go on.
     fn admit(&mut self, inner: &Rc<Inner>) {
         while self.shared.stats.get().connections < self.options.max_connections {
-            let Some(fd) = self.waiting.pop_front() else {
+            let Some(socket) = self.waiting.pop_front() else {
                 return self.hold(inner, false);
             };
-            self.accepted(inner, fd);
+            self.accepted(inner, socket);
         }
     }
 
@@ -318,10 +337,15 @@ impl<H: Handler> Service for Serving<H> {
     #[inline]
     fn on_event(&mut self, inner: &Rc<Inner>, event: Event) {
         match event {
-            Event::Data { stream, buf, .. } => {
+            Event::Data {
+                stream, buf, more, ..
+            } => {
                 self.call(inner, stream, |handler, conn, state| {
                     handler.on_data(conn, state, buf)
                 });
+                if more {
+                    self.more_data(inner, stream);
+                }
             }
             Event::Writable { stream, .. } => {
                 self.call(inner, stream, |handler, conn, state| {
@@ -338,7 +362,7 @@ impl<H: Handler> Service for Serving<H> {
                     handler.on_sent(conn, state)
                 });
             }
-            Event::Accepted { fd, .. } => self.accepted(inner, fd),
+            Event::Accepted { socket, .. } => self.accepted(inner, socket),
             Event::Connected {
                 stream, attempt, ..
             } => self.connected(inner, stream, attempt),
@@ -398,7 +422,7 @@ impl<H: Handler> Service for Serving<H> {
                     overdue.push((key, CloseReason::Shutdown));
                 } else if let Some(taken) = write
                     .filter(|&limit| slow(limit))
-                    .and_then(|_| taken(stream.fd.as_fd()))
+                    .and_then(|_| stream.socket.taken())
                     .filter(|&taken| taken != stream.taken)
                 {
                     progressed.push((key, taken));

@@ -18,12 +18,16 @@ pub struct StackConfig {
     /// Further routes.
     pub routes: Vec<RouteConfig>,
     /// How long to look for frames before going to sleep \[not at all\]. A wake-up costs
-    /// some 20 µs, looking costs the core.
+    /// some 20 µs, looking costs the core. A runtime looks for as long as its own settings
+    /// or those of one of its stacks say.
     pub spin: Duration,
     /// Frames taken from the link, and given to it, at a time \[32\].
     pub batch: usize,
     /// Buffers of 4 KiB for what is sent by copying \[4096\].
     pub buffers: usize,
+    /// What all secrets of the stack derive from \[drawn by the kernel\]: the same seed draws the
+    /// same ports and sequence numbers.
+    pub seed: Option<[u8; 32]>,
     /// The protocols.
     pub protocols: zcn_stack::StackConfig,
 }
@@ -38,6 +42,7 @@ impl StackConfig {
             spin: Duration::ZERO,
             batch: 32,
             buffers: 4096,
+            seed: None,
             protocols: zcn_stack::StackConfig::default(),
         }
     }

@@ -67,3 +67,17 @@ pub enum StackError {
     #[error("the link is gone: {0}; bring its device up again and start anew")]
     LinkGone(#[source] io::Error),
 }
+
+impl StackError {
+    /// The errno, when the kernel gave one.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = source {
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                return error.raw_os_error();
+            }
+            source = error.source();
+        }
+        None
+    }
+}

@@ -24,10 +24,14 @@
 //! ```
 
 mod config;
+pub(crate) mod datagrams;
+pub(crate) mod errno;
 mod error;
 #[cfg(feature = "toml")]
 mod file;
+pub(crate) mod host;
 mod link;
+pub(crate) mod socket;
 mod stack_loop;
 
 pub use config::{LinkConfig, LinkKind, RouteConfig, StackConfig};
