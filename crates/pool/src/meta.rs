@@ -42,6 +42,7 @@ impl Meta {
     /// Marks the buffer as out under a new handle and returns the handle's generation.
     /// The caller owns the buffer, and owners are unique: while it is not out, no claim
     /// can change `raw`, so a store is enough.
+    #[inline]
     pub(crate) fn send_out(&self, offset: u32, len: u32) -> u32 {
         let generation = ((self.raw.load(Ordering::Relaxed) >> 1) as u32).wrapping_add(1);
         let view = u64::from(offset) << 32 | u64::from(len);
@@ -53,6 +54,7 @@ impl Meta {
 
     /// Takes the buffer back from the handle of `generation`. At most one caller is
     /// granted it, and owns the buffer from then on.
+    #[inline]
     pub(crate) fn claim(&self, generation: u32) -> Claim {
         let home = u64::from(generation) << 1;
         match self

@@ -24,6 +24,7 @@ pub struct RawBuf {
 impl Buf {
     /// Gives up the buffer for a handle of it. Bytes and headroom are kept for whoever
     /// presents the handle.
+    #[inline]
     pub fn into_raw(self) -> RawBuf {
         let (offset, len) = (self.headroom() as u32, self.len() as u32);
         let meta = &self.core().metas[self.index() as usize];
@@ -42,6 +43,7 @@ impl BufferPool {
     /// If the handle was used before, forged, or of another pool. A handle of another
     /// pool can happen to fit one that is out here; then it gets that one's buffer, and
     /// the other comes too late: a mix-up, but never two owners.
+    #[inline]
     pub fn from_raw(&self, raw: RawBuf) -> Result<Buf, RawError> {
         let RawBuf { index, generation } = raw;
         let core = self.core();

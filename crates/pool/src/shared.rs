@@ -158,20 +158,28 @@ unsafe impl Send for PoolSlice {}
 // SAFETY: as above.
 unsafe impl Sync for PoolSlice {}
 
+impl Parts {
+    #[inline]
+    fn shares(&self) -> &AtomicUsize {
+        // SAFETY: alive while this buffer is away from home.
+        let core = unsafe { self.core.as_ref() };
+        &core.metas[self.index as usize].shares
+    }
+}
+
 impl PoolSlice {
+    #[inline]
     fn new(buf: Buf) -> Self {
-        let slice = Self(buf.into_parts());
+        let parts = buf.into_parts();
         // No read-modify-write: the buffer had one owner, us. Others learn of it through
         // what hands them a clone.
-        slice.shares().store(1, Ordering::Relaxed);
-        slice
+        parts.shares().store(1, Ordering::Relaxed);
+        Self(parts)
     }
 
     #[inline]
     fn shares(&self) -> &AtomicUsize {
-        // SAFETY: alive while this buffer is away from home.
-        let core = unsafe { self.0.core.as_ref() };
-        &core.metas[self.0.index as usize].shares
+        self.0.shares()
     }
 
     /// Whether this share is all. If so it stays so, as only a share makes another one.

@@ -16,9 +16,9 @@ use super::half::{Half, Net};
 use super::listener::no_paths;
 use super::socket::{self, Address, ConnectOptions};
 use crate::error::{Action, Error, Result};
+use crate::reactor::queue::Refusal;
 use crate::reactor::socket::{Socket, not_connected};
 use crate::reactor::stream::{CloseReason, Closing, Owner, Shut, WaterMarks};
-use crate::reactor::streams::Refused;
 use crate::runtime::time::{sleep, timeout};
 use crate::runtime::{Inner, current};
 use crate::stack::socket::StackSocket;
@@ -188,7 +188,7 @@ impl Stream {
         let mut reactor = self.inner.reactor.borrow_mut();
         let source = match reactor.send(self.key, slice) {
             Ok(()) => return Poll::Ready(Ok(())),
-            Err(Refused::Full(slice)) => {
+            Err((Refusal::Full, slice)) => {
                 *data = Some(slice);
                 match ready!(reactor.poll_writable(self.key, context)) {
                     // Refused for being full a moment ago, so this is not reached; polling again is
@@ -200,7 +200,9 @@ impl Stream {
                     Err(source) => source,
                 }
             }
-            Err(Refused::Closed(_, errno)) => io::Error::from_raw_os_error(errno),
+            Err((Refusal::Closed(errno), _)) => io::Error::from_raw_os_error(errno),
+            // Nothing is copied here.
+            Err((Refusal::NoBuffer, _)) => io::ErrorKind::OutOfMemory.into(),
         };
         drop(reactor);
         Poll::Ready(Err(self.send_error(source)))

@@ -120,8 +120,10 @@ impl Reactor {
             self.dirty.clear();
             // What is left over or refused puts it back into the list.
             stream.dirty = false;
-            if !self.send_directly(key) {
-                self.mark_dirty(key);
+            if !self.send_directly(key)
+                && let Some(stream) = self.streams.get_mut(key)
+            {
+                stream.mark_dirty(&mut self.dirty, key);
             }
         }
     }

@@ -18,6 +18,7 @@ mod epoll;
 mod files;
 mod hot;
 pub(crate) mod progress;
+pub(crate) mod queue;
 pub(crate) mod socket;
 mod stacks;
 pub(crate) mod stream;

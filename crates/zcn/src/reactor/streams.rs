@@ -21,15 +21,6 @@ use crate::error::{Action, Error};
 use crate::stack::host::Role;
 use crate::table::Key;
 
-/// Why a buffer was not taken for sending; it comes back with the answer.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    /// The queue is above its high-water mark.
-    Full(SharedBuf),
-    /// The stream is closing, shut down, broken or gone.
-    Closed(SharedBuf, i32),
-}
-
 /// Errors after which a receive is simply started again: a signal, a full queue.
 const RETRY: [i32; 3] = [libc::EAGAIN, libc::EINTR, libc::EBUSY];
 
@@ -259,54 +250,6 @@ impl Reactor {
         }
     }
 
-    /// Accepts a slice for sending. It is sent in the next flush, together with what else is
-    /// queued.
-    #[inline]
-    pub(crate) fn send(&mut self, key: Key, data: SharedBuf) -> Result<(), Refused> {
-        let Some(stream) = self.streams.get_mut(key) else {
-            return Err(Refused::Closed(data, libc::ENOTCONN));
-        };
-        if stream.closing != Closing::No || stream.shut != Shut::Open || stream.error.is_some() {
-            return Err(Refused::Closed(data, stream.error.unwrap_or(libc::EPIPE)));
-        }
-        if stream.full {
-            return Err(Refused::Full(data));
-        }
-        if data.is_empty() {
-            return Ok(());
-        }
-        if stream.unsent == 0 {
-            stream.last_write_ms = self.now_ms;
-        }
-        stream.unsent += data.len();
-        stream.full = stream.unsent >= stream.high_water as usize;
-        stream.queue.push_back(data);
-        if !stream.sending {
-            self.mark_dirty(key);
-        }
-        Ok(())
-    }
-
-    /// Notes that a stream has something to send.
-    #[inline]
-    pub(super) fn mark_dirty(&mut self, key: Key) {
-        if let Some(stream) = self.streams.get_mut(key).filter(|stream| !stream.dirty) {
-            stream.dirty = true;
-            self.dirty.push(key);
-        }
-    }
-
-    /// Accepts a slice even when the queue has just become full: the rest of a message whose
-    /// beginning was accepted.
-    pub(crate) fn send_beyond(&mut self, key: Key, data: SharedBuf) {
-        if let Err(Refused::Full(data)) = self.send(key, data)
-            && let Some(stream) = self.streams.get_mut(key)
-        {
-            stream.unsent += data.len();
-            stream.queue.push_back(data);
-        }
-    }
-
     /// Hands a connected stream of a task over to a server.
     pub(crate) fn give_stream(&mut self, key: Key, server: Key) {
         if let Some(stream) = self.streams.get_mut(key) {
@@ -452,9 +395,8 @@ impl Reactor {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
         };
-        if !stream.queue.is_empty() && !stream.dirty && !stream.sending {
-            stream.dirty = true;
-            self.dirty.push(key);
+        if !stream.queue.is_empty() && !stream.sending {
+            stream.mark_dirty(&mut self.dirty, key);
         }
         if stream.full && stream.unsent <= stream.low_water as usize {
             stream.full = false;

@@ -4,12 +4,12 @@
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use zcn_pool::BufferPool;
+use zcn_pool::{BufferPool, SharedBuf};
 
 use super::{Inner, Runtime};
 use crate::error::{Action, Error, Result};
 use crate::reactor::driver::{DriverStats, STREAM_SOURCE, Wait, borrowed};
-use crate::server::{Conn, ConnId};
+use crate::server::{Conn, ConnId, SendError};
 
 impl Runtime {
     /// One turn that waits for at most `limit` and hands at most `max_events` events (data,
@@ -88,6 +88,32 @@ impl Runtime {
     #[inline]
     pub fn conn(&self, id: ConnId) -> Option<Conn<'_>> {
         Conn::find(&self.inner, id)
+    }
+
+    /// As [`Conn::send`] on the connection of this id: for sends from outside of its callbacks,
+    /// with one look at the connection in place of the two of [`conn`](Self::conn) and a send.
+    ///
+    /// # Errors
+    /// As there; [`SendError::Closed`] with `ENOTCONN` when the connection is gone.
+    // The error carries what the caller wants back.
+    #[allow(clippy::result_large_err)]
+    #[inline]
+    pub fn send(
+        &self,
+        id: ConnId,
+        data: impl Into<SharedBuf>,
+    ) -> std::result::Result<(), SendError> {
+        Conn::unchecked(&self.inner, id).send(data)
+    }
+
+    /// As [`Conn::send_copy`] on the connection of this id; see [`send`](Self::send).
+    ///
+    /// # Errors
+    /// As there.
+    #[allow(clippy::result_large_err)]
+    #[inline]
+    pub fn send_copy(&self, id: ConnId, data: &[u8]) -> std::result::Result<(), SendError> {
+        Conn::unchecked(&self.inner, id).send_copy(data)
     }
 
     /// The pool that [`buffer`](Self::buffer) takes from.

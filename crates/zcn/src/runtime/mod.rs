@@ -207,6 +207,7 @@ impl Runtime {
     }
 
     /// An empty buffer, `None` when the pool has none left.
+    #[inline]
     pub fn buffer(&self) -> Option<Buf> {
         self.inner.buffer()
     }
@@ -376,6 +377,7 @@ impl Inner {
         handle
     }
 
+    #[inline]
     pub(crate) fn buffer(&self) -> Option<Buf> {
         self.reactor.borrow().outgoing.acquire()
     }

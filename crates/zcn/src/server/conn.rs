@@ -10,8 +10,7 @@ use super::SendError;
 use crate::error::{Action, Error, Result};
 use crate::net::socket::Address;
 use crate::reactor::socket::{Socket, not_connected};
-use crate::reactor::stream::{CloseReason, Closing, Owner, Shut, WaterMarks};
-use crate::reactor::streams::Refused;
+use crate::reactor::stream::{CloseReason, Owner, WaterMarks};
 use crate::runtime::Inner;
 use crate::table::Key;
 
@@ -54,6 +53,16 @@ impl<'a> Conn<'a> {
         }
     }
 
+    /// The connection of an id, whether or not it is still there: for calls that look themselves.
+    #[inline]
+    pub(crate) fn unchecked(inner: &'a Rc<Inner>, id: ConnId) -> Self {
+        Conn {
+            inner,
+            server: Key::NOTHING,
+            key: id.0,
+        }
+    }
+
     /// Another connection of the same server; `None` when it is gone.
     pub fn other(&self, id: ConnId) -> Option<Conn<'a>> {
         let owner = self.inner.reactor.borrow().streams.get(id.0)?.owner;
@@ -74,16 +83,10 @@ impl<'a> Conn<'a> {
     #[allow(clippy::result_large_err)]
     #[inline]
     pub fn send(&mut self, data: impl Into<SharedBuf>) -> std::result::Result<(), SendError> {
-        self.inner
-            .reactor
-            .borrow_mut()
+        let mut reactor = self.inner.reactor.borrow_mut();
+        reactor
             .send(self.key, data.into())
-            .map_err(|refused| match refused {
-                Refused::Full(data) => SendError::Full(data),
-                Refused::Closed(data, errno) => {
-                    SendError::Closed(data, io::Error::from_raw_os_error(errno))
-                }
-            })
+            .map_err(|(refusal, data)| SendError::new(refusal, data))
     }
 
     /// Copies bytes into pool buffers and sends them: all or nothing.
@@ -92,53 +95,19 @@ impl<'a> Conn<'a> {
     /// [`SendError::Full`] (with nothing in it) or [`SendError::Closed`] as for
     /// [`send`](Self::send), [`SendError::NoBuffer`] when the pool cannot hold all of it.
     #[allow(clippy::result_large_err)]
+    #[inline]
     pub fn send_copy(&mut self, data: &[u8]) -> std::result::Result<(), SendError> {
-        if !self.is_writable() {
-            return self
-                .send(SharedBuf::new())
-                .and(Err(SendError::Full(SharedBuf::new())));
-        }
         let mut reactor = self.inner.reactor.borrow_mut();
-        let Some(mut first) = reactor.outgoing.acquire() else {
-            return Err(SendError::NoBuffer);
-        };
-        let (head, mut rest) = data.split_at(data.len().min(first.capacity()));
-        // It fits by construction, here and below.
-        let _ = first.extend_from_slice(head);
-        // The common case is one buffer.
-        if !rest.is_empty() {
-            let mut copies = std::mem::take(&mut reactor.copies);
-            while !rest.is_empty() {
-                let Some(mut buf) = reactor.outgoing.acquire() else {
-                    copies.clear();
-                    reactor.copies = copies;
-                    return Err(SendError::NoBuffer);
-                };
-                let (head, left) = rest.split_at(rest.len().min(buf.capacity()));
-                let _ = buf.extend_from_slice(head);
-                rest = left;
-                copies.push(buf);
-            }
-            reactor.send_beyond(self.key, first.into());
-            for buf in copies.drain(..) {
-                reactor.send_beyond(self.key, buf.into());
-            }
-            reactor.copies = copies;
-            return Ok(());
-        }
-        reactor.send_beyond(self.key, first.into());
-        Ok(())
+        reactor
+            .send_copy(self.key, data)
+            .map_err(|refusal| SendError::new(refusal, SharedBuf::new()))
     }
 
     /// Whether [`send`](Self::send) would accept something now.
     pub fn is_writable(&self) -> bool {
         let reactor = self.inner.reactor.borrow();
-        reactor.streams.get(self.key).is_some_and(|stream| {
-            !stream.full
-                && stream.closing == Closing::No
-                && stream.shut == Shut::Open
-                && stream.error.is_none()
-        })
+        let stream = reactor.streams.get(self.key);
+        stream.is_some_and(|stream| stream.admits().is_ok())
     }
 
     /// Bytes accepted for sending that the kernel has not taken yet.

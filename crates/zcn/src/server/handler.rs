@@ -8,6 +8,7 @@ use super::{Conn, ConnId};
 use crate::client::Attempt;
 use crate::error::Error;
 use crate::net::socket::Address;
+use crate::reactor::queue::Refusal;
 use crate::reactor::stream::CloseReason;
 
 /// What a server does with its connections.
@@ -90,4 +91,15 @@ pub enum SendError {
     /// No buffer to copy into; nothing was sent.
     #[error("no free buffer in the pool: raise RuntimeBuilder::buffers, or send what you received")]
     NoBuffer,
+}
+
+impl SendError {
+    #[cold]
+    pub(super) fn new(refusal: Refusal, data: SharedBuf) -> Self {
+        match refusal {
+            Refusal::Full => Self::Full(data),
+            Refusal::Closed(errno) => Self::Closed(data, io::Error::from_raw_os_error(errno)),
+            Refusal::NoBuffer => Self::NoBuffer,
+        }
+    }
 }
