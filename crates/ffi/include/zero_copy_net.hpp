@@ -334,315 +334,311 @@ private:
     ZCN_Loop *raw_;
 };
 
-/* A TCP server (or one on a Unix socket). */
-class Server {
+namespace detail {
+
+/* What servers, clients and UDP sockets have in common: a handle, and what its callbacks need. Api
+ * says which type, functions and callbacks are theirs. */
+template <typename Api> class Owner {
 public:
-    using OnConnection = std::function<void(Connection)>;
-    using OnData = std::function<void(Connection, Bytes)>;
-    using OnSent = std::function<void(Connection, std::size_t)>;
-
-    /* With a loop of its own. */
-    explicit Server(const Options &options)
-        : state_(new Callbacks(std::make_shared<detail::Pending>()))
-    {
-        ZCN_Error error = ZCN_SUCCESS;
-        adopt(zcn_server_create_opts(options.raw(), &error), error);
-    }
-
-    Server(Loop &event_loop, const Options &options) : state_(new Callbacks(event_loop.pending()))
-    {
-        ZCN_Error error = ZCN_SUCCESS;
-        adopt(zcn_server_create_on(event_loop.raw(), options.raw(), &error), error);
-    }
-
-    Server(const Server &) = delete;
-    Server &operator=(const Server &) = delete;
-    ~Server() { zcn_server_destroy(raw_); }
-
-    void on_accept(OnConnection callback) { state().accept = std::move(callback); }
-    void on_data(OnData callback) { state().data = std::move(callback); }
-    void on_close(OnConnection callback) { state().close = std::move(callback); }
-
-    void on_writable(OnConnection callback)
-    {
-        state().writable = std::move(callback);
-        check(zcn_server_set_on_writable(raw_, writable));
-    }
-
-    void on_sent(OnSent callback)
-    {
-        state().sent = std::move(callback);
-        check(zcn_server_set_on_sent(raw_, sent));
-    }
-
-    void on_end(OnConnection callback)
-    {
-        state().end = std::move(callback);
-        check(zcn_server_set_on_end(raw_, end));
-    }
-
-    void start() { check(zcn_server_start(raw_)); }
+    Owner(const Owner &) = delete;
+    Owner &operator=(const Owner &) = delete;
 
     int poll(int timeout_ms = -1, std::uint32_t max_events = 0)
     {
-        int count = check_count(zcn_server_poll(raw_, timeout_ms, max_events));
-        state_->pending->rethrow();
-        return count;
-    }
-
-    void run_once()
-    {
-        check(zcn_server_run_once(raw_));
-        state_->pending->rethrow();
-    }
-
-    void shutdown(std::uint32_t timeout_ms) { check(zcn_server_shutdown(raw_, timeout_ms)); }
-    bool is_stopped() const { return check_count(zcn_server_is_stopped(raw_)) == 1; }
-    int fd() { return check_count(zcn_server_fd(raw_)); }
-    void wakeup() { check(zcn_server_wakeup(raw_)); }
-    std::uint16_t port() const noexcept { return zcn_server_port(raw_); }
-    ZCN_Loop *event_loop() const noexcept { return state_->loop; }
-    ZCN_Server *raw() const noexcept { return raw_; }
-
-    Address address() const
-    {
-        ZCN_Address raw;
-        check(zcn_server_address(raw_, &raw));
-        return Address(raw);
-    }
-
-    ZCN_StatsEx stats() const
-    {
-        ZCN_StatsEx stats;
-        check(zcn_server_stats_ex(raw_, &stats, sizeof stats));
-        return stats;
-    }
-
-private:
-    struct Callbacks : detail::State {
-        explicit Callbacks(std::shared_ptr<detail::Pending> pending_)
-            : detail::State(std::move(pending_))
-        {
-        }
-        OnConnection accept, close, writable, end;
-        OnData data;
-        OnSent sent;
-    };
-
-    Callbacks &state() noexcept { return static_cast<Callbacks &>(*state_); }
-
-    void adopt(ZCN_Server *raw, ZCN_Error error)
-    {
-        check(error);
-        raw_ = raw;
-        state_->loop = zcn_server_loop(raw);
-        zcn_server_set_callbacks(raw, state_.get(), accepted, data, closed);
-    }
-
-    static Callbacks &of(void *user_data) noexcept
-    {
-        return *static_cast<Callbacks *>(static_cast<detail::State *>(user_data));
-    }
-
-    static void accepted(void *user_data, int fd)
-    {
-        Callbacks &state = of(user_data);
-        state.call(state.accept, Connection(state.loop, fd));
-    }
-    static void data(void *user_data, int fd, const std::uint8_t *bytes, std::size_t size)
-    {
-        Callbacks &state = of(user_data);
-        state.call(state.data, Connection(state.loop, fd), Bytes{bytes, size});
-    }
-    static void closed(void *user_data, int fd)
-    {
-        Callbacks &state = of(user_data);
-        state.call(state.close, Connection(state.loop, fd));
-    }
-    static void writable(void *user_data, int fd)
-    {
-        Callbacks &state = of(user_data);
-        state.call(state.writable, Connection(state.loop, fd));
-    }
-    static void sent(void *user_data, int fd, std::size_t unsent)
-    {
-        Callbacks &state = of(user_data);
-        state.call(state.sent, Connection(state.loop, fd), unsent);
-    }
-    static void end(void *user_data, int fd)
-    {
-        Callbacks &state = of(user_data);
-        state.call(state.end, Connection(state.loop, fd));
-    }
-
-    std::unique_ptr<detail::State, detail::Orphan> state_;
-    ZCN_Server *raw_ = nullptr;
-};
-
-/* A maker of connections. */
-class Client {
-public:
-    using OnConnect = std::function<void(Connection, ZCN_Error)>;
-    using OnConnection = Server::OnConnection;
-    using OnData = Server::OnData;
-    using OnSent = Server::OnSent;
-
-    /* With a loop of its own. */
-    explicit Client(const Options &options = Options())
-        : state_(new Callbacks(std::make_shared<detail::Pending>()))
-    {
-        ZCN_Error error = ZCN_SUCCESS;
-        adopt(zcn_client_create(options.raw(), &error), error);
-    }
-
-    Client(Loop &event_loop, const Options &options) : state_(new Callbacks(event_loop.pending()))
-    {
-        ZCN_Error error = ZCN_SUCCESS;
-        adopt(zcn_client_create_on(event_loop.raw(), options.raw(), &error), error);
-    }
-
-    Client(const Client &) = delete;
-    Client &operator=(const Client &) = delete;
-    ~Client() { zcn_client_destroy(raw_); }
-
-    void on_connect(OnConnect callback) { state().connect = std::move(callback); }
-    void on_data(OnData callback) { state().data = std::move(callback); }
-    void on_close(OnConnection callback) { state().close = std::move(callback); }
-
-    void on_writable(OnConnection callback)
-    {
-        state().writable = std::move(callback);
-        check(zcn_client_set_on_writable(raw_, writable));
-    }
-
-    void on_sent(OnSent callback)
-    {
-        state().sent = std::move(callback);
-        check(zcn_client_set_on_sent(raw_, sent));
-    }
-
-    void on_end(OnConnection callback)
-    {
-        state().end = std::move(callback);
-        check(zcn_client_set_on_end(raw_, end));
-    }
-
-    /* Begins to connect; on_connect tells the outcome. */
-    Connection connect(const std::string &host, std::uint16_t port)
-    {
-        return Connection(state_->loop, check_count(zcn_client_connect(raw_, host.c_str(), port)));
-    }
-
-    int poll(int timeout_ms = -1, std::uint32_t max_events = 0)
-    {
-        int count = check_count(zcn_loop_poll(state_->loop, timeout_ms, max_events));
+        int count = check_count(Api::poll(raw_, timeout_ms, max_events));
         state_->pending->rethrow();
         return count;
     }
 
     int fd() { return check_count(zcn_loop_fd(state_->loop)); }
     ZCN_Loop *event_loop() const noexcept { return state_->loop; }
-    ZCN_Client *raw() const noexcept { return raw_; }
+    typename Api::Handle *raw() const noexcept { return raw_; }
 
     ZCN_StatsEx stats() const
     {
         ZCN_StatsEx stats;
-        check(zcn_client_stats_ex(raw_, &stats, sizeof stats));
+        check(Api::stats(raw_, &stats, sizeof stats));
         return stats;
     }
 
-private:
-    struct Callbacks : detail::State {
-        explicit Callbacks(std::shared_ptr<detail::Pending> pending_)
-            : detail::State(std::move(pending_))
-        {
-        }
-        OnConnect connect;
-        OnConnection close, writable, end;
-        OnData data;
-        OnSent sent;
-    };
+protected:
+    using Callbacks = typename Api::Callbacks;
+
+    /* With a loop of its own. */
+    explicit Owner(const Options &options) : Owner(std::make_shared<Pending>())
+    {
+        ZCN_Error error = ZCN_SUCCESS;
+        adopt(Api::create(options.raw(), &error), error);
+    }
+
+    Owner(Loop &event_loop, const Options &options) : Owner(event_loop.pending())
+    {
+        ZCN_Error error = ZCN_SUCCESS;
+        adopt(Api::create_on(event_loop.raw(), options.raw(), &error), error);
+    }
+
+    ~Owner() { Api::destroy(raw_); }
 
     Callbacks &state() noexcept { return static_cast<Callbacks &>(*state_); }
+    void rethrow() { state_->pending->rethrow(); }
 
-    void adopt(ZCN_Client *raw, ZCN_Error error)
+private:
+    explicit Owner(std::shared_ptr<Pending> pending) : state_(new Callbacks(std::move(pending))) {}
+
+    void adopt(typename Api::Handle *raw, ZCN_Error error)
     {
         check(error);
         raw_ = raw;
-        state_->loop = zcn_client_loop(raw);
-        check(zcn_client_set_callbacks(raw, state_.get(), connected, data, closed));
+        state_->loop = Api::loop(raw);
+        Api::set_callbacks(raw, state_.get());
     }
 
-    static Callbacks &of(void *user_data) noexcept
+    std::unique_ptr<State, Orphan> state_;
+    typename Api::Handle *raw_ = nullptr;
+};
+
+/* The callbacks of a server or client, and the functions by which C makes them. */
+struct StreamCallbacks : State {
+    using OnConnection = std::function<void(Connection)>;
+    using OnConnect = std::function<void(Connection, ZCN_Error)>;
+    using OnData = std::function<void(Connection, Bytes)>;
+    using OnSent = std::function<void(Connection, std::size_t)>;
+
+    explicit StreamCallbacks(std::shared_ptr<Pending> pending_) : State(std::move(pending_)) {}
+
+    OnConnection accept, close, writable, end;
+    OnConnect connect;
+    OnData data;
+    OnSent sent;
+
+    static void accepted(void *user_data, int fd)
     {
-        return *static_cast<Callbacks *>(static_cast<detail::State *>(user_data));
+        call_of(user_data, fd, &StreamCallbacks::accept);
     }
-
+    static void closed(void *user_data, int fd) { call_of(user_data, fd, &StreamCallbacks::close); }
+    static void has_room(void *user_data, int fd)
+    {
+        call_of(user_data, fd, &StreamCallbacks::writable);
+    }
+    static void ended(void *user_data, int fd) { call_of(user_data, fd, &StreamCallbacks::end); }
     static void connected(void *user_data, int fd, ZCN_Error error)
     {
-        Callbacks &state = of(user_data);
-        state.call(state.connect, Connection(state.loop, fd), error);
+        call_of(user_data, fd, &StreamCallbacks::connect, error);
     }
-    static void data(void *user_data, int fd, const std::uint8_t *bytes, std::size_t size)
+    static void arrived(void *user_data, int fd, const std::uint8_t *bytes, std::size_t size)
     {
-        Callbacks &state = of(user_data);
-        state.call(state.data, Connection(state.loop, fd), Bytes{bytes, size});
+        call_of(user_data, fd, &StreamCallbacks::data, Bytes{bytes, size});
     }
-    static void closed(void *user_data, int fd)
+    static void was_sent(void *user_data, int fd, std::size_t unsent)
     {
-        Callbacks &state = of(user_data);
-        state.call(state.close, Connection(state.loop, fd));
-    }
-    static void writable(void *user_data, int fd)
-    {
-        Callbacks &state = of(user_data);
-        state.call(state.writable, Connection(state.loop, fd));
-    }
-    static void sent(void *user_data, int fd, std::size_t unsent)
-    {
-        Callbacks &state = of(user_data);
-        state.call(state.sent, Connection(state.loop, fd), unsent);
-    }
-    static void end(void *user_data, int fd)
-    {
-        Callbacks &state = of(user_data);
-        state.call(state.end, Connection(state.loop, fd));
+        call_of(user_data, fd, &StreamCallbacks::sent, unsent);
     }
 
-    std::unique_ptr<detail::State, detail::Orphan> state_;
-    ZCN_Client *raw_ = nullptr;
+private:
+    template <typename Callback, typename... Arguments>
+    static void call_of(void *user_data, int fd, Callback StreamCallbacks::*callback,
+                        Arguments... arguments) noexcept
+    {
+        StreamCallbacks &state = *static_cast<StreamCallbacks *>(static_cast<State *>(user_data));
+        state.call(state.*callback, Connection(state.loop, fd), arguments...);
+    }
+};
+
+/* What servers and clients have in common. */
+template <typename Api> class StreamOwner : public Owner<Api> {
+public:
+    using OnConnection = StreamCallbacks::OnConnection;
+    using OnData = StreamCallbacks::OnData;
+    using OnSent = StreamCallbacks::OnSent;
+
+    void on_data(OnData callback) { this->state().data = std::move(callback); }
+    void on_close(OnConnection callback) { this->state().close = std::move(callback); }
+
+    void on_writable(OnConnection callback)
+    {
+        this->state().writable = std::move(callback);
+        check(Api::set_on_writable(this->raw(), StreamCallbacks::has_room));
+    }
+
+    void on_sent(OnSent callback)
+    {
+        this->state().sent = std::move(callback);
+        check(Api::set_on_sent(this->raw(), StreamCallbacks::was_sent));
+    }
+
+    void on_end(OnConnection callback)
+    {
+        this->state().end = std::move(callback);
+        check(Api::set_on_end(this->raw(), StreamCallbacks::ended));
+    }
+
+protected:
+    using Owner<Api>::Owner;
+};
+
+struct ServerApi {
+    using Handle = ZCN_Server;
+    using Callbacks = StreamCallbacks;
+
+    static constexpr auto create = zcn_server_create_opts;
+    static constexpr auto create_on = zcn_server_create_on;
+    static constexpr auto destroy = zcn_server_destroy;
+    static constexpr auto loop = zcn_server_loop;
+    static constexpr auto poll = zcn_server_poll;
+    static constexpr auto stats = zcn_server_stats_ex;
+    static constexpr auto set_on_writable = zcn_server_set_on_writable;
+    static constexpr auto set_on_sent = zcn_server_set_on_sent;
+    static constexpr auto set_on_end = zcn_server_set_on_end;
+
+    static void set_callbacks(ZCN_Server *raw, State *state)
+    {
+        zcn_server_set_callbacks(raw, state, StreamCallbacks::accepted, StreamCallbacks::arrived,
+                                 StreamCallbacks::closed);
+    }
+};
+
+struct ClientApi {
+    using Handle = ZCN_Client;
+    using Callbacks = StreamCallbacks;
+
+    static constexpr auto create = zcn_client_create;
+    static constexpr auto create_on = zcn_client_create_on;
+    static constexpr auto destroy = zcn_client_destroy;
+    static constexpr auto loop = zcn_client_loop;
+    static constexpr auto stats = zcn_client_stats_ex;
+    static constexpr auto set_on_writable = zcn_client_set_on_writable;
+    static constexpr auto set_on_sent = zcn_client_set_on_sent;
+    static constexpr auto set_on_end = zcn_client_set_on_end;
+
+    static int poll(ZCN_Client *raw, int timeout_ms, std::uint32_t max_events)
+    {
+        return zcn_loop_poll(zcn_client_loop(raw), timeout_ms, max_events);
+    }
+    static void set_callbacks(ZCN_Client *raw, State *state)
+    {
+        check(zcn_client_set_callbacks(raw, state, StreamCallbacks::connected,
+                                       StreamCallbacks::arrived, StreamCallbacks::closed));
+    }
+};
+
+/* The callbacks of a UDP socket, and the functions by which C makes them. */
+struct DatagramCallbacks : State {
+    explicit DatagramCallbacks(std::shared_ptr<Pending> pending_) : State(std::move(pending_)) {}
+
+    std::function<void(const ZCN_Datagram &)> datagram;
+    std::function<void()> writable;
+    std::function<void(ZCN_Error, int)> error;
+
+    static void arrived(void *user_data, const ZCN_Datagram *datagram)
+    {
+        DatagramCallbacks &state = of(user_data);
+        state.call(state.datagram, *datagram);
+    }
+    static void has_room(void *user_data)
+    {
+        DatagramCallbacks &state = of(user_data);
+        state.call(state.writable);
+    }
+    static void failed(void *user_data, ZCN_Error error, int os_error)
+    {
+        DatagramCallbacks &state = of(user_data);
+        state.call(state.error, error, os_error);
+    }
+
+private:
+    static DatagramCallbacks &of(void *user_data) noexcept
+    {
+        return *static_cast<DatagramCallbacks *>(static_cast<State *>(user_data));
+    }
+};
+
+struct UdpApi {
+    using Handle = ZCN_Udp;
+    using Callbacks = DatagramCallbacks;
+
+    static constexpr auto create = zcn_udp_create;
+    static constexpr auto create_on = zcn_udp_create_on;
+    static constexpr auto destroy = zcn_udp_destroy;
+    static constexpr auto loop = zcn_udp_loop;
+    static constexpr auto stats = zcn_udp_stats_ex;
+
+    static int poll(ZCN_Udp *raw, int timeout_ms, std::uint32_t max_events)
+    {
+        return zcn_loop_poll(zcn_udp_loop(raw), timeout_ms, max_events);
+    }
+    static void set_callbacks(ZCN_Udp *raw, State *state)
+    {
+        check(zcn_udp_set_callbacks(raw, state, DatagramCallbacks::arrived,
+                                    DatagramCallbacks::has_room, DatagramCallbacks::failed));
+    }
+};
+
+} // namespace detail
+
+/* A TCP server (or one on a Unix socket). */
+class Server : public detail::StreamOwner<detail::ServerApi> {
+public:
+    /* With a loop of its own. */
+    explicit Server(const Options &options) : StreamOwner(options) {}
+    Server(Loop &event_loop, const Options &options) : StreamOwner(event_loop, options) {}
+
+    void on_accept(OnConnection callback) { state().accept = std::move(callback); }
+
+    void start() { check(zcn_server_start(raw())); }
+
+    void run_once()
+    {
+        check(zcn_server_run_once(raw()));
+        rethrow();
+    }
+
+    void shutdown(std::uint32_t timeout_ms) { check(zcn_server_shutdown(raw(), timeout_ms)); }
+    bool is_stopped() const { return check_count(zcn_server_is_stopped(raw())) == 1; }
+    void wakeup() { check(zcn_server_wakeup(raw())); }
+    std::uint16_t port() const noexcept { return zcn_server_port(raw()); }
+
+    Address address() const
+    {
+        ZCN_Address address;
+        check(zcn_server_address(raw(), &address));
+        return Address(address);
+    }
+};
+
+/* A maker of connections. */
+class Client : public detail::StreamOwner<detail::ClientApi> {
+public:
+    using OnConnect = detail::StreamCallbacks::OnConnect;
+
+    /* With a loop of its own. */
+    explicit Client(const Options &options = Options()) : StreamOwner(options) {}
+    Client(Loop &event_loop, const Options &options) : StreamOwner(event_loop, options) {}
+
+    void on_connect(OnConnect callback) { state().connect = std::move(callback); }
+
+    /* Begins to connect; on_connect tells the outcome. */
+    Connection connect(const std::string &host, std::uint16_t port)
+    {
+        return Connection(event_loop(), check_count(zcn_client_connect(raw(), host.c_str(), port)));
+    }
 };
 
 /* A UDP socket. */
-class Udp {
+class Udp : public detail::Owner<detail::UdpApi> {
 public:
     using OnDatagram = std::function<void(const ZCN_Datagram &)>;
     using OnWritable = std::function<void()>;
     using OnError = std::function<void(ZCN_Error, int)>;
 
     /* With a loop of its own. */
-    explicit Udp(const Options &options)
-        : state_(new Callbacks(std::make_shared<detail::Pending>()))
-    {
-        ZCN_Error error = ZCN_SUCCESS;
-        adopt(zcn_udp_create(options.raw(), &error), error);
-    }
-
-    Udp(Loop &event_loop, const Options &options) : state_(new Callbacks(event_loop.pending()))
-    {
-        ZCN_Error error = ZCN_SUCCESS;
-        adopt(zcn_udp_create_on(event_loop.raw(), options.raw(), &error), error);
-    }
-
-    Udp(const Udp &) = delete;
-    Udp &operator=(const Udp &) = delete;
-    ~Udp() { zcn_udp_destroy(raw_); }
+    explicit Udp(const Options &options) : Owner(options) {}
+    Udp(Loop &event_loop, const Options &options) : Owner(event_loop, options) {}
 
     void on_datagram(OnDatagram callback) { state().datagram = std::move(callback); }
     void on_writable(OnWritable callback) { state().writable = std::move(callback); }
     void on_error(OnError callback) { state().error = std::move(callback); }
 
-    void connect(const Address &peer) { check(zcn_udp_connect(raw_, &peer.raw())); }
+    void connect(const Address &peer) { check(zcn_udp_connect(raw(), &peer.raw())); }
 
     /* Copies and sends one datagram. False when the queue is full until on_writable. */
     bool send_to(const Address &peer, const void *data, std::size_t size)
@@ -654,51 +650,20 @@ public:
     /* Sends without a copy; with a segment size as datagrams of that size. */
     bool send_to(const Address &peer, Buffer &buffer, std::size_t segment_size = 0)
     {
-        return sent(zcn_udp_send_buf(raw_, &peer.raw(), buffer.raw(), segment_size));
+        return sent(zcn_udp_send_buf(raw(), &peer.raw(), buffer.raw(), segment_size));
     }
-
-    int poll(int timeout_ms = -1, std::uint32_t max_events = 0)
-    {
-        int count = check_count(zcn_loop_poll(state_->loop, timeout_ms, max_events));
-        state_->pending->rethrow();
-        return count;
-    }
-
-    int fd() { return check_count(zcn_loop_fd(state_->loop)); }
-    ZCN_Loop *event_loop() const noexcept { return state_->loop; }
-    ZCN_Udp *raw() const noexcept { return raw_; }
 
     Address address() const
     {
-        ZCN_Address raw;
-        check(zcn_udp_address(raw_, &raw));
-        return Address(raw);
+        ZCN_Address address;
+        check(zcn_udp_address(raw(), &address));
+        return Address(address);
     }
 
 private:
-    struct Callbacks : detail::State {
-        explicit Callbacks(std::shared_ptr<detail::Pending> pending_)
-            : detail::State(std::move(pending_))
-        {
-        }
-        OnDatagram datagram;
-        OnWritable writable;
-        OnError error;
-    };
-
-    Callbacks &state() noexcept { return static_cast<Callbacks &>(*state_); }
-
-    void adopt(ZCN_Udp *raw, ZCN_Error error)
-    {
-        check(error);
-        raw_ = raw;
-        state_->loop = zcn_udp_loop(raw);
-        check(zcn_udp_set_callbacks(raw, state_.get(), arrived, writable, failed));
-    }
-
     bool send(const ZCN_Address *peer, const void *data, std::size_t size)
     {
-        return sent(zcn_udp_send_to(raw_, peer, static_cast<const std::uint8_t *>(data), size));
+        return sent(zcn_udp_send_to(raw(), peer, static_cast<const std::uint8_t *>(data), size));
     }
 
     static bool sent(ZCN_Error error)
@@ -708,30 +673,6 @@ private:
         check(error);
         return true;
     }
-
-    static Callbacks &of(void *user_data) noexcept
-    {
-        return *static_cast<Callbacks *>(static_cast<detail::State *>(user_data));
-    }
-
-    static void arrived(void *user_data, const ZCN_Datagram *datagram)
-    {
-        Callbacks &state = of(user_data);
-        state.call(state.datagram, *datagram);
-    }
-    static void writable(void *user_data)
-    {
-        Callbacks &state = of(user_data);
-        state.call(state.writable);
-    }
-    static void failed(void *user_data, ZCN_Error error, int os_error)
-    {
-        Callbacks &state = of(user_data);
-        state.call(state.error, error, os_error);
-    }
-
-    std::unique_ptr<detail::State, detail::Orphan> state_;
-    ZCN_Udp *raw_ = nullptr;
 };
 
 } // namespace zcn
