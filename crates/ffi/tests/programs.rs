@@ -536,36 +536,59 @@ fn downloads_through_the_proxy() {
     let _ = site.wait();
 }
 
-#[test]
-fn everything_that_c_programmers_do_wrong() {
+/// Builds a test program by each of the standards, every way, and runs it: it says this and nothing
+/// is wrong.
+fn says(source: &str, standards: &[&str], line: &str) {
     if !need_compilers() {
         return;
     }
     for way in Way::all() {
-        for standard in ["c99", "c11"] {
-            let program = build("tests/c/misuse.c", standard, way);
+        for standard in standards {
+            let program = build(source, standard, way);
             let (said, errors, status) = run(&mut watched(&program, way), b"");
             assert!(status.success(), "{status}: {errors}");
-            assert_eq!(said, b"everything was refused\n");
+            assert_eq!(String::from_utf8_lossy(&said).trim_end(), line);
             clean(&errors, way);
         }
     }
 }
 
 #[test]
+fn everything_that_c_programmers_do_wrong() {
+    says(
+        "tests/c/misuse.c",
+        &["c99", "c11"],
+        "everything was refused",
+    );
+}
+
+#[test]
+fn every_call_with_everything_it_must_refuse() {
+    says("tests/c/every_call.c", &["c99"], "every call was refused");
+}
+
+/// A function that is added must be tried there, too.
+#[test]
+fn every_function_of_the_header_is_misused() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let (header, program) = (
+        read("include/zero_copy_net.h"),
+        read("tests/c/every_call.c"),
+    );
+    let names: BTreeSet<&str> = header
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '('))
+        .filter_map(|word| word.split_once('(').map(|(name, _)| name))
+        .filter(|name| name.starts_with("zcn_"))
+        .collect();
+    assert!(names.len() >= 82, "{names:?}");
+    for name in names {
+        assert!(program.contains(&format!("{name}(")), "{name}");
+    }
+}
+
+#[test]
 fn owners_in_cpp() {
-    if !need_compilers() {
-        return;
-    }
-    for way in Way::all() {
-        for standard in ["c++11", "c++20"] {
-            let program = build("tests/c/owners.cpp", standard, way);
-            let (said, errors, status) = run(&mut watched(&program, way), b"");
-            assert!(status.success(), "{status}: {errors}");
-            assert_eq!(said, b"all owned\n");
-            clean(&errors, way);
-        }
-    }
+    says("tests/c/owners.cpp", &["c++11", "c++20"], "all owned");
 }
 
 #[test]

@@ -1,6 +1,6 @@
-/* What C programmers do wrong: each is an error with a message, never a crash. */
+/* What C programmers do wrong with settings, moments and callbacks: each is an error with a
+ * message, never a crash. Handles and arguments that are none: every_call.c. */
 #include <pthread.h>
-#include <stdint.h>
 
 #include "expect.h"
 
@@ -13,50 +13,6 @@ static void ignore_accept(void *user_data, int fd)
 {
     (void)user_data;
     (void)fd;
-}
-
-/* Null and nonsense wherever something is expected. */
-static void nulls_and_nonsense(void)
-{
-    static const uintptr_t numbers[] = {1, 4096, 0x7fffffffffffffffu, UINTPTR_MAX};
-    ZCN_Error error;
-    ZCN_Stats stats;
-    ZCN_StatsEx more;
-    ZCN_Buf buf;
-    ZCN_Address address;
-    size_t i;
-
-    EXPECT(zcn_server_create(NULL, &error) == NULL && error == ZCN_ERROR_INVALID_CONFIG);
-    EXPECT(zcn_server_create(NULL, NULL) == NULL);
-    zcn_server_destroy(NULL);
-    zcn_client_destroy(NULL);
-    zcn_udp_destroy(NULL);
-    EXPECT(zcn_loop_destroy(NULL) == ZCN_SUCCESS);
-    EXPECT(zcn_options_free(NULL) == ZCN_SUCCESS);
-    zcn_server_set_callbacks(NULL, NULL, NULL, NULL, NULL);
-    EXPECT(zcn_server_start(NULL) == ZCN_ERROR_INVALID_HANDLE);
-    EXPECT(zcn_server_run_once(NULL) == ZCN_ERROR_INVALID_HANDLE);
-    EXPECT(zcn_server_poll(NULL, 0, 0) == ZCN_ERROR_INVALID_HANDLE);
-    EXPECT(zcn_server_send(NULL, 1, (const uint8_t *)"x", 1) == ZCN_ERROR_INVALID_HANDLE);
-    EXPECT(zcn_server_wakeup(NULL) == ZCN_ERROR_INVALID_HANDLE);
-    EXPECT(zcn_server_loop(NULL) == NULL);
-    EXPECT(zcn_server_port(NULL) == 0);
-    stats = zcn_server_get_stats(NULL);
-    EXPECT(stats.total_buffers == 0 && stats.connections_active == 0);
-    EXPECT(zcn_server_stats_ex(NULL, &more, sizeof more) == ZCN_ERROR_INVALID_HANDLE);
-    EXPECT(zcn_buf_acquire(NULL, &buf) == ZCN_ERROR_INVALID_HANDLE);
-    EXPECT(zcn_buf_release(NULL) == ZCN_ERROR_INVALID_ARGUMENT);
-    EXPECT(zcn_address_parse(NULL, 1, &address) == ZCN_ERROR_INVALID_ARGUMENT);
-    EXPECT(zcn_address_parse("nonsense", 1, &address) == ZCN_ERROR_INVALID_ARGUMENT);
-    EXPECT(zcn_options_set_str(NULL, "port", "1") == ZCN_ERROR_INVALID_HANDLE);
-    for (i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        ZCN_Server *foreign = (ZCN_Server *)numbers[i];
-        EXPECT(zcn_server_start(foreign) == ZCN_ERROR_INVALID_HANDLE);
-        EXPECT(zcn_server_get_stats(foreign).total_buffers == 0);
-        zcn_server_destroy(foreign);
-    }
-    EXPECT(zcn_error_string((ZCN_Error)12345) != NULL);
-    EXPECT(zcn_error_name((ZCN_Error)-12345) != NULL);
 }
 
 /* Settings that cannot be. */
@@ -257,7 +213,6 @@ static void stack_backend(void)
 
 int main(void)
 {
-    nulls_and_nonsense();
     absurd_configuration();
     wrong_thread();
     wrong_moment();
