@@ -87,15 +87,13 @@ impl Side for Rust {
 
     fn send(&mut self, index: usize) -> Result {
         let id = self.seen.ids.borrow()[index];
-        let mut conn = self.runtime.conn(id).ok_or("the connection is gone")?;
-        Ok(conn.send_copy(&MESSAGE)?)
+        Ok(self.runtime.send_copy(id, &MESSAGE)?)
     }
 
     fn send_buffer(&mut self, index: usize) -> Result {
         let id = self.seen.ids.borrow()[index];
         let mut buf = self.runtime.buffer().ok_or("no buffer")?;
         buf.extend_from_slice(&MESSAGE)?;
-        let mut conn = self.runtime.conn(id).ok_or("the connection is gone")?;
-        Ok(conn.send(buf)?)
+        Ok(self.runtime.send(id, buf)?)
     }
 }

@@ -2,10 +2,10 @@
 #![allow(unsafe_code)]
 #![allow(clippy::missing_safety_doc)]
 
-use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use zcn::{Address, ClientOptions, Target, TcpClient};
@@ -17,11 +17,12 @@ use crate::endpoint::{
     Calling, Endpoint, ZCN_OnClose, ZCN_OnConnect, ZCN_OnData, ZCN_OnEnd, ZCN_OnSent,
     ZCN_OnWritable,
 };
-use crate::error::{Failure, Result, ZCN_Error, code, value_or};
-use crate::event_loop::{Loop, ZCN_Loop, answer, number};
+use crate::error::{Failure, Result, ZCN_Error, code};
+use crate::event_loop::{Loop, ZCN_Loop, number};
 use crate::guard::guard;
-use crate::handle::{self, Id, Object, null};
-use crate::options::{self, Options, ZCN_Options};
+use crate::handle::{self, Object};
+use crate::member::{self, Member, Streams};
+use crate::options::{Options, ZCN_Options};
 use crate::stats::Figures;
 
 /// A maker of outgoing connections, any number of them. It belongs to the thread that made it.
@@ -33,35 +34,53 @@ pub struct ZCN_Client {
 
 /// A client with its connections.
 pub(crate) struct Client {
-    id: Cell<Option<Id>>,
     of: Rc<Loop>,
     pub(crate) endpoint: Rc<Endpoint>,
     pub(crate) client: TcpClient,
 }
 
-impl Client {
-    fn make(options: Options, given: Option<Rc<Loop>>) -> Result<*mut ZCN_Client> {
-        let of = Loop::given_or_own(given, &options)?;
-        let figures = Figures::new(of.figures.clone());
-        let endpoint = Endpoint::new(of.shared.clone(), figures.clone());
+impl Member for Client {
+    fn make(of: &Rc<Loop>, figures: Arc<Figures>, options: Options) -> Result<Self> {
+        let endpoint = Endpoint::new(of.shared.clone(), figures);
         let mut settings = ClientOptions::default();
-        settings.connect = options.connect.clone();
+        settings.connect = options.connect;
         settings.connect.marks = options.server.marks;
         settings.idle_timeout = options.server.idle_timeout;
         settings.write_timeout = options.server.write_timeout;
         let client = TcpClient::new(&of.runtime, settings, Calling(endpoint.clone()))?;
-        let client = Rc::new(Self {
-            id: Cell::new(None),
+        Ok(Self {
             of: of.clone(),
             endpoint,
             client,
-        });
-        let id = handle::enter::<Self>(figures, |_| Object::Client(client.clone()))?;
-        client.id.set(Some(id));
-        of.adopt(id);
-        Ok(id.handle())
+        })
     }
 
+    fn of(&self) -> &Rc<Loop> {
+        &self.of
+    }
+
+    fn silence(&self) {
+        self.endpoint.silence();
+        self.client.shutdown(Duration::ZERO);
+        self.of.touched();
+    }
+
+    fn into_object(this: Rc<Self>) -> Object {
+        Object::Client(this)
+    }
+}
+
+impl Streams for Client {
+    fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    fn notify_sent(&self, yes: bool) {
+        self.client.notify_sent(yes);
+    }
+}
+
+impl Client {
     fn connect(&self, host: &str, port: u16) -> Result<c_int> {
         let target = if let Some(path) = host.strip_prefix("unix:") {
             Target::Address(Address::Unix(PathBuf::from(path)))
@@ -94,13 +113,6 @@ impl Client {
         self.of.touched();
         Ok(id)
     }
-
-    /// No callback comes any more, and what is left ends as the loop runs on.
-    pub(crate) fn silence(&self) {
-        self.endpoint.silence();
-        self.client.shutdown(Duration::ZERO);
-        self.of.touched();
-    }
 }
 
 /// A client with a loop of its own, from options (NULL: the defaults); NULL on failure, with the
@@ -112,9 +124,8 @@ pub unsafe extern "C" fn zcn_client_create(
     options: *const ZCN_Options,
     error: *mut ZCN_Error,
 ) -> *mut ZCN_Client {
-    let made = guard(|| Client::make(options::copy(options)?, None));
     // SAFETY: C passes a place for the code, or NULL.
-    unsafe { answer(made, error) }
+    unsafe { member::create::<Client, _>(options, error) }
 }
 
 /// A client on a loop that there is already, for example a server's. Options of the loop itself
@@ -127,12 +138,8 @@ pub unsafe extern "C" fn zcn_client_create_on(
     options: *const ZCN_Options,
     error: *mut ZCN_Error,
 ) -> *mut ZCN_Client {
-    let made = guard(|| {
-        let given = handle::get::<Loop>(event_loop)?;
-        Client::make(options::copy(options)?, Some(given))
-    });
     // SAFETY: C passes a place for the code, or NULL.
-    unsafe { answer(made, error) }
+    unsafe { member::create_on::<Client, _>(event_loop, options, error) }
 }
 
 /// Destroys a client and ends its connections, as `zcn_server_destroy` does.
@@ -140,19 +147,7 @@ pub unsafe extern "C" fn zcn_client_create_on(
 /// cbindgen:prefix=ZCN_EXPERIMENTAL
 #[unsafe(no_mangle)]
 pub extern "C" fn zcn_client_destroy(client: *mut ZCN_Client) {
-    if client.is_null() {
-        return;
-    }
-    let destroyed = guard(|| {
-        let client = handle::remove::<Client>(client)?;
-        client.silence();
-        if let Some(id) = client.id.get() {
-            let of = client.of.clone();
-            of.part_with(id, Object::Client(client));
-        }
-        Ok(())
-    });
-    value_or(destroyed, ());
+    member::destroy::<Client>(client);
 }
 
 /// Sets what is called, with `user_data` as its first argument: when a connection is made or has
@@ -187,12 +182,7 @@ pub extern "C" fn zcn_client_set_on_writable(
     client: *mut ZCN_Client,
     on_writable: ZCN_OnWritable,
 ) -> ZCN_Error {
-    code(guard(|| {
-        handle::with::<Client, _>(client, |client| {
-            client.endpoint.on_writable.set(on_writable);
-            Ok(())
-        })
-    }))
+    member::set_on_writable::<Client>(client, on_writable)
 }
 
 /// As `zcn_server_set_on_sent`; for connections that are made from now on.
@@ -203,13 +193,7 @@ pub extern "C" fn zcn_client_set_on_sent(
     client: *mut ZCN_Client,
     on_sent: ZCN_OnSent,
 ) -> ZCN_Error {
-    code(guard(|| {
-        handle::with::<Client, _>(client, |client| {
-            client.endpoint.on_sent.set(on_sent);
-            client.client.notify_sent(on_sent.is_some());
-            Ok(())
-        })
-    }))
+    member::set_on_sent::<Client>(client, on_sent)
 }
 
 /// As `zcn_server_set_on_end`.
@@ -217,12 +201,7 @@ pub extern "C" fn zcn_client_set_on_sent(
 /// cbindgen:prefix=ZCN_EXPERIMENTAL
 #[unsafe(no_mangle)]
 pub extern "C" fn zcn_client_set_on_end(client: *mut ZCN_Client, on_end: ZCN_OnEnd) -> ZCN_Error {
-    code(guard(|| {
-        handle::with::<Client, _>(client, |client| {
-            client.endpoint.on_end.set(on_end);
-            Ok(())
-        })
-    }))
+    member::set_on_end::<Client>(client, on_end)
 }
 
 /// Begins to connect to `host`, a numeric address, a name, or "unix:PATH" (whose port is ignored).
@@ -269,10 +248,5 @@ pub unsafe extern "C" fn zcn_client_send(
 /// cbindgen:prefix=ZCN_EXPERIMENTAL
 #[unsafe(no_mangle)]
 pub extern "C" fn zcn_client_loop(client: *mut ZCN_Client) -> *mut ZCN_Loop {
-    let found = guard(|| {
-        handle::with::<Client, _>(client, |client| {
-            Ok(client.of.id.get().map_or(null(), Id::handle))
-        })
-    });
-    value_or(found, null())
+    member::event_loop::<Client>(client)
 }

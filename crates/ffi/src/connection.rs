@@ -3,9 +3,8 @@
 #![allow(clippy::missing_safety_doc)]
 
 use std::ffi::{c_int, c_void};
-use std::rc::Rc;
 
-use zcn::{CloseReason, Conn, SendError, SharedBuf, WaterMarks};
+use zcn::{CloseReason, Conn, ConnId, SendError, SharedBuf, WaterMarks};
 
 use crate::address::{ZCN_Address, bytes, place};
 use crate::client::Client;
@@ -59,16 +58,13 @@ fn connecting() -> Failure {
 }
 
 /// The open connection of this id; of this endpoint, if one is given.
-#[inline]
-fn open<'a>(of: &'a Loop, owner: Option<&Endpoint>, id: c_int) -> Result<Conn<'a>> {
+#[inline(always)]
+fn open(of: &Loop, owner: Option<&Endpoint>, id: c_int) -> Result<ConnId> {
     let found = of.shared.connections.borrow().open(id);
-    if let Some((conn, endpoint)) = found
-        && owner.is_none_or(|owner| owner.number == endpoint)
-        && let Some(conn) = of.runtime.conn(conn)
-    {
-        return Ok(conn);
+    match found {
+        Some((conn, endpoint)) if owner.is_none_or(|owner| owner.number == endpoint) => Ok(conn),
+        _ => Err(why_not(of, owner, id)),
     }
-    Err(why_not(of, owner, id))
 }
 
 /// Why a connection cannot be used.
@@ -99,15 +95,10 @@ fn refusal(error: &SendError) -> Failure {
 }
 
 /// Copies bytes and sends them.
-#[inline]
-pub(crate) fn send_copy(
-    of: &Loop,
-    owner: Option<&Rc<Endpoint>>,
-    id: c_int,
-    data: &[u8],
-) -> Result<()> {
-    let mut conn = open(of, owner.map(|owner| &**owner), id)?;
-    let sent = conn.send_copy(data);
+#[inline(always)]
+pub(crate) fn send_copy(of: &Loop, owner: Option<&Endpoint>, id: c_int, data: &[u8]) -> Result<()> {
+    let conn = open(of, owner, id)?;
+    let sent = of.runtime.send_copy(conn, data);
     match owner {
         Some(owner) => owner.figures.sends.count(data.len(), sent.is_ok()),
         None => count_send(of, id, data.len(), sent.is_ok()),
@@ -117,41 +108,40 @@ pub(crate) fn send_copy(
     Ok(())
 }
 
-#[inline]
+#[inline(always)]
 fn count_send(of: &Loop, id: c_int, bytes: usize, accepted: bool) {
-    of.shared
-        .connections
-        .borrow()
-        .count_send(id, bytes, accepted);
+    let connections = of.shared.connections.borrow();
+    connections.count_send(id, bytes, accepted);
 }
 
 /// Sends what a lease holds; on failure the lease is the caller's as before.
+#[inline(always)]
 fn send_lease(of: &Loop, id: c_int, lease: &mut ZCN_Buf) -> Result<()> {
-    let mut conn = open(of, None, id)?;
-    let buf = reclaim(lease)?;
+    let conn = open(of, None, id)?;
+    let buf = reclaim(&of.pools, lease)?;
     let len = buf.len();
-    let sent = conn.send(buf);
+    let sent = of.runtime.send(conn, buf);
     count_send(of, id, len, sent.is_ok());
-    match sent {
-        Ok(()) => {
-            of.touched();
-            Ok(())
-        }
-        Err(error) => {
-            let failure = refusal(&error);
-            if let SendError::Full(data) | SendError::Closed(data, _) = error {
-                give_back(data, lease);
-            }
-            Err(failure)
-        }
+    sent.map_err(|error| not_sent(of, error, lease))?;
+    of.touched();
+    Ok(())
+}
+
+/// The lease of a buffer that was refused is the caller's again.
+#[cold]
+fn not_sent(of: &Loop, error: SendError, lease: &mut ZCN_Buf) -> Failure {
+    let failure = refusal(&error);
+    if let SendError::Full(data) | SendError::Closed(data, _) = error {
+        give_back(of, data, lease);
     }
+    failure
 }
 
 /// Puts a buffer that was not sent back into its lease.
-pub(crate) fn give_back(data: SharedBuf, lease: &mut ZCN_Buf) {
+pub(crate) fn give_back(of: &Loop, data: SharedBuf, lease: &mut ZCN_Buf) {
     // It was made from a buffer with one owner, so both steps give it back.
     if let Ok(buf) = data.try_into_buf()
-        && let Ok(again) = lend(buf)
+        && let Ok(again) = lend(&of.pools, buf)
     {
         *lease = again;
     }
@@ -162,7 +152,10 @@ fn with_open<R>(
     id: c_int,
     then: impl FnOnce(&Loop, Conn<'_>) -> Result<R>,
 ) -> Result<R> {
-    handle::with::<Loop, _>(event_loop, |of| then(of, open(of, None, id)?))
+    handle::with::<Loop, _>(event_loop, |of| {
+        let conn = of.runtime.conn(open(of, None, id)?);
+        then(of, conn.ok_or_else(|| why_not(of, None, id))?)
+    })
 }
 
 /// Sends bytes on a connection of the loop, a server's or a client's: copies them, all or nothing.
@@ -227,11 +220,11 @@ pub unsafe extern "C" fn zcn_conn_send_buf_to_all(
             }
         };
         handle::with::<Loop, _>(event_loop, |of| {
-            let data = SharedBuf::from(reclaim(lease)?);
+            let data = SharedBuf::from(reclaim(&of.pools, lease)?);
             let mut taken = 0;
             for &id in ids {
-                if let Ok(mut conn) = open(of, None, id) {
-                    let sent = conn.send(data.clone()).is_ok();
+                if let Ok(conn) = open(of, None, id) {
+                    let sent = of.runtime.send(conn, data.clone()).is_ok();
                     count_send(of, id, data.len(), sent);
                     taken += usize::from(sent);
                 }

@@ -93,7 +93,7 @@ impl Connections {
     }
 
     /// The open connection of this id, and whose it is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn open(&self, id: c_int) -> Option<(ConnId, u32)> {
         let (place, generation) = split(id)?;
         let place = self.places.get(place)?;
@@ -103,11 +103,13 @@ impl Connections {
         }
     }
 
+    #[inline(always)]
     fn place_of(&self, id: c_int) -> Option<usize> {
         let (place, generation) = split(id)?;
         (self.places.get(place)?.generation == generation).then_some(place)
     }
 
+    #[inline(always)]
     pub(crate) fn get(&self, id: c_int) -> Option<&Connection> {
         self.all[self.place_of(id)?].as_ref()
     }
@@ -119,7 +121,7 @@ impl Connections {
     }
 
     /// Counts a send on this connection for its server or client.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count_send(&self, id: c_int, bytes: usize, accepted: bool) {
         if let Some(connection) = self.get(id) {
             connection.sends.count(bytes, accepted);

@@ -62,7 +62,8 @@ pub(crate) struct Loop {
     embedding: OnceCell<Embedding>,
     /// An instant with what CLOCK_MONOTONIC said then, nanoseconds.
     anchor: (Instant, u64),
-    _pools: Registered,
+    /// Most used first.
+    pub(crate) pools: Registered,
 }
 
 impl Loop {
@@ -92,20 +93,12 @@ impl Loop {
             members: RefCell::default(),
             embedding: OnceCell::new(),
             anchor: (Instant::now(), monotonic_ns()),
-            _pools: Registered::new(pools),
+            pools: Registered::new(pools),
         });
         made.publish();
-        let id = handle::enter::<Self>(Figures::new(figures), |_| Object::Loop(made.clone()))?;
+        let id = handle::enter::<Self>(Figures::new(figures), Object::Loop(made.clone()))?;
         made.id.set(Some(id));
         Ok(made)
-    }
-
-    /// The loop of an object to be: the given one, or one of its own.
-    pub(crate) fn given_or_own(given: Option<Rc<Self>>, options: &Options) -> Result<Rc<Self>> {
-        match given {
-            Some(given) => Ok(given),
-            None => Self::new(options, true),
-        }
     }
 
     pub(crate) fn adopt(&self, member: Id) {
@@ -123,7 +116,7 @@ impl Loop {
     }
 
     /// The loop goes with all that is on it, now or when the callbacks are over.
-    fn end(self: &Rc<Self>) {
+    pub(crate) fn end(self: &Rc<Self>) {
         for member in self.members.take() {
             if let Some(object) = handle::take(member) {
                 object.silence();

@@ -16,6 +16,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use crate::client::Client;
 use crate::error::{Failure, Result, ZCN_Error};
 use crate::event_loop::Loop;
+use crate::member::Member;
 use crate::options::Options;
 use crate::server::Server;
 use crate::stats::Figures;
@@ -156,26 +157,25 @@ fn directory() -> MutexGuard<'static, HashMap<Id, Listed>> {
     DIRECTORY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Enters an object of the calling thread; `make` gets its number.
-pub(crate) fn enter<T: Handled>(
-    figures: Arc<Figures>,
-    make: impl FnOnce(Id) -> Object,
-) -> Result<Id> {
+/// Enters an object of the calling thread.
+pub(crate) fn enter<T: Handled>(figures: Arc<Figures>, object: Object) -> Result<Id> {
     let place = LOCAL.with(|local| {
         let mut local = local.borrow_mut();
-        local.free.pop().unwrap_or_else(|| {
-            local.places.push(None);
-            local.places.len() - 1
+        local.free.pop().or_else(|| {
+            let next = local.places.len();
+            (next < PLACES_MAX).then(|| {
+                local.places.push(None);
+                next
+            })
         })
     });
-    if place >= PLACES_MAX {
-        return Err(Failure::fixed(
+    let place = place.ok_or_else(|| {
+        Failure::fixed(
             ZCN_Error::ZCN_ERROR_OUT_OF_MEMORY,
             c"a thread can have 65536 objects; destroy some, or use another thread",
-        ));
-    }
+        )
+    })?;
     let id = Id::new(T::KIND, place);
-    let object = make(id);
     LOCAL.with(|local| local.borrow_mut().places[place] = Some((id, object)));
     directory().insert(id, Listed::Figures(figures));
     Ok(id)
@@ -189,36 +189,35 @@ pub(crate) fn enter_options(options: Options) -> Id {
     id
 }
 
-/// Calls `then` with the calling thread's object of this handle. `then` calls no user code.
-#[inline]
+/// The calling thread's object of this handle.
+// What runs inside `LocalKey::with` is small, so that it is inlined and the thread-local is read
+// without a call; hence no error is made there either. This and what else every send goes through is
+// inlined for certain: a result in memory costs more than the work.
+#[inline(always)]
+pub(crate) fn get<T: Handled>(handle: *const impl Sized) -> Result<Rc<T>> {
+    let id = Id::of(handle);
+    let found = LOCAL.with(|local| match local.borrow().places.get(id.place()) {
+        Some(Some((found, object))) if *found == id => T::find(object).cloned(),
+        _ => None,
+    });
+    found.ok_or_else(|| unknown(T::KIND, id))
+}
+
+/// Calls `then` with the calling thread's object of this handle.
+#[inline(always)]
 pub(crate) fn with<T: Handled, R>(
     handle: *const impl Sized,
     then: impl FnOnce(&Rc<T>) -> Result<R>,
 ) -> Result<R> {
-    let id = Id::of(handle);
-    LOCAL.with(|local| {
-        let local = local.borrow();
-        match local.places.get(id.place()) {
-            Some(Some((found, object))) if *found == id => match T::find(object) {
-                Some(object) => then(object),
-                None => Err(unknown(T::KIND, id)),
-            },
-            _ => Err(unknown(T::KIND, id)),
-        }
-    })
+    then(&get::<T>(handle)?)
 }
 
-/// The calling thread's object of this handle, for calls that may come back to user code.
-#[inline]
-pub(crate) fn get<T: Handled>(handle: *const impl Sized) -> Result<Rc<T>> {
-    with::<T, _>(handle, |object| Ok(object.clone()))
-}
-
-/// Takes an object out; its handle is void from here on.
-pub(crate) fn remove<T: Handled>(handle: *const impl Sized) -> Result<Rc<T>> {
+/// Takes an object out, with its number; its handle is void from here on.
+pub(crate) fn remove<T: Handled>(handle: *const impl Sized) -> Result<(Id, Rc<T>)> {
     let object = get::<T>(handle)?;
-    forget(Id::of(handle));
-    Ok(object)
+    let id = Id::of(handle);
+    forget(id);
+    Ok((id, object))
 }
 
 /// Makes a handle of the calling thread void.

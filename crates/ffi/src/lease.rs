@@ -8,6 +8,7 @@ use crate::address::place;
 use crate::error::{Failure, Result, ZCN_Error, code};
 use crate::event_loop::{Loop, ZCN_Loop};
 use crate::guard::guard;
+use crate::pools::Registered;
 use crate::{handle, pools};
 
 /// A buffer of a loop in the caller's hands: a lease, which ends by sending or releasing it, once.
@@ -49,10 +50,24 @@ const EMPTY: ZCN_Buf = ZCN_Buf {
     reserved: 0,
 };
 
-/// A buffer as C holds it. A buffer of an unknown pool comes back.
-#[inline]
-pub(crate) fn lend(mut buf: Buf) -> std::result::Result<ZCN_Buf, Buf> {
-    let Some(pool) = pools::number_of(&buf) else {
+impl ZCN_Buf {
+    /// What the pool knows the buffer by.
+    #[inline]
+    fn raw(&self) -> RawBuf {
+        RawBuf {
+            index: self.index,
+            generation: self.generation,
+        }
+    }
+}
+
+/// A buffer as C holds it, of one of these pools in most cases. A buffer of an unknown pool comes
+/// back.
+// Inlined, as is `reclaim`, or the buffer would go through memory in pieces on its way.
+#[inline(always)]
+pub(crate) fn lend(near: &Registered, mut buf: Buf) -> std::result::Result<ZCN_Buf, Buf> {
+    let number = near.number_of(&buf).or_else(|| pools::number_of(&buf));
+    let Some(pool) = number else {
         return Err(buf);
     };
     let (data, len, capacity) = (buf.as_mut_ptr(), buf.len(), buf.capacity());
@@ -69,16 +84,9 @@ pub(crate) fn lend(mut buf: Buf) -> std::result::Result<ZCN_Buf, Buf> {
 }
 
 /// Takes a buffer back from C, with what C says is in it; `lease` is empty afterwards.
-#[inline]
-pub(crate) fn reclaim(lease: &mut ZCN_Buf) -> Result<Buf> {
-    let raw = RawBuf {
-        index: lease.index,
-        generation: lease.generation,
-    };
-    let mut buf = pools::with(lease.pool, |pool| {
-        pool.from_raw(raw)
-            .map_err(|error| Failure::new(ZCN_Error::ZCN_ERROR_INVALID_BUFFER, error.to_string()))
-    })?;
+#[inline(always)]
+pub(crate) fn reclaim(near: &Registered, lease: &mut ZCN_Buf) -> Result<Buf> {
+    let mut buf = pools::claim(near, lease.pool, lease.raw())?;
     let skip = lease.data.addr().checked_sub(buf.as_mut_ptr().addr());
     match skip.filter(|&skip| skip <= buf.capacity() && lease.len <= buf.capacity() - skip) {
         Some(skip) => {
@@ -87,22 +95,25 @@ pub(crate) fn reclaim(lease: &mut ZCN_Buf) -> Result<Buf> {
             *lease = EMPTY;
             Ok(buf)
         }
-        None => {
-            // C changed the fields to something outside the buffer; the lease stays with it, under
-            // a new number, as the old one was just used up.
-            let (data, len, capacity) = (lease.data, lease.len, lease.capacity);
-            if let Ok(again) = lend(buf) {
-                *lease = again;
-            }
-            Err(Failure::new(
-                ZCN_Error::ZCN_ERROR_INVALID_BUFFER,
-                format!(
-                    "the lease was changed: {len} bytes at {data:?} with a capacity of {capacity} \
-                     do not lie in its buffer; it was reset, use zcn_buf_commit and zcn_buf_advance"
-                ),
-            ))
-        }
+        None => Err(reset(near, lease, buf)),
     }
+}
+
+/// C changed the fields to something outside the buffer; the lease stays with it, under a new
+/// number, as the old one was just used up.
+#[cold]
+fn reset(near: &Registered, lease: &mut ZCN_Buf, buf: Buf) -> Failure {
+    let (data, len, capacity) = (lease.data, lease.len, lease.capacity);
+    if let Ok(again) = lend(near, buf) {
+        *lease = again;
+    }
+    Failure::new(
+        ZCN_Error::ZCN_ERROR_INVALID_BUFFER,
+        format!(
+            "the lease was changed: {len} bytes at {data:?} with a capacity of {capacity} do not \
+             lie in its buffer; it was reset, use zcn_buf_commit and zcn_buf_advance"
+        ),
+    )
 }
 
 /// An empty buffer of the loop to fill and send.
@@ -118,12 +129,12 @@ pub unsafe extern "C" fn zcn_buf_acquire(
     code(guard(|| {
         // SAFETY: C passes a place for a buffer, or NULL.
         let out = unsafe { place(out, "out")? };
-        *out = EMPTY;
-        handle::with::<Loop, _>(event_loop, |of| {
+        let lent = handle::with::<Loop, _>(event_loop, |of| {
             let buf = of.runtime.buffer().ok_or_else(no_buffer)?;
-            *out = lend(buf).map_err(|_| Failure::plain(ZCN_Error::ZCN_ERROR_INVALID_BUFFER))?;
-            Ok(())
-        })
+            lend(&of.pools, buf).map_err(|_| Failure::plain(ZCN_Error::ZCN_ERROR_INVALID_BUFFER))
+        });
+        *out = lent.unwrap_or(EMPTY);
+        lent.map(drop)
     }))
 }
 
@@ -155,7 +166,7 @@ pub unsafe extern "C" fn zcn_buf_retain(event_loop: *mut ZCN_Loop, out: *mut ZCN
                       on_datagram, once per call",
                 )
             })?;
-            match lend(buf) {
+            match lend(&of.pools, buf) {
                 Ok(lease) => {
                     *out = lease;
                     Ok(())
@@ -220,15 +231,7 @@ pub unsafe extern "C" fn zcn_buf_release(buf: *mut ZCN_Buf) -> ZCN_Error {
     code(guard(|| {
         // SAFETY: C passes a lease, or NULL.
         let lease = unsafe { place(buf, "buf")? };
-        let raw = RawBuf {
-            index: lease.index,
-            generation: lease.generation,
-        };
-        pools::with(lease.pool, |pool| {
-            pool.release_raw(raw).map_err(|error| {
-                Failure::new(ZCN_Error::ZCN_ERROR_INVALID_BUFFER, error.to_string())
-            })
-        })?;
+        pools::release(lease.pool, lease.raw())?;
         *lease = EMPTY;
         Ok(())
     }))

@@ -12,7 +12,7 @@
 //! * `handle`: what C holds in place of a pointer;
 //! * `event_loop`, `server`, `client`, `udp`, `connection`, `lease`, `options`,
 //!   `stats`, `address`, `error`: the exported functions;
-//! * `endpoint`, `connections`, `pools`, `embed`: what they share.
+//! * `member`, `endpoint`, `connections`, `pools`, `embed`: what they share.
 
 // Documentation for C: its square brackets are addresses and defaults, not links.
 #![allow(rustdoc::broken_intra_doc_links)]
@@ -28,6 +28,7 @@ mod event_loop;
 mod guard;
 mod handle;
 mod lease;
+mod member;
 mod options;
 mod pools;
 mod server;

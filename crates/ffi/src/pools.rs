@@ -1,11 +1,12 @@
 //! Pools by number: how a buffer that C holds finds its way home, from any thread.
 
 use std::cell::RefCell;
+use std::fmt::Display;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use zcn::{Buf, BufferPool};
+use zcn::{Buf, BufferPool, RawBuf};
 
 use crate::error::{Failure, Result, ZCN_Error};
 
@@ -37,36 +38,48 @@ fn all() -> MutexGuard<'static, Vec<Known>> {
 
 /// Pools known for as long as this lives; made and dropped on the thread of their loop.
 #[derive(Debug)]
-pub(crate) struct Registered(Vec<u32>);
+pub(crate) struct Registered(Vec<(u32, BufferPool)>);
 
 impl Registered {
     pub(crate) fn new(pools: impl IntoIterator<Item = BufferPool>) -> Self {
-        let mut numbers = Vec::new();
+        let mut registered = Vec::new();
         for pool in pools {
             // Relaxed: only that no two are the same matters.
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             OWN.with(|own| own.borrow_mut().push((number, pool.clone())));
             all().push(Known {
                 number,
-                pool,
+                pool: pool.clone(),
                 closed: false,
             });
-            numbers.push(number);
+            registered.push((number, pool));
         }
-        Self(numbers)
+        Self(registered)
+    }
+
+    /// The number of the pool that a buffer is of, if it is one of these.
+    #[inline(always)]
+    pub(crate) fn number_of(&self, buf: &Buf) -> Option<u32> {
+        let found = self.0.iter().find(|(_, pool)| buf.belongs_to(pool));
+        found.map(|(number, _)| *number)
+    }
+
+    /// The pool of this number, if it is one of these.
+    #[inline(always)]
+    pub(crate) fn pool(&self, number: u32) -> Option<&BufferPool> {
+        let found = self.0.iter().find(|(known, _)| *known == number);
+        found.map(|(_, pool)| pool)
+    }
+
+    fn has(&self, number: u32) -> bool {
+        self.pool(number).is_some()
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        OWN.with(|own| {
-            own.borrow_mut()
-                .retain(|(number, _)| !self.0.contains(number))
-        });
-        for known in all()
-            .iter_mut()
-            .filter(|known| self.0.contains(&known.number))
-        {
+        OWN.with(|own| own.borrow_mut().retain(|(number, _)| !self.has(*number)));
+        for known in all().iter_mut().filter(|known| self.has(known.number)) {
             known.closed = true;
         }
         sweep();
@@ -83,7 +96,7 @@ fn sweep() {
 }
 
 /// The number of the pool that a buffer of this thread's loops is of.
-#[inline]
+#[cold]
 pub(crate) fn number_of(buf: &Buf) -> Option<u32> {
     OWN.with(|own| {
         let own = own.borrow();
@@ -92,21 +105,42 @@ pub(crate) fn number_of(buf: &Buf) -> Option<u32> {
     })
 }
 
-/// Calls `then` with the pool of this number.
-#[inline]
-pub(crate) fn with<R>(number: u32, then: impl FnOnce(&BufferPool) -> Result<R>) -> Result<R> {
-    OWN.with(|own| {
-        let own = own.borrow();
-        match own.iter().find(|(own, _)| *own == number) {
-            Some((_, pool)) => then(pool),
-            None => with_foreign(number, then),
-        }
-    })
+/// The buffer that C names: of one of these pools in most cases, of any otherwise.
+// Inlined for certain, as `handle::get`.
+#[inline(always)]
+pub(crate) fn claim(near: &Registered, number: u32, raw: RawBuf) -> Result<Buf> {
+    match near.pool(number) {
+        Some(pool) => pool.from_raw(raw).map_err(invalid),
+        None => claim_any(number, raw).map(|(buf, _)| buf),
+    }
 }
 
-/// [`with`] for the pool of another thread's loop, or of one that is gone.
+/// Gives the buffer that C names back to its pool.
+pub(crate) fn release(number: u32, raw: RawBuf) -> Result<()> {
+    let (buf, closed) = claim_any(number, raw)?;
+    drop(buf);
+    if closed {
+        sweep();
+    }
+    Ok(())
+}
+
+/// The buffer that C names, of whatever pool, and whether that is closed.
+fn claim_any(number: u32, raw: RawBuf) -> Result<(Buf, bool)> {
+    let own = OWN.with(|own| {
+        let own = own.borrow();
+        let found = own.iter().find(|(own, _)| *own == number);
+        found.map(|(_, pool)| pool.from_raw(raw))
+    });
+    match own {
+        Some(claimed) => claimed.map(|buf| (buf, false)).map_err(invalid),
+        None => claim_foreign(number, raw),
+    }
+}
+
+/// From the pool of another thread's loop, or of one that is gone; and whether it is gone.
 #[cold]
-fn with_foreign<R>(number: u32, then: impl FnOnce(&BufferPool) -> Result<R>) -> Result<R> {
+fn claim_foreign(number: u32, raw: RawBuf) -> Result<(Buf, bool)> {
     let found = all().iter().find(|known| known.number == number).cloned();
     let Some(known) = found else {
         return Err(Failure::fixed(
@@ -115,11 +149,11 @@ fn with_foreign<R>(number: u32, then: impl FnOnce(&BufferPool) -> Result<R>) -> 
               loop is gone",
         ));
     };
-    let closed = known.closed;
-    let outcome = then(&known.pool);
-    drop(known);
-    if closed {
-        sweep();
-    }
-    outcome
+    let buf = known.pool.from_raw(raw).map_err(invalid)?;
+    Ok((buf, known.closed))
+}
+
+#[cold]
+fn invalid(error: impl Display) -> Failure {
+    Failure::new(ZCN_Error::ZCN_ERROR_INVALID_BUFFER, error.to_string())
 }

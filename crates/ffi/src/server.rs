@@ -2,9 +2,10 @@
 #![allow(unsafe_code)]
 #![allow(clippy::missing_safety_doc)]
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::ffi::{c_char, c_int, c_void};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use zcn::{Address, TcpServer};
@@ -17,8 +18,9 @@ use crate::endpoint::{
 use crate::error::{Failure, Result, ZCN_Error, code, value_or};
 use crate::event_loop::{Loop, ZCN_Loop, answer, count, number};
 use crate::guard::guard;
-use crate::handle::{self, Id, Object, null};
-use crate::options::{self, Options, ZCN_Options};
+use crate::handle::{self, Id, Object};
+use crate::member::{self, Member, Streams};
+use crate::options::{Options, ZCN_Options};
 use crate::stats::Figures;
 
 /// A TCP server (or one on a Unix socket) with callbacks. It belongs to the thread that made it.
@@ -54,31 +56,53 @@ const _: () = assert!(std::mem::offset_of!(ZCN_Config, buffer_size) == 20);
 
 /// A server: settings first, listening once it is started.
 pub(crate) struct Server {
-    pub(crate) id: Cell<Option<Id>>,
     pub(crate) of: Rc<Loop>,
     pub(crate) endpoint: Rc<Endpoint>,
     options: Options,
     listening: OnceCell<TcpServer>,
 }
 
-impl Server {
-    fn make(options: Options, given: Option<Rc<Loop>>) -> Result<*mut ZCN_Server> {
-        let of = Loop::given_or_own(given, &options)?;
-        let figures = Figures::new(of.figures.clone());
-        let endpoint = Endpoint::new(of.shared.clone(), figures.clone());
-        let server = Rc::new(Self {
-            id: Cell::new(None),
+impl Member for Server {
+    fn make(of: &Rc<Loop>, figures: Arc<Figures>, options: Options) -> Result<Self> {
+        Ok(Self {
             of: of.clone(),
-            endpoint,
+            endpoint: Endpoint::new(of.shared.clone(), figures),
             options,
             listening: OnceCell::new(),
-        });
-        let id = handle::enter::<Self>(figures, |_| Object::Server(server.clone()))?;
-        server.id.set(Some(id));
-        of.adopt(id);
-        Ok(id.handle())
+        })
     }
 
+    fn of(&self) -> &Rc<Loop> {
+        &self.of
+    }
+
+    fn silence(&self) {
+        self.endpoint.silence();
+        if let Some(server) = self.listening.get() {
+            server.shutdown(Duration::ZERO);
+            self.of.touched();
+        }
+    }
+
+    fn into_object(this: Rc<Self>) -> Object {
+        Object::Server(this)
+    }
+}
+
+impl Streams for Server {
+    fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    fn notify_sent(&self, yes: bool) {
+        // Before the start it is left to that.
+        if let Some(listening) = self.listening.get() {
+            listening.notify_sent(yes);
+        }
+    }
+}
+
+impl Server {
     fn start(&self) -> Result<()> {
         if self.listening.get().is_some() {
             return Err(Failure::plain(ZCN_Error::ZCN_ERROR_ALREADY_STARTED));
@@ -102,15 +126,6 @@ impl Server {
         self.listening
             .get()
             .ok_or_else(|| Failure::plain(ZCN_Error::ZCN_ERROR_NOT_STARTED))
-    }
-
-    /// No callback comes any more, and what is left ends as the loop runs on.
-    pub(crate) fn silence(&self) {
-        self.endpoint.silence();
-        if let Some(server) = self.listening.get() {
-            server.shutdown(Duration::ZERO);
-            self.of.touched();
-        }
     }
 }
 
@@ -141,7 +156,7 @@ pub unsafe extern "C" fn zcn_server_create(
             config.buffer_pool_size,
             config.buffer_size,
         )?;
-        Server::make(options, None)
+        member::enter::<Server>(options, None).map(Id::handle)
     });
     // SAFETY: C passes a place for the code, or NULL.
     unsafe { answer(made, error) }
@@ -155,9 +170,8 @@ pub unsafe extern "C" fn zcn_server_create_opts(
     options: *const ZCN_Options,
     error: *mut ZCN_Error,
 ) -> *mut ZCN_Server {
-    let made = guard(|| Server::make(options::copy(options)?, None));
     // SAFETY: C passes a place for the code, or NULL.
-    unsafe { answer(made, error) }
+    unsafe { member::create::<Server, _>(options, error) }
 }
 
 /// A server on a loop that there is already, beside whatever else is on it. Options of the loop
@@ -170,12 +184,8 @@ pub unsafe extern "C" fn zcn_server_create_on(
     options: *const ZCN_Options,
     error: *mut ZCN_Error,
 ) -> *mut ZCN_Server {
-    let made = guard(|| {
-        let given = handle::get::<Loop>(event_loop)?;
-        Server::make(options::copy(options)?, Some(given))
-    });
     // SAFETY: C passes a place for the code, or NULL.
-    unsafe { answer(made, error) }
+    unsafe { member::create_on::<Server, _>(event_loop, options, error) }
 }
 
 /// Destroys a server. Its handle is void at once and no callback comes any more. What was queued
@@ -186,19 +196,7 @@ pub unsafe extern "C" fn zcn_server_create_on(
 /// loop goes with it. NULL is ignored; a void handle is, too, with `zcn_last_error_message` to tell.
 #[unsafe(no_mangle)]
 pub extern "C" fn zcn_server_destroy(server: *mut ZCN_Server) {
-    if server.is_null() {
-        return;
-    }
-    let destroyed = guard(|| {
-        let server = handle::remove::<Server>(server)?;
-        server.silence();
-        if let Some(id) = server.id.get() {
-            let of = server.of.clone();
-            of.part_with(id, Object::Server(server));
-        }
-        Ok(())
-    });
-    value_or(destroyed, ());
+    member::destroy::<Server>(server);
 }
 
 /// Sets what is called, with `user_data` as its first argument: when a peer was accepted, when
@@ -234,12 +232,7 @@ pub extern "C" fn zcn_server_set_on_writable(
     server: *mut ZCN_Server,
     on_writable: ZCN_OnWritable,
 ) -> ZCN_Error {
-    code(guard(|| {
-        handle::with::<Server, _>(server, |server| {
-            server.endpoint.on_writable.set(on_writable);
-            Ok(())
-        })
-    }))
+    member::set_on_writable::<Server>(server, on_writable)
 }
 
 /// Sets what is called when the kernel has taken sent bytes; NULL for nothing. For connections that
@@ -251,15 +244,7 @@ pub extern "C" fn zcn_server_set_on_sent(
     server: *mut ZCN_Server,
     on_sent: ZCN_OnSent,
 ) -> ZCN_Error {
-    code(guard(|| {
-        handle::with::<Server, _>(server, |server| {
-            server.endpoint.on_sent.set(on_sent);
-            if let Some(listening) = server.listening.get() {
-                listening.notify_sent(on_sent.is_some());
-            }
-            Ok(())
-        })
-    }))
+    member::set_on_sent::<Server>(server, on_sent)
 }
 
 /// Sets what is called when a peer has finished sending; NULL for closing then.
@@ -267,12 +252,7 @@ pub extern "C" fn zcn_server_set_on_sent(
 /// cbindgen:prefix=ZCN_EXPERIMENTAL
 #[unsafe(no_mangle)]
 pub extern "C" fn zcn_server_set_on_end(server: *mut ZCN_Server, on_end: ZCN_OnEnd) -> ZCN_Error {
-    code(guard(|| {
-        handle::with::<Server, _>(server, |server| {
-            server.endpoint.on_end.set(on_end);
-            Ok(())
-        })
-    }))
+    member::set_on_end::<Server>(server, on_end)
 }
 
 /// Binds the address and listens. Peers are accepted whenever the server is polled.
@@ -334,12 +314,7 @@ pub extern "C" fn zcn_server_wakeup(server: *mut ZCN_Server) -> ZCN_Error {
 /// cbindgen:prefix=ZCN_EXPERIMENTAL
 #[unsafe(no_mangle)]
 pub extern "C" fn zcn_server_loop(server: *mut ZCN_Server) -> *mut ZCN_Loop {
-    let found = guard(|| {
-        handle::with::<Server, _>(server, |server| {
-            Ok(server.of.id.get().map_or(null(), Id::handle))
-        })
-    });
-    value_or(found, null())
+    member::event_loop::<Server>(server)
 }
 
 /// The port it listens on, also if it was chosen by the kernel; 0 before the start, for a Unix

@@ -13,12 +13,13 @@ use zcn::{Datagram, DatagramHandler, Error, UdpConn, UdpSendError, UdpServer};
 
 use crate::address::{ZCN_Address, bytes, place};
 use crate::connection::give_back;
-use crate::error::{Failure, Result, ZCN_Error, code, value_or};
-use crate::event_loop::{Loop, LoopShared, ZCN_Loop, answer};
+use crate::error::{Failure, Result, ZCN_Error, code};
+use crate::event_loop::{Loop, LoopShared, ZCN_Loop};
 use crate::guard::guard;
-use crate::handle::{self, Id, Object, null};
+use crate::handle::{self, Object, null};
 use crate::lease::{ZCN_Buf, reclaim};
-use crate::options::{self, Options, ZCN_Options};
+use crate::member::{self, Member};
+use crate::options::{Options, ZCN_Options};
 use crate::pools::Registered;
 use crate::stats::Figures;
 
@@ -133,22 +134,19 @@ impl DatagramHandler for Calling {
 
 /// A UDP socket.
 pub(crate) struct Udp {
-    id: Cell<Option<Id>>,
     of: Rc<Loop>,
     callbacks: Rc<Callbacks>,
     socket: UdpServer,
     _pool: Registered,
 }
 
-impl Udp {
-    fn make(options: Options, given: Option<Rc<Loop>>) -> Result<*mut ZCN_Udp> {
+impl Member for Udp {
+    fn make(of: &Rc<Loop>, figures: Arc<Figures>, options: Options) -> Result<Self> {
         let address = options.udp_address()?;
         let peer = options.udp_peer()?;
-        let of = Loop::given_or_own(given, &options)?;
-        let figures = Figures::new(of.figures.clone());
         let callbacks = Rc::new(Callbacks {
             shared: of.shared.clone(),
-            figures: figures.clone(),
+            figures,
             muted: Cell::new(false),
             user_data: Cell::new(null()),
             on_datagram: Cell::new(None),
@@ -157,31 +155,37 @@ impl Udp {
         });
         let handler = Calling(callbacks.clone());
         let socket = UdpServer::bind(&of.runtime, address, &options.udp, handler)?;
-        if let Some(peer) = peer {
-            socket.connect(peer)?;
+        if let Some(peer) = peer
+            && let Err(error) = socket.connect(peer)
+        {
+            socket.shutdown();
+            return Err(error.into());
         }
         let pool = Registered::new([socket.pool().clone()]);
-        let udp = Rc::new(Self {
-            id: Cell::new(None),
+        Ok(Self {
             of: of.clone(),
             callbacks,
             socket,
             _pool: pool,
-        });
-        let id = handle::enter::<Self>(figures, |_| Object::Udp(udp.clone()))?;
-        udp.id.set(Some(id));
-        of.adopt(id);
-        of.touched();
-        Ok(id.handle())
+        })
     }
 
-    /// No callback comes any more; what is queued is sent as the loop runs on.
-    pub(crate) fn silence(&self) {
+    fn of(&self) -> &Rc<Loop> {
+        &self.of
+    }
+
+    fn silence(&self) {
         self.callbacks.muted.set(true);
         self.socket.shutdown();
         self.of.touched();
     }
 
+    fn into_object(this: Rc<Self>) -> Object {
+        Object::Udp(this)
+    }
+}
+
+impl Udp {
     fn count(&self, bytes: usize, sent: std::result::Result<(), UdpSendError>) -> Result<()> {
         self.callbacks.figures.sends.count(bytes, sent.is_ok());
         match sent {
@@ -223,9 +227,8 @@ pub unsafe extern "C" fn zcn_udp_create(
     options: *const ZCN_Options,
     error: *mut ZCN_Error,
 ) -> *mut ZCN_Udp {
-    let made = guard(|| Udp::make(options::copy(options)?, None));
     // SAFETY: C passes a place for the code, or NULL.
-    unsafe { answer(made, error) }
+    unsafe { member::create::<Udp, _>(options, error) }
 }
 
 /// A UDP socket on a loop that there is already.
@@ -237,12 +240,8 @@ pub unsafe extern "C" fn zcn_udp_create_on(
     options: *const ZCN_Options,
     error: *mut ZCN_Error,
 ) -> *mut ZCN_Udp {
-    let made = guard(|| {
-        let given = handle::get::<Loop>(event_loop)?;
-        Udp::make(options::copy(options)?, Some(given))
-    });
     // SAFETY: C passes a place for the code, or NULL.
-    unsafe { answer(made, error) }
+    unsafe { member::create_on::<Udp, _>(event_loop, options, error) }
 }
 
 /// Destroys a UDP socket: its handle is void, no callback comes any more, what is queued is sent as
@@ -251,19 +250,7 @@ pub unsafe extern "C" fn zcn_udp_create_on(
 /// cbindgen:prefix=ZCN_EXPERIMENTAL
 #[unsafe(no_mangle)]
 pub extern "C" fn zcn_udp_destroy(udp: *mut ZCN_Udp) {
-    if udp.is_null() {
-        return;
-    }
-    let destroyed = guard(|| {
-        let udp = handle::remove::<Udp>(udp)?;
-        udp.silence();
-        if let Some(id) = udp.id.get() {
-            let of = udp.of.clone();
-            of.part_with(id, Object::Udp(udp));
-        }
-        Ok(())
-    });
-    value_or(destroyed, ());
+    member::destroy::<Udp>(udp);
 }
 
 /// Sets what is called, with `user_data` as its first argument. Each may be NULL.
@@ -347,7 +334,7 @@ pub unsafe extern "C" fn zcn_udp_send_buf(
         // SAFETY: C passes an address or NULL, and a lease or NULL.
         let (peer, lease) = unsafe { (recipient(peer)?, place(buf, "buf")?) };
         handle::with::<Udp, _>(udp, |udp| {
-            let data = reclaim(lease)?;
+            let data = reclaim(&udp.of.pools, lease)?;
             let len = data.len();
             let mut socket = udp.socket.socket();
             let segment = (segment_size > 0).then_some(segment_size);
@@ -358,7 +345,7 @@ pub unsafe extern "C" fn zcn_udp_send_buf(
                     let failure = refusal(&error);
                     udp.callbacks.figures.sends.count(len, false);
                     if let UdpSendError::Full(rest) | UdpSendError::Refused(rest, _) = error {
-                        give_back(rest, lease);
+                        give_back(&udp.of, rest, lease);
                     }
                     Err(failure)
                 }
@@ -387,7 +374,5 @@ pub unsafe extern "C" fn zcn_udp_address(udp: *const ZCN_Udp, out: *mut ZCN_Addr
 /// cbindgen:prefix=ZCN_EXPERIMENTAL
 #[unsafe(no_mangle)]
 pub extern "C" fn zcn_udp_loop(udp: *mut ZCN_Udp) -> *mut ZCN_Loop {
-    let found =
-        guard(|| handle::with::<Udp, _>(udp, |udp| Ok(udp.of.id.get().map_or(null(), Id::handle))));
-    value_or(found, null())
+    member::event_loop::<Udp>(udp)
 }

@@ -421,15 +421,7 @@ fn a_server_on_epoll_and_a_spinning_one_work_alike() {
 
 #[test]
 fn a_destroyed_server_leaves_no_descriptor() {
-    // Other tests of this process open descriptors too, so a process of its own looks.
-    let program = std::env::current_exe().unwrap();
-    if std::env::var_os("ZCN_COUNT_DESCRIPTORS").is_none() {
-        let status = std::process::Command::new(program)
-            .args(["--exact", "a_destroyed_server_leaves_no_descriptor"])
-            .env("ZCN_COUNT_DESCRIPTORS", "1")
-            .status()
-            .unwrap();
-        assert!(status.success());
+    if !alone("a_destroyed_server_leaves_no_descriptor") {
         return;
     }
     let mut counts = Vec::new();

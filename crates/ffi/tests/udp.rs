@@ -280,3 +280,23 @@ fn a_socket_on_its_own_loop_and_its_errors() {
     zcn_udp_destroy(udp);
     assert_eq!(zcn_options_free(options), ZCN_SUCCESS);
 }
+
+#[test]
+fn a_socket_that_cannot_be_had_leaves_no_loop_behind() {
+    if !alone("a_socket_that_cannot_be_had_leaves_no_loop_behind") {
+        return;
+    }
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let options = options(&[("address", "127.0.0.1"), ("port", &port), ("buffers", "64")]);
+    let mut counts = Vec::new();
+    for _ in 0..3 {
+        let mut error = ZCN_SUCCESS;
+        // SAFETY: a place for the code.
+        assert!(unsafe { zcn_udp_create(options, &raw mut error) }.is_null());
+        assert_eq!(error, ZCN_ERROR_BIND_FAILED, "{}", last_message());
+        counts.push(descriptors());
+    }
+    assert_eq!(counts[0], counts[2]);
+    assert_eq!(zcn_options_free(options), ZCN_SUCCESS);
+}

@@ -343,6 +343,22 @@ pub fn poll_until(of: *mut ZCN_Loop, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// Whether this is a process of this test's own, where nobody else opens descriptors; runs the test
+/// in one if it is not.
+pub fn alone(test: &str) -> bool {
+    const ALONE: &str = "ZCN_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(ALONE, "1")
+        .status()
+        .unwrap();
+    assert!(status.success());
+    false
+}
+
 /// Descriptors that this process has open.
 pub fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("procfs").count()
