@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use zcn_frame::{Chain, Frame, GsoKind, Head};
+use zcn_frame::{Chain, Checksum, Frame, GsoKind, Head};
 use zcn_wire::checksum::Sum;
 use zcn_wire::{Protocol, PseudoHeader, TrafficClass};
 
@@ -56,10 +56,26 @@ impl Packet {
     }
 
     /// Copies at most `max` bytes of the packet, from the IP header on: what an ICMP error
-    /// quotes.
+    /// quotes. A checksum that the sender left to its device is finished: what is quoted
+    /// may travel on, where nobody would take it for right.
     pub(crate) fn quote(&self, max: usize) -> Vec<u8> {
         let mut bytes = vec![0; self.frame.len().min(max)];
         self.frame.copy_to_slice(0, &mut bytes);
+        if let Checksum::Partial { offset, .. } = self.frame.meta.checksum
+            && self.frame.meta.gso.is_none()
+        {
+            let field = self.transport + usize::from(offset);
+            if let Some(field) = bytes.get_mut(field..field + 2) {
+                // The field itself holds the sum of the pseudo header.
+                let sum = frame_sum(Sum::ZERO, &self.frame, self.transport, self.payload_len());
+                let sum = match sum.checksum() {
+                    // RFC 768: zero would say that there is none.
+                    0 if self.protocol == Protocol::UDP => 0xffff,
+                    sum => sum,
+                };
+                field.copy_from_slice(&sum.to_be_bytes());
+            }
+        }
         bytes
     }
 }

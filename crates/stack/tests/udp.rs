@@ -14,6 +14,7 @@ use zcn_stack::event::Readiness;
 use zcn_stack::slab::Id;
 use zcn_stack::udp::{Datagram, UdpBindError, UdpRecvError, UdpSendError};
 use zcn_stack::{SocketId, Stack};
+use zcn_wire::checksum::Sum;
 
 fn bind(net: &mut Net, end: usize, address: &str) -> Id {
     net.stacks[end]
@@ -92,6 +93,36 @@ fn origin_port_unreachable_reaches_the_socket() {
         assert_eq!(error.error.errno(), 111);
         assert_eq!(net.stacks[0].udp_take_error(client), None);
         assert_eq!(net.stacks[1].stats().udp.no_ports, 1);
+    }
+}
+
+/// Found by tshark, in what traceroute was answered over a TAP device: the kernel leaves
+/// checksums to the device, and what was quoted had the sum of the pseudo header only.
+#[test]
+fn what_an_icmp_error_quotes_has_its_checksum_finished() {
+    for (to, ip, icmp) in [("10.0.0.2:9", 20, 8), ("[fd00::2]:9", 40, 8)] {
+        let mut net = Net::offloading(1_500);
+        let client = bind(&mut net, 0, "[::]:0");
+        net.stacks[0].udp_connect(client, at(to)).unwrap();
+        let now = net.now;
+        net.stacks[0]
+            .udp_send(now, client, None, b"anybody?")
+            .unwrap();
+        net.run();
+        let error = net.sent(1).pop().expect("port unreachable");
+        let quoted = &error[14 + ip + icmp..];
+        let (header, datagram) = quoted.split_at(ip);
+        let (src, dst) = match ip {
+            20 => (&header[12..16], &header[16..20]),
+            _ => (&header[8..24], &header[24..40]),
+        };
+        let mut sum = Sum::of(src);
+        sum.add(dst);
+        sum.add(datagram);
+        sum.add_u16(17);
+        sum.add_u16(datagram.len() as u16);
+        assert_eq!(datagram.len(), 16);
+        assert!(sum.is_valid(), "{to}: {datagram:02x?}");
     }
 }
 
