@@ -87,6 +87,7 @@ pub struct PacketBuilder {
     offload: bool,
     bypass_qdisc: bool,
     promiscuous: bool,
+    outgoing: bool,
     buffers: ReceiveBuffers,
 }
 
@@ -151,6 +152,13 @@ impl PacketBuilder {
     /// stack's is one of those, unless the two are the same.
     pub fn promiscuous(mut self, promiscuous: bool) -> Self {
         self.promiscuous = promiscuous;
+        self
+    }
+
+    /// Whether to receive what the machine sends by the interface, too \[no\]: for
+    /// capturing only, as a stack would hear itself.
+    pub fn outgoing(mut self, outgoing: bool) -> Self {
+        self.outgoing = outgoing;
         self
     }
 
@@ -251,8 +259,10 @@ impl PacketBuilder {
         // Without it a super-frame could not be told from a packet. Before the ring, whose
         // layout depends on it.
         socket::set_number(fd, Number::VNET_HDR, 1)?;
-        // What we send would come back to us otherwise.
-        socket::set_number(fd, Number::IGNORE_OUTGOING, 1)?;
+        if !self.outgoing {
+            // What we send would come back to us otherwise.
+            socket::set_number(fd, Number::IGNORE_OUTGOING, 1)?;
+        }
         if self.bypass_qdisc {
             socket::set_number(fd, Number::QDISC_BYPASS, 1)?;
         }
@@ -283,7 +293,12 @@ impl PacketBuilder {
         let unique = libc::PACKET_FANOUT_FLAG_UNIQUEID;
         // The group has a receive hook of its own, for which the sockets' setting does
         // not count.
-        let mode = self.fanout.mode() | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING;
+        let ignored = if self.outgoing {
+            0
+        } else {
+            libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING
+        };
+        let mode = self.fanout.mode() | ignored;
         let mut group = 0;
         for (index, socket) in sockets.iter().enumerate() {
             let fd = socket.fd.as_fd();
@@ -342,6 +357,7 @@ impl PacketSocket {
             offload: true,
             bypass_qdisc: false,
             promiscuous: true,
+            outgoing: false,
             buffers: ReceiveBuffers::default(),
         }
     }
@@ -378,22 +394,44 @@ impl PacketSocket {
         Ok(frame)
     }
 
-    /// The next frame of a ring, given back afterwards; the outer `None` if there is none.
-    fn receive_from_ring(&mut self) -> Option<Result<Frame, DropReason>> {
+    /// The next frame of a ring, given back afterwards, and when the kernel saw it; the
+    /// outer `None` if there is none.
+    fn receive_from_ring(&mut self) -> Option<(Duration, Result<Frame, DropReason>)> {
         let pool = &mut self.pool;
         match &mut self.receiver {
             Receiver::Plain => None,
             Receiver::Ring(ring) => {
-                let frame = copy_out(pool, ring.peek()?);
+                let slot = ring.peek()?;
+                let stamped = (slot.time, copy_out(pool, slot));
                 ring.release();
-                Some(frame)
+                Some(stamped)
             }
             Receiver::Blocks(ring) => {
-                let frame = copy_out(pool, ring.peek()?);
+                let slot = ring.peek()?;
+                let stamped = (slot.time, copy_out(pool, slot));
                 ring.release();
-                Some(frame)
+                Some(stamped)
             }
         }
+    }
+
+    /// As [`receive`](Driver::receive), each frame with the time since 1970 at which the
+    /// kernel saw it; super-frames are not cut. Without a ring there are no times: then
+    /// nothing is received.
+    pub fn receive_stamped(&mut self, into: &mut Vec<(Duration, Frame)>, max: usize) -> usize {
+        let mut count = 0;
+        for _ in 0..max {
+            match self.receive_from_ring() {
+                Some((time, Ok(frame))) => {
+                    self.statistics.count_in(frame.len());
+                    into.push((time, frame));
+                    count += 1;
+                }
+                Some((_, Err(reason))) => self.statistics.count_drops(reason, 1),
+                None => break,
+            }
+        }
+        count
     }
 
     /// Hands a frame up, in packets if that was asked for.
@@ -488,8 +526,8 @@ impl Driver for PacketSocket {
                 }
             } else {
                 match self.receive_from_ring() {
-                    Some(Ok(frame)) => self.deliver(frame, into),
-                    Some(Err(reason)) => self.statistics.count_drops(reason, 1),
+                    Some((_, Ok(frame))) => self.deliver(frame, into),
+                    Some((_, Err(reason))) => self.statistics.count_drops(reason, 1),
                     None => break,
                 }
             }

@@ -364,3 +364,46 @@ fn what_cannot_be_opened_says_why() {
         assert!(matches!(error, OpenError::Setting { .. }), "{error}");
     });
 }
+
+#[test]
+fn a_capture_sees_what_the_machine_sends_and_when() {
+    in_namespace(|| {
+        veth(1500);
+        let ours = open(builder());
+        introduce(&ours, "zcn0");
+        let socket = UdpSocket::bind((KERNEL, 0)).expect("an address of the kernel");
+        for reception in [Reception::Ring, Reception::Blocks] {
+            let of = |outgoing| {
+                open(
+                    PacketSocket::builder("zcn0")
+                        .ring_bytes(1 << 20)
+                        .reception(reception)
+                        .outgoing(outgoing),
+                )
+            };
+            let (mut all, mut received_only) = (of(true), of(false));
+            let now = || {
+                std::time::SystemTime::now()
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .expect("after 1970")
+            };
+            let before = now();
+            socket
+                .send_to(b"on its way out", SocketAddrV4::new(OURS, 9))
+                .expect("there is a way");
+            let mut frames = Vec::new();
+            while frames.is_empty() {
+                all.wait(Duration::ZERO, Some(Duration::from_secs(20)))
+                    .expect("the interface is there");
+                all.receive_stamped(&mut frames, 16);
+            }
+            let (time, frame) = &frames[0];
+            assert!(frame.to_vec().ends_with(b"on its way out"), "{reception:?}");
+            assert!(
+                *time >= before && *time <= now(),
+                "{reception:?}: {before:?} {time:?}"
+            );
+            assert_eq!(received_only.receive_stamped(&mut frames, 16), 0);
+        }
+    });
+}

@@ -12,6 +12,7 @@ use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -26,6 +27,8 @@ pub(super) struct RingFrame<'a> {
     pub(super) header: &'a [u8],
     /// The frame.
     pub(super) bytes: &'a [u8],
+    /// When the kernel saw it, since 1970.
+    pub(super) time: Duration,
     /// Whether it is longer than that.
     pub(super) cut_off: bool,
     /// The tag that was taken out of it.
@@ -171,7 +174,10 @@ impl Ring {
         let start = usize::from(self.map.u16(field(offset_of!(Header, tp_mac))));
         let tci = self.map.u16(field(offset_of!(Header, tp_vlan_tci)));
         let tpid = self.map.u16(field(offset_of!(Header, tp_vlan_tpid)));
+        let seconds = self.map.u32(field(offset_of!(Header, tp_sec)));
+        let nanos = self.map.u32(field(offset_of!(Header, tp_nsec)));
         Some(RingFrame {
+            time: Duration::new(seconds as u64, nanos as u32),
             header: (self.map)
                 .bytes((slot + start).saturating_sub(HEADER_LEN), HEADER_LEN)
                 .unwrap_or(&[]),
@@ -278,7 +284,10 @@ impl BlockRing {
         let tpid = self
             .map
             .u16(field(variant + offset_of!(Variant, tp_vlan_tpid)));
+        let seconds = self.map.u32(field(offset_of!(Header, tp_sec)));
+        let nanos = self.map.u32(field(offset_of!(Header, tp_nsec)));
         Some(RingFrame {
+            time: Duration::new(seconds as u64, nanos as u32),
             header: (self.map)
                 .bytes((slot + start).saturating_sub(HEADER_LEN), HEADER_LEN)
                 .unwrap_or(&[]),
