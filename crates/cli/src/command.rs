@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{completions, demo, doctor, echo, man, ping_pong, send, stack};
+use crate::{capture, completions, demo, doctor, echo, man, ping, ping_pong, send, stack};
 
 const AFTER_HELP: &str = "\
 Environment:
@@ -44,6 +44,10 @@ pub enum Command {
     Send(send::SendArgs),
     /// Run the TCP/IP in user space on a TAP device or an interface.
     Stack(stack::StackArgs),
+    /// Send echo requests from a stack of our own.
+    Ping(ping::PingArgs),
+    /// Write what passes an interface to a pcapng file, or show it.
+    Capture(capture::CaptureArgs),
     /// Examine what this kernel, machine and process allow, and what to do
     /// about the rest.
     Doctor(doctor::DoctorArgs),
@@ -65,6 +69,8 @@ impl Command {
             Command::PingPong(args) => ping_pong::run(&args),
             Command::Send(args) => send::run(&args),
             Command::Stack(args) => stack::run(&args),
+            Command::Ping(args) => ping::run(&args),
+            Command::Capture(args) => capture::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod capture;
 pub mod client;
 pub mod colour;
 pub mod command;
@@ -16,6 +17,8 @@ pub mod endpoint;
 pub mod failure;
 pub mod logging;
 pub mod man;
+mod network;
+pub mod ping;
 pub mod ping_pong;
 pub mod quantity;
 pub mod reactor;

@@ -1,5 +1,6 @@
 //! `zcn stack`: the TCP/IP of zcn in user space, on a link of its own.
 
+mod compare;
 pub(crate) mod link_args;
 mod services;
 mod summary;
@@ -26,6 +27,9 @@ pub enum Action {
     /// Bring a stack up and serve on it: echo on port 7, discard on 9, daytime on 13,
     /// character generator on 19 (each over TCP and UDP), HTTP on 80; pings are answered.
     Up(up::UpArgs),
+    /// Compare what this stack and the kernel's make of a bad path: loss, reordering,
+    /// duplication, corruption.
+    Compare(compare::CompareArgs),
 }
 
 /// Runs the action.
@@ -35,6 +39,7 @@ pub enum Action {
 pub fn run(args: &StackArgs) -> Result<ExitCode, Failure> {
     match &args.action {
         Action::Up(args) => up::run(args),
+        Action::Compare(args) => compare::run(args),
     }
 }
 

@@ -32,7 +32,11 @@ pub fn open_link(config: &LinkConfig) -> Result<Box<dyn Driver>, StackError> {
     }
 }
 
-fn capture(
+/// The same link with every frame written to a pcapng file.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn capture(
     driver: Box<dyn Driver>,
     path: &Path,
     config: &LinkConfig,

@@ -36,7 +36,7 @@ mod stack_loop;
 
 pub use config::{LinkConfig, LinkKind, RouteConfig, StackConfig};
 pub use error::StackError;
-pub use link::open_link;
+pub use link::{capture, open_link};
 pub use stack_loop::{StackHandler, StackLoop, StackStopper};
 
 pub use zcn_link::{Driver, DropReason, Statistics as LinkStatistics};
