@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use zcn_measure::pattern::Pattern;
 
 use crate::rig::{
-    Link, OURS, Scratch, Setting, done, in_bulk_on_every_link, on_every_link, text, there, with,
+    Link, OURS, Scratch, Setting, done, in_bulk_on_every_link, is_long_run, on_every_link, text,
+    there, with,
 };
 
 /// After so many bytes the content of `/bytes/N` begins anew.
@@ -73,8 +74,10 @@ fn curl_keeps_a_connection() {
 }
 
 #[test]
-#[ignore = "half a minute; see the module's documentation"]
 fn curl_downloads_a_gigabyte() {
+    if !is_long_run() {
+        return;
+    }
     const LEN: usize = 1_000_000_000;
     for link in Link::ALL {
         with(Setting::on(link), move |setting| {

@@ -2,8 +2,8 @@
 //! network namespaces that the tests make: over TAP with super-frames and with single
 //! packets, over a packet socket on a veth pair with the kernel's offloads on and off.
 //!
-//! Where a test moves little, tshark reads everything that the stack saw. The long ones:
-//! `cargo test --release -p zcn-cli --test stack_interop -- --ignored`.
+//! Where a test moves little, tshark reads everything that the stack saw. The long ones
+//! run with `ZCN_LONG_TESTS=1 cargo test --release -p zcn-cli --test stack_interop`.
 
 mod errors;
 mod http;

@@ -1,7 +1,7 @@
 //! Every link with every MTU.
 
 use crate::http::download;
-use crate::rig::{Link, OURS, OURS_V6, Setting, done, there, with};
+use crate::rig::{Link, OURS, OURS_V6, Setting, done, is_long_run, there, with};
 use crate::streams::echo;
 
 fn one(link: Link, mtu: u32) {
@@ -44,8 +44,10 @@ fn jumbo_packets() {
 }
 
 #[test]
-#[ignore = "half a minute; see the module's documentation"]
 fn every_link_with_every_mtu() {
+    if !is_long_run() {
+        return;
+    }
     for link in Link::ALL {
         for mtu in [576, 1280, 1500, 9000, 65_521] {
             one(link, mtu);

@@ -30,6 +30,15 @@ pub(crate) fn there(program: &str) -> bool {
     found
 }
 
+/// Whether the long tests are asked for; says so when they are not.
+pub(crate) fn is_long_run() -> bool {
+    let asked = std::env::var_os("ZCN_LONG_TESTS").is_some();
+    if !asked {
+        skipped("takes minutes; ZCN_LONG_TESTS=1 asks for it");
+    }
+    asked
+}
+
 /// How the stack meets the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
