@@ -114,9 +114,13 @@ impl Settings {
         config.link_local = false;
         // Each packet of a script is judged by itself.
         config.coalesce = false;
-        config.tcp.window_scale = Some(self.window_scale);
+        // What a window may grow to decides about the scale, also with SO_RCVBUF.
+        config.tcp.receive_buffer_max = 65_535 << self.window_scale;
         config.tcp.quick_ack = self.quick_ack;
         config.tcp.push_ack = PushAck::UnlessInteractive;
+        config.tcp.sack_compression = true;
+        config.tcp.tso_autosize = true;
+        config.tcp.rfc1337 = false;
         config
     }
 

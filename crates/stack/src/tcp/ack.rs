@@ -5,11 +5,18 @@ use core::time::Duration;
 use super::config::{PushAck, TcpConfig};
 use super::stamp::Stamp;
 use crate::time::Instant;
+use zcn_wire::SeqNum;
 
 /// Segments acknowledged at once when a connection starts, at most.
 const QUICK_MAX: u32 = 16;
 /// The peer's segment size before it has shown one (RFC 9293 section 3.7.1).
 const DEFAULT_MSS: u32 = 536;
+/// Duplicate acknowledgements that are never compressed: what RFC 5681 counts to.
+const DUPLICATES_AT_ONCE: u8 = 3;
+/// Duplicate acknowledgements that one may stand for (`tcp_comp_sack_nr`).
+const COMPRESSED_MAX: u8 = 44;
+/// How long it may wait (`tcp_comp_sack_delay_ns`).
+const COMPRESSION_TIME: Duration = Duration::from_millis(1);
 /// Half the smallest MSS on any path, as Linux.
 const FLOOR_MSS: u32 = 88;
 
@@ -35,6 +42,14 @@ pub(crate) struct AckPolicy {
     now: bool,
     /// Something is there to be acknowledged.
     owed: bool,
+    /// The deadline is that of a compressed acknowledgement, not of a delayed one.
+    compressing: bool,
+    /// Duplicate acknowledgements that left at once since the hole moved last.
+    duplicates: u8,
+    /// Duplicate acknowledgements that one will stand for.
+    compressed: u8,
+    /// Where the hole was then.
+    hole_at: SeqNum,
 }
 
 /// Data that arrived.
@@ -56,8 +71,14 @@ pub(crate) struct Standing {
     pub(crate) now: Instant,
     /// Bytes in order since the last acknowledgement.
     pub(crate) unacked: u32,
-    /// Something is missing, or was until now.
-    pub(crate) hole: bool,
+    /// Whether the application reads what comes.
+    pub(crate) reading: bool,
+    /// A hole was filled, something came twice, or the window is small.
+    pub(crate) at_once: bool,
+    /// Where the first byte is missing, if something behind it is there.
+    pub(crate) hole: Option<SeqNum>,
+    /// SACK is in use.
+    pub(crate) sack: bool,
     pub(crate) push: bool,
     pub(crate) srtt: Duration,
 }
@@ -74,6 +95,10 @@ impl AckPolicy {
             pushed: false,
             now: false,
             owed: false,
+            compressing: false,
+            duplicates: 0,
+            compressed: 0,
+            hole_at: SeqNum(0),
         }
     }
 
@@ -155,29 +180,62 @@ impl AckPolicy {
         self.last_data = Stamp::of(now);
     }
 
+    /// Data arrived behind a hole: that tells nothing of its pace.
+    pub(crate) fn on_out_of_order(&mut self, now: Instant) {
+        self.owed = true;
+        self.last_data = Stamp::of(now);
+    }
+
     /// Decides about what arrived.
     pub(crate) fn decide(&mut self, config: &TcpConfig, standing: &Standing) {
         let &Standing {
             now,
             unacked,
+            reading,
+            at_once,
             hole,
+            sack,
             push,
             srtt,
         } = standing;
         if !self.owed {
             return;
         }
-        let second_segment = unacked > u32::from(self.rcv_mss);
-        let push = push
-            && match config.push_ack {
-                PushAck::AtOnce => true,
-                PushAck::UnlessInteractive => false,
-            };
-        if second_segment || self.is_quick() || hole || push {
+        let linux = config.push_ack == PushAck::UnlessInteractive;
+        let push = push && !linux;
+        // Linux acknowledges every second segment while the window moves on with it.
+        let every_second = reading || !linux || !config.quick_ack;
+        let second_segment = unacked > u32::from(self.rcv_mss) && every_second;
+        if second_segment || self.is_quick() || at_once || push {
             self.now = true;
+        } else if let Some(hole) = hole {
+            if config.sack_compression && sack {
+                self.compress(now, hole, srtt);
+            } else {
+                self.now = true;
+            }
         }
-        if !self.now {
+        if !self.now && !self.compressing {
             self.delay(now, config, srtt);
+        }
+    }
+
+    /// The peer needs three duplicate acknowledgements to see a loss; one stands for what
+    /// follows within a twentieth of a round trip.
+    fn compress(&mut self, now: Instant, hole: SeqNum, srtt: Duration) {
+        if hole != self.hole_at {
+            (self.hole_at, self.duplicates) = (hole, 0);
+        }
+        if self.duplicates < DUPLICATES_AT_ONCE || self.compressed >= COMPRESSED_MAX {
+            self.duplicates = self.duplicates.saturating_add(1);
+            self.now = true;
+            return;
+        }
+        self.compressed += 1;
+        if !self.compressing {
+            self.compressing = true;
+            let wait = (srtt / 20).min(COMPRESSION_TIME);
+            self.deadline = self.deadline.min(now + wait);
         }
     }
 
@@ -191,7 +249,7 @@ impl AckPolicy {
                 Duration::from_millis(500)
             };
             if srtt > Duration::ZERO {
-                max = max.min((srtt / 8).max(min));
+                max = max.min(srtt.max(min));
             }
             wait = wait.min(max);
         }
@@ -207,6 +265,10 @@ impl AckPolicy {
     pub(crate) fn on_timeout(&mut self, config: &TcpConfig, rto: Duration) {
         self.deadline = Instant::MAX;
         if !self.owed {
+            return;
+        }
+        if self.compressing {
+            self.now = true;
             return;
         }
         if self.interactive {
@@ -242,8 +304,8 @@ impl AckPolicy {
         match config.push_ack {
             PushAck::AtOnce => self.now = true,
             PushAck::UnlessInteractive => {
+                // Before any data there is no pace to wait for.
                 self.interactive = true;
-                self.ato_ms = self.ato_ms.max(config.delayed_ack_min.as_millis() as u16);
             }
         }
     }
@@ -254,6 +316,8 @@ impl AckPolicy {
         self.owed = false;
         self.now = false;
         self.pushed = false;
+        self.compressing = false;
+        self.compressed = 0;
         self.quick = self.quick.saturating_sub(1);
     }
 
@@ -327,7 +391,10 @@ mod tests {
                 &Standing {
                     now,
                     unacked: self.unacked,
-                    hole,
+                    reading: true,
+                    at_once: hole,
+                    hole: None,
+                    sack: true,
                     push,
                     srtt: SRTT,
                 },
@@ -383,6 +450,75 @@ mod tests {
         assert!(!case.segment(100, true, false));
         case.policy.on_read(100, true);
         assert!(case.policy.is_due());
+    }
+
+    #[test]
+    fn three_duplicates_leave_at_once_and_one_for_the_rest() {
+        let mut case = Case::new(false, PushAck::UnlessInteractive);
+        case.config.sack_compression = true;
+        let hole = |case: &mut Case, at: u32| {
+            let now = case.now;
+            case.policy.on_out_of_order(now);
+            let standing = Standing {
+                now,
+                unacked: 0,
+                reading: true,
+                at_once: false,
+                hole: Some(SeqNum(at)),
+                sack: true,
+                push: false,
+                srtt: SRTT,
+            };
+            case.policy.decide(&case.config, &standing);
+            let due = case.policy.is_due();
+            if due {
+                case.sent();
+            }
+            due
+        };
+        let due: Vec<bool> = (0..6).map(|_| hole(&mut case, 1)).collect();
+        assert_eq!(due, [true, true, true, false, false, false]);
+        let at = case.now + Duration::from_micros(500);
+        assert_eq!(case.policy.deadline, at);
+        let ato = case.policy.ato();
+        case.policy.on_timeout(&case.config, RTO);
+        assert!(case.policy.is_due());
+        assert_eq!(case.policy.ato(), ato, "it was no guess at a pace");
+        case.sent();
+        assert!(hole(&mut case, 1000), "another hole");
+    }
+
+    #[test]
+    fn the_delay_is_bounded_by_a_round_trip() {
+        let mut case = Case::new(false, PushAck::UnlessInteractive);
+        for _ in 0..3 {
+            case.now += Duration::from_millis(60);
+            assert!(!case.segment(100, false, false));
+            case.policy.on_timeout(&case.config, RTO);
+            case.sent();
+        }
+        // The guess has grown beyond; with a round trip of 10 ms it does not count.
+        case.now += Duration::from_millis(60);
+        assert!(!case.segment(100, false, false));
+        assert_eq!(case.policy.deadline, case.now + Duration::from_millis(40));
+    }
+
+    #[test]
+    fn a_fin_before_any_data_is_acknowledged_at_once() {
+        let mut case = Case::new(true, PushAck::UnlessInteractive);
+        case.policy.on_fin(&case.config);
+        let standing = Standing {
+            now: case.now,
+            unacked: 1,
+            reading: true,
+            at_once: false,
+            hole: None,
+            sack: true,
+            push: false,
+            srtt: SRTT,
+        };
+        case.policy.decide(&case.config, &standing);
+        assert_eq!(case.policy.deadline, case.now);
     }
 
     #[test]

@@ -45,6 +45,15 @@ pub struct TcpConfig {
     pub quick_ack: bool,
     /// How PSH is acknowledged.
     pub push_ack: PushAck,
+    /// Whether, after three that left at once, one duplicate acknowledgement with SACK stands
+    /// for what arrives behind a hole within a millisecond or a twentieth of a round trip
+    /// (Linux's `tcp_comp_sack_nr`, `tcp_comp_sack_delay_ns`). Off, unlike Linux: RFC 5681
+    /// section 4.2 asks for each at once.
+    pub sack_compression: bool,
+    /// Whether a super-frame is no more than what leaves in a millisecond at the pace of the
+    /// congestion window, and at least two segments, as Linux sizes them. Off: as large as
+    /// link and window allow.
+    pub tso_autosize: bool,
     /// How long an acknowledgement waits at least for data to travel with.
     pub delayed_ack_min: Duration,
     /// How long an acknowledgement waits at most (RFC 9293 section 3.8.6.3: below 500 ms).
@@ -109,6 +118,8 @@ pub struct TcpConfig {
     pub resets: u32,
     /// First and last port of connections whose application asked for none.
     pub ports: (u16, u16),
+    /// Whether TIME-WAIT outlives an RST (RFC 1337). On, unlike Linux's `tcp_rfc1337`.
+    pub rfc1337: bool,
     /// Connect to an address and port that are in TIME-WAIT here, after a second and with
     /// timestamps (RFC 6191).
     pub time_wait_reuse: bool,
@@ -125,6 +136,8 @@ impl Default for TcpConfig {
             window_scale: None,
             quick_ack: true,
             push_ack: PushAck::AtOnce,
+            sack_compression: false,
+            tso_autosize: false,
             delayed_ack_min: Duration::from_millis(40),
             delayed_ack_max: Duration::from_millis(200),
             receive_buffer: 65_536,
@@ -152,6 +165,7 @@ impl Default for TcpConfig {
             invalid_interval: Duration::from_millis(500),
             resets: 10_000,
             ports: (32_768, 60_999),
+            rfc1337: true,
             time_wait_reuse: true,
             quantum: 64 << 10,
         }

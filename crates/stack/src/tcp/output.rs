@@ -11,6 +11,8 @@ use super::sender::Transmission;
 use super::state::State;
 use crate::time::Instant;
 
+/// Segments of a super-frame that is sized after the pace, at least (`tcp_min_tso_segs`).
+const AUTOSIZE_MIN_SEGMENTS: u32 = 2;
 /// Most payload of one super-frame: the length field of IPv4 with room for headers.
 const SUPER_FRAME_MAX: u32 = 65_535 - 120;
 
@@ -189,7 +191,7 @@ impl Connection {
     }
 
     /// Most payload of the next segment: one MSS, or as many as the link cuts itself.
-    fn burst(&self) -> u32 {
+    fn burst(&self, common: &Common) -> u32 {
         let mss = u32::from(self.mss);
         if self.gso_max_size <= self.mtu {
             return mss; // the link cuts nothing
@@ -199,11 +201,17 @@ impl Connection {
             .gso_max_size
             .saturating_sub(headers)
             .min(SUPER_FRAME_MAX);
-        room.max(mss)
+        if !common.config.tso_autosize {
+            return room.max(mss);
+        }
+        let segments = (self.sender.autosized() / mss).max(AUTOSIZE_MIN_SEGMENTS);
+        // At least two in a window, so that acknowledgements keep coming.
+        let half = (self.sender.cwnd() / mss / 2).max(1);
+        (segments.min(half) * mss).min(room.max(mss))
     }
 
     /// What the sender wants to leave next.
-    fn transmission(&mut self, now: Instant) -> Option<Transmission> {
+    fn transmission(&mut self, now: Instant, common: &Common) -> Option<Transmission> {
         if self.flags.take(Flags::FORCE) {
             let forced = self.sender.window_probe(self.unsent());
             if forced.is_some() {
@@ -212,7 +220,7 @@ impl Connection {
         }
         let sendable = self.sendable();
         let next = self.sender.snd_nxt();
-        let mut burst = self.burst();
+        let mut burst = self.burst(common);
         if sendable > 0
             && let Some(queue) = &self.send_queue
             && self.write_end.after(next)
@@ -229,7 +237,8 @@ impl Connection {
 
     /// Data, new or again, with FIN where it ends.
     fn data(&mut self, now: Instant, common: &mut Common) -> Option<SegmentOut> {
-        let mut transmission = self.transmission(now)?;
+        let forced = self.has(Flags::FORCE);
+        let mut transmission = self.transmission(now, common)?;
         let seq = transmission.seq;
         let end = seq + transmission.len;
         let wanted = if seq.before(self.write_end) {
@@ -252,7 +261,10 @@ impl Connection {
             return None;
         }
         push |= fin && len > 0;
+        // Whoever coalesces what arrives need not wait for more behind a super-frame; Linux
+        // marks those, too.
         let new = seq == self.sender.snd_nxt();
+        push |= forced || new && len > u32::from(self.mss);
         self.sender.on_transmitted(now, &transmission, fin);
 
         let options = self.options_of(now, false);
@@ -269,19 +281,28 @@ impl Connection {
             segment.gso_size = Some(self.mss);
         }
         segment.payload = payload;
-        self.after_data(now, common, &segment, new);
+        self.after_data(now, common, &segment, new, forced);
         Some(segment)
     }
 
     /// Notes that data left.
-    fn after_data(&mut self, now: Instant, common: &mut Common, segment: &SegmentOut, new: bool) {
+    fn after_data(
+        &mut self,
+        now: Instant,
+        common: &mut Common,
+        segment: &SegmentOut,
+        new: bool,
+        forced: bool,
+    ) {
         let len = segment.payload.len() as u32;
         let segments = segment.segments() as u32;
         self.counters.segs_out = self.counters.segs_out.wrapping_add(segments - 1);
         self.counters.data_segs_out = self.counters.data_segs_out.wrapping_add(segments);
         self.counters.bytes_sent += u64::from(len);
         if new {
-            if !len.is_multiple_of(u32::from(self.mss)) {
+            // What was forced out waited for long enough: Nagle's algorithm does not hold more
+            // back for it.
+            if !forced && !len.is_multiple_of(u32::from(self.mss)) {
                 self.flags.set(Flags::SMALL_IN_FLIGHT, true);
                 self.small_end = segment.tcp.seq + len;
             }

@@ -488,6 +488,11 @@ impl Tcp {
             .timestamps
             .is_some_and(|value| stamps.refuses(now, value.val));
         if head.rst {
+            if !self.common.config.rfc1337 && !old && head.seq == entry.rcv_nxt {
+                self.time_waits.remove(id);
+                self.ends.remove(hash, |place| place == Place::TimeWait(id));
+                return;
+            }
             // An old duplicate of an RST must not end TIME-WAIT early.
             self.common.drop(DropReason::TcpTimeWaitReset);
             return;

@@ -7,9 +7,6 @@ use super::connection::{Common, Connection, Flags};
 use super::sender::backed_off;
 use crate::time::Instant;
 
-/// How long cork, or more data that was announced, holds back what does not fill a segment
-/// (tcp(7)).
-const CORK_TIME: Duration = Duration::from_millis(200);
 /// A zero window is probed no sooner than this.
 const PROBE_MIN: Duration = Duration::from_millis(200);
 
@@ -30,11 +27,9 @@ impl Connection {
             return;
         }
         let corked = self.sender.usable_window() >= self.unsent();
-        let wait = if corked {
-            CORK_TIME
-        } else {
-            self.probe_interval()
-        };
+        // What cork holds back, or data that was announced to follow, waits no longer than a
+        // probe: 200 ms or the retransmission timeout (tcp(7)).
+        let wait = self.probe_interval();
         if !corked && self.stalled_since == Instant::MAX {
             self.stalled_since = now;
         }

@@ -103,6 +103,9 @@ pub(crate) fn configure(
         "send_buffer" => config.send_buffer = number(value)?,
         "challenge_acks" => config.challenge_acks = number(value)?,
         "time_wait_reuse" => config.time_wait_reuse = switch(value)?,
+        "sack_compression" => config.sack_compression = switch(value)?,
+        "tso_autosize" => config.tso_autosize = switch(value)?,
+        "rfc1337" => config.rfc1337 = switch(value)?,
         "min_mss" => config.min_mss = number(value)?,
         _ => return Err(format!("unknown setting {name}")),
     }

@@ -118,20 +118,13 @@ impl Window {
     /// acknowledgment into many gains nothing. Tells how much was acknowledged beyond
     /// `ssthresh`.
     ///
-    /// RFC 3465 limits the growth of one acknowledgment to two segments. Like Linux this
-    /// stack does so only after a timeout, when one acknowledgment may cover data that left
-    /// the network long ago. Otherwise the data was in flight and the window still at most
-    /// doubles in a round; peers that coalesce what they receive acknowledge 64 KB at once,
-    /// and a limit of two segments would keep them from ever leaving slow start.
+    /// RFC 3465 limits the growth of one acknowledgment to two segments, and to one after a
+    /// timeout. Linux does not, neither does this stack: the window still at most doubles in
+    /// a round, and peers that coalesce what they receive acknowledge 64 KB at once; a limit
+    /// would keep them from ever leaving slow start.
     #[inline]
     pub(super) fn slow_start(&mut self, sample: &AckSample) -> u32 {
-        let limit = if sample.after_timeout {
-            2 * self.mss
-        } else {
-            u32::MAX
-        };
-        let counted = sample.delivered.min(limit);
-        self.grow(counted, self.ssthresh)
+        self.grow(sample.delivered, self.ssthresh)
     }
 
     /// Congestion avoidance of RFC 5681, section 3.1 (3) by byte counting: one `mss` for
@@ -211,8 +204,6 @@ pub struct AckSample {
     /// The window, not the application or the peer, limited what was sent (RFC 7661's
     /// concern, judged as Linux does).
     pub cwnd_limited: bool,
-    /// Data is being sent again after a timeout.
-    pub after_timeout: bool,
     /// Delivery rate, when this acknowledgment gave a sample.
     pub rate: Option<RateSample>,
 }

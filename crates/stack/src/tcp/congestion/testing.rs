@@ -14,7 +14,6 @@ pub(super) struct Rounds {
     pub(super) now: Instant,
     pub(super) rtt: Duration,
     pub(super) limited: bool,
-    pub(super) after_timeout: bool,
     una: SeqNum,
 }
 
@@ -29,7 +28,6 @@ impl Rounds {
             now: Instant::from_secs(1),
             rtt: Duration::from_millis(rtt_ms),
             limited: true,
-            after_timeout: false,
             una: SeqNum(u32::MAX - 20_000),
         }
     }
@@ -48,7 +46,6 @@ impl Rounds {
             min_rtt: self.rtt,
             may_grow: true,
             cwnd_limited: self.limited,
-            after_timeout: self.after_timeout,
             rate: None,
         }
     }

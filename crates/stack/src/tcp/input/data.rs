@@ -34,10 +34,15 @@ impl Connection {
         }
         let end = head.seq + head.len;
         let beyond = end.after(self.rcv_nxt);
-        if self.has(Flags::ORPHAN) && beyond && head.len > 0 {
-            // Nobody will read it: say so (RFC 9293 section 3.6, RFC 2525 section 2.17).
+        let unread =
+            self.has(Flags::ORPHAN) || self.has(Flags::READ_SHUT) && !self.state.may_send();
+        if unread && beyond && head.len > 0 {
+            // Nobody will read it, and nobody can say so in words: say so (RFC 9293 section
+            // 3.6, RFC 2525 section 2.17).
             common.stats.abort_on_close += 1;
-            self.reset_peer(now, common);
+            if common.replies.reset(now, self.local(), self.remote(), head) {
+                common.stats.out_rsts += 1;
+            }
             self.finish(Some(TcpError::Aborted), common);
             return;
         }
@@ -62,7 +67,9 @@ impl Connection {
             fin = false;
         }
         let rto = self.sender.rto();
-        if head.len > 0 {
+        if head.len > 0 && seq.after(self.rcv_nxt) {
+            self.ack.on_out_of_order(now);
+        } else if head.len > 0 {
             self.ack.on_data(
                 &common.config,
                 &Arrival {
@@ -75,7 +82,7 @@ impl Connection {
                 },
             );
         }
-        let mut hole = false;
+        let mut at_once = false;
         if payload.is_empty() {
             if !(beyond || fin && end == self.rcv_nxt) {
                 self.receive_old(now, common, head);
@@ -87,20 +94,19 @@ impl Connection {
                 self.ack.send_now();
             }
         } else {
-            hole = self.store(now, common, head, seq, payload);
+            at_once = self.store(now, common, head, seq, payload);
         }
         if fin && !self.has(Flags::FIN_RECEIVED) {
             self.flags.set(Flags::FIN_PENDING, true);
             self.fin_at = end;
             if end.after(self.rcv_nxt) {
-                hole = true;
                 self.ack.send_now();
             }
         }
         if self.has(Flags::FIN_PENDING) && self.fin_at == self.rcv_nxt {
             self.receive_fin(now, common);
         }
-        self.decide_ack(now, common, hole, head.psh);
+        self.decide_ack(now, common, at_once, head.psh);
     }
 
     /// Data that was there before, all of it.
@@ -114,7 +120,8 @@ impl Connection {
         self.ack.send_now();
     }
 
-    /// Puts data into the queues; true if something is missing before it, or was until now.
+    /// Puts data into the queues; true if it fills the last hole, which is told at once (RFC
+    /// 5681 section 4.2).
     fn store(
         &mut self,
         now: Instant,
@@ -140,7 +147,8 @@ impl Connection {
             &common.pool,
             &mut duplicate,
         );
-        let mut holes = queue.has_holes();
+        let holes = queue.has_holes();
+        let mut at_once = false;
         let readable = queue.readable();
         if let Some((from, to)) = duplicate {
             let number = |at: u64| self.rcv_nxt + at.wrapping_sub(position) as u32;
@@ -151,8 +159,7 @@ impl Connection {
             Received::InOrder { bytes, filled } => {
                 self.rcv_nxt += bytes;
                 self.received += u64::from(bytes);
-                // The segment that fills a hole is acknowledged at once (RFC 5681 4.2).
-                holes |= filled;
+                at_once = filled && !holes;
                 self.measure_rtt(now, head);
                 if !reading {
                     self.discard_readable(common);
@@ -162,7 +169,6 @@ impl Connection {
             }
             Received::OutOfOrder => {
                 common.stats.ofo_queue += 1;
-                holes = true;
             }
             Received::Duplicate => {
                 common.drop(DropReason::TcpDuplicate);
@@ -177,7 +183,7 @@ impl Connection {
             }
         }
         self.release_empty_queues(common);
-        holes
+        at_once
     }
 
     /// The application shut its reading side: data is acknowledged and goes nowhere.
@@ -254,15 +260,20 @@ impl Connection {
     }
 
     /// Decides when what arrived is acknowledged.
-    fn decide_ack(&mut self, now: Instant, common: &mut Common, hole: bool, push: bool) {
+    fn decide_ack(&mut self, now: Instant, common: &mut Common, at_once: bool, push: bool) {
         let unacked = self.unacked_in();
         let mss = u32::from(self.ack.rcv_mss);
         // A small window is one that the peer waits for: whatever frees it is told at once.
         let small = self.rcv_wnd() < 2 * mss;
+        let holes = self.receive_queue.as_ref().is_some_and(|q| q.has_holes());
         let standing = Standing {
             now,
             unacked,
-            hole: hole || small || self.has_duplicate(),
+            // One that reads has at most taken not yet what has just come.
+            reading: self.readable() as u64 <= u64::from(2 * mss),
+            at_once: at_once || small || self.has_duplicate(),
+            hole: (holes || self.has(Flags::FIN_PENDING)).then_some(self.rcv_nxt),
+            sack: self.has(Flags::SACK),
             push,
             srtt: self.srtt(),
         };
@@ -275,7 +286,7 @@ impl Connection {
         let options = self.options_of(now, false);
         let mut segment = self.outgoing(TcpFlags::RST | TcpFlags::ACK, seq, options);
         segment.tcp.ack = self.rcv_nxt;
-        segment.tcp.window = 0;
+        segment.tcp.window = self.window.field(false);
         if common.replies.push(segment) {
             common.stats.out_rsts += 1;
         }

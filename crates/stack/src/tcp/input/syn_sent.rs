@@ -1,5 +1,7 @@
 //! SYN-SENT (RFC 9293 section 3.10.7.3).
 
+use core::time::Duration;
+
 use zcn_wire::SeqNum;
 
 use crate::stats::DropReason;
@@ -10,6 +12,10 @@ use crate::tcp::segment::SegmentIn;
 use crate::tcp::state::State;
 use crate::tcp::timestamps::{Timestamps, clock, older};
 use crate::time::Instant;
+
+/// How long after an RST for the peer's old connection our SYN goes again: so much later that
+/// it does not overtake the RST.
+const SYN_AGAIN: Duration = Duration::from_millis(2);
 
 impl Connection {
     pub(super) fn handle_in_syn_sent(
@@ -24,6 +30,11 @@ impl Connection {
             common.drop(DropReason::TcpBadAck);
             if !head.rst && common.replies.reset(now, self.local(), self.remote(), head) {
                 common.stats.out_rsts += 1;
+            }
+            if self.probes == 0 && !head.rst {
+                // Our RST ends what the peer remembers, and then our SYN is welcome: it goes
+                // again soon, not after a second.
+                self.probe_deadline = self.probe_deadline.min(now + SYN_AGAIN);
             }
             return;
         }

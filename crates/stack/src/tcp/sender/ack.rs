@@ -218,7 +218,6 @@ impl Sender {
         let mut v = Verdict::new(now, ack.ack);
         v.ts_ecr = ack.ts_ecr.filter(|_| self.timestamps);
         v.ece = ack.ece;
-        let was_in_loss = self.state == CaState::Loss;
         let (candidate, rtt) = self.deliver(ack, &mut v);
         v.duplicate =
             !v.advanced && ack.ack == self.snd_una && !ack.carries_data && !window_updated;
@@ -236,7 +235,7 @@ impl Sender {
         self.restart_timer(&v);
 
         let rate = self.episode.rate.sample(candidate, self.rtt.min_rtt(), now);
-        self.adjust_window(&v, rtt, rate, was_in_loss);
+        self.adjust_window(&v, rtt, rate);
         self.check();
         Ok(AckOutcome {
             acked: v.acked,
@@ -394,13 +393,7 @@ impl Sender {
     }
 
     /// The window after the acknowledgment: reduced, or grown.
-    fn adjust_window(
-        &mut self,
-        v: &Verdict,
-        rtt: Option<Duration>,
-        rate: Option<RateSample>,
-        after_timeout: bool,
-    ) {
+    fn adjust_window(&mut self, v: &Verdict, rtt: Option<Duration>, rate: Option<RateSample>) {
         let pipe = self.records.pipe();
         let reducing = self.in_reduction();
         if reducing {
@@ -424,7 +417,6 @@ impl Sender {
             min_rtt: self.rtt.min_rtt(),
             may_grow: !reducing && forward,
             cwnd_limited: self.usage.is_limited(&self.window),
-            after_timeout,
             rate,
         };
         self.congestion.on_ack(&mut self.window, &sample);

@@ -290,6 +290,20 @@ impl Sender {
         u64::try_from(window * percent * 10_000_000 / srtt).ok()
     }
 
+    /// Bytes of a super-frame as Linux sizes them: what leaves in a millisecond at the pacing
+    /// rate, and more where the round trip is short. `u32::MAX` before there is a pace.
+    pub(crate) fn autosized(&self) -> u32 {
+        let Some(rate) = self.pacing_rate() else {
+            return u32::MAX;
+        };
+        let near = self.rtt.min_rtt().as_micros() >> 9;
+        let near =
+            u32::try_from(near).map_or(0, |shift| 65_536_u32.checked_shr(shift).unwrap_or(0));
+        u32::try_from(rate >> 10)
+            .unwrap_or(u32::MAX)
+            .saturating_add(near)
+    }
+
     /// Whether the window was reduced since the last call. On a connection that agreed on ECN
     /// the next new segment then carries CWR (RFC 3168, section 6.1.2).
     pub fn take_cwr(&mut self) -> bool {

@@ -83,11 +83,13 @@ impl Undo {
         self.marker.is_some() && self.outstanding == Some(0)
     }
 
-    /// The echoed timestamp is older than the first retransmission (RFC 3522, section 3.2).
-    fn is_original_echoed(&self, ts_ecr: Option<u32>) -> bool {
+    /// What advanced was sent once only: the echoed timestamp is older than the first
+    /// retransmission (RFC 3522, section 3.2), or with SACK there was none yet.
+    fn is_original(&self, ts_ecr: Option<u32>, sack: bool) -> bool {
         match (self.stamp, ts_ecr) {
             (Some(stamp), Some(ecr)) => ecr.wrapping_sub(stamp).cast_signed() < 0,
-            _ => false,
+            (Some(_), None) => false,
+            (None, _) => sack,
         }
     }
 }
@@ -107,7 +109,7 @@ impl Sender {
 
     pub(super) fn may_undo(&self, ts_ecr: Option<u32>) -> bool {
         let undo = &self.episode.undo;
-        undo.is_possible() && (undo.all_duplicates() || undo.is_original_echoed(ts_ecr))
+        undo.is_possible() && (undo.all_duplicates() || undo.is_original(ts_ecr, self.sack))
     }
 
     /// Restores the window (RFC 4015, section 3.2).
@@ -151,7 +153,7 @@ impl Sender {
     /// more is to be marked lost for now.
     pub(super) fn try_undo_partial(&mut self, v: &Verdict) -> bool {
         let undo = &self.episode.undo;
-        if !undo.is_possible() || !undo.is_original_echoed(v.ts_ecr) {
+        if !undo.is_possible() || !undo.is_original(v.ts_ecr, self.sack) {
             return false;
         }
         self.rack.note_reordering(v.acked, self.window.mss);
