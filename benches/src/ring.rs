@@ -83,10 +83,13 @@ fn zcn_batch(ring: &mut zcn_uring::Ring, count: u32) -> Result<u32> {
         ring.push(nop).map_err(|error| error.to_string())?;
     }
     ring.wait(count, None)?;
-    let mut done = 0;
-    for completion in ring.completions() {
-        completion.result()?;
+    let (mut done, mut failed) = (0, false);
+    ring.completions().for_each(|completion| {
+        failed |= completion.raw_result() != 0;
         done += 1;
+    });
+    match failed {
+        true => Err("a NOP failed".into()),
+        false => Ok(done),
     }
-    Ok(done)
 }

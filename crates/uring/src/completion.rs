@@ -8,7 +8,7 @@ use crate::constants::NOTIF_USAGE_ZC_COPIED;
 use crate::op::{CHOSEN_PLACE, ORDINARY, Op};
 use crate::payload::{self, Payload};
 use crate::ring::Ring;
-use crate::slot::{CANCELLED, HIDDEN, Kind, LIVE, LOADED, ORPHANED, OpId, Tag};
+use crate::slot::{CANCELLED, HIDDEN, Kind, LIVE, LOADED, ORPHANED, OpId, Tag, slot_of};
 
 const F_BUFFER: u32 = 1 << 0;
 const F_MORE: u32 = 1 << 1;
@@ -17,45 +17,74 @@ const F_NOTIF: u32 = 1 << 3;
 const F_BUF_MORE: u32 = 1 << 4;
 
 /// One completion.
+///
+/// Whole words only, as the kernel wrote them: a completion is built and moved for every
+/// operation, and words that were written in parts must not be read before they are in the cache.
 #[derive(Debug)]
 pub struct Completion {
-    /// The operation it belongs to.
-    pub id: OpId,
-    /// What the operation does.
-    pub kind: Kind,
     /// The word given with the operation.
     pub token: u64,
-    /// The operation goes on; otherwise this is its final completion and `id` is stale from here.
-    pub more: bool,
-    /// This is the notification of a zero-copy send: `payload` is the slice, free again.
-    pub notification: bool,
-    /// The notification says that the kernel copied after all.
-    pub copied: bool,
-    /// The socket held more data when the receive completed; worth asking again at once.
-    pub nonempty: bool,
-    /// What the operation gives back: a received buffer, or on the final completion what was sent.
-    pub payload: Payload,
-    result: i32,
+    /// What the operation gives back, if anything: a received buffer, or on the final completion
+    /// what was sent.
+    pub payload: Option<Payload>,
+    /// The `user_data` of the operation.
+    word: u64,
+    /// Result below, flags above.
+    outcome: u64,
 }
 
 impl Completion {
     #[inline(always)]
-    fn new(tag: Tag, token: u64, result: i32, flags: u32, payload: Payload) -> Self {
-        let notification = flags & F_NOTIF != 0;
+    fn new(word: u64, token: u64, result: i32, flags: u32, payload: Option<Payload>) -> Self {
         Self {
-            id: OpId {
-                slot: tag.slot,
-                generation: tag.generation,
-            },
-            kind: tag.kind,
             token,
-            more: flags & F_MORE != 0,
-            notification,
-            copied: notification && result as u32 & NOTIF_USAGE_ZC_COPIED != 0,
-            nonempty: flags & F_SOCK_NONEMPTY != 0,
             payload,
-            result: if notification { 0 } else { result },
+            word,
+            outcome: u64::from(flags) << 32 | u64::from(result as u32),
         }
+    }
+
+    #[inline]
+    fn has(&self, flag: u32) -> bool {
+        self.outcome >> 32 & u64::from(flag) != 0
+    }
+
+    /// The operation it belongs to.
+    #[inline]
+    pub fn id(&self) -> OpId {
+        OpId::of(self.word)
+    }
+
+    /// What the operation does.
+    #[inline]
+    pub fn kind(&self) -> Kind {
+        // A ring makes completions from words of its own only.
+        Kind::from_byte((self.word >> 56) as u8).unwrap_or(Kind::Raw)
+    }
+
+    /// The operation goes on; otherwise this is its final completion and its identity is stale
+    /// from here.
+    #[inline]
+    pub fn more(&self) -> bool {
+        self.has(F_MORE)
+    }
+
+    /// This is the notification of a zero-copy send: `payload` is the slice, free again.
+    #[inline]
+    pub fn notification(&self) -> bool {
+        self.has(F_NOTIF)
+    }
+
+    /// The notification says that the kernel copied after all.
+    #[inline]
+    pub fn copied(&self) -> bool {
+        self.notification() && self.outcome as u32 & NOTIF_USAGE_ZC_COPIED != 0
+    }
+
+    /// The socket held more data when the receive completed; worth asking again at once.
+    #[inline]
+    pub fn nonempty(&self) -> bool {
+        self.has(F_SOCK_NONEMPTY)
     }
 
     /// Result of the operation: bytes, a descriptor, or a count by kind.
@@ -65,20 +94,26 @@ impl Completion {
     /// over: [`Completion::more`] does (rule 3).
     #[inline]
     pub fn result(&self) -> io::Result<u32> {
-        if self.result < 0 {
-            return Err(io::Error::from_raw_os_error(-self.result));
+        let result = self.raw_result();
+        if result < 0 {
+            return Err(io::Error::from_raw_os_error(-result));
         }
-        Ok(self.result as u32)
+        Ok(result as u32)
     }
 
-    /// The raw result: negative errno or value.
+    /// The raw result: negative errno or value. 0 for a notification.
     #[inline]
     pub fn raw_result(&self) -> i32 {
-        self.result
+        match self.notification() {
+            true => 0,
+            false => self.outcome as i32,
+        }
     }
 }
 
 /// Takes completions out of a ring's queue.
+///
+/// `for_each` is faster than a `for` loop where most operations own no buffer.
 ///
 /// While it lives the ring is borrowed, so no operation can be pushed from inside the loop and no
 /// user code runs under a borrowed ring (rule 16): collect, then act.
@@ -104,14 +139,30 @@ impl<'a> Completions<'a> {
 impl Iterator for Completions<'_> {
     type Item = Completion;
 
-    #[inline]
+    // Always inline: the completion is then taken apart where it is used, instead of being
+    // written to memory and read again.
+    #[inline(always)]
     fn next(&mut self) -> Option<Completion> {
-        loop {
-            let (word, result, flags) = self.ring.next_entry()?;
-            if let Some(completion) = self.ring.translate(word, result, flags) {
-                return Some(completion);
+        let (word, result, flags) = self.ring.next_entry()?;
+        match self.ring.end_plain(word, result, flags) {
+            Some(token) => Some(Completion::new(word, token, result, flags, None)),
+            None => self.ring.next_from(word, result, flags),
+        }
+    }
+
+    // What `for_each` does as well: the closure is compiled once for the plain completions, where
+    // nothing is left of a payload that is known to be `None`, and once for the others.
+    #[inline]
+    fn fold<B, F: FnMut(B, Completion) -> B>(self, init: B, mut f: F) -> B {
+        let mut all = init;
+        while let Some((word, result, flags)) = self.ring.next_entry() {
+            if let Some(token) = self.ring.end_plain(word, result, flags) {
+                all = f(all, Completion::new(word, token, result, flags, None));
+            } else if let Some(other) = self.ring.next_from(word, result, flags) {
+                all = f(all, other);
             }
         }
+        all
     }
 }
 
@@ -143,6 +194,34 @@ impl Ring {
         Some(entry)
     }
 
+    /// Ends the operation of a completion if it ends as it should, owns nothing and brings
+    /// nothing; gives its token.
+    #[inline(always)]
+    fn end_plain(&mut self, word: u64, result: i32, flags: u32) -> Option<u64> {
+        let slot = self.slots.find(word)?;
+        if slot.state != LIVE || result < 0 || flags & (F_MORE | F_BUFFER | F_NOTIF) != 0 {
+            return None;
+        }
+        let token = slot.token;
+        self.slots.remove(slot_of(word));
+        Some(token)
+    }
+
+    /// The first completion to be shown, from this entry on. Never inline, so that the loop around
+    /// the plain ones keeps its registers.
+    #[inline(never)]
+    fn next_from(&mut self, word: u64, result: i32, flags: u32) -> Option<Completion> {
+        let mut entry = (word, result, flags);
+        loop {
+            let (word, result, flags) = entry;
+            let completion = self.translate(word, result, flags);
+            if completion.is_some() {
+                return completion;
+            }
+            entry = self.next_entry()?;
+        }
+    }
+
     /// Finds the operation, moves its resources, and hides what nobody waits for.
     #[inline]
     fn translate(&mut self, word: u64, result: i32, flags: u32) -> Option<Completion> {
@@ -151,11 +230,6 @@ impl Ring {
         };
         let tag = Tag::known(slot.kind, word);
         let (token, state) = (slot.token, slot.state);
-        if state == LIVE && result >= 0 && flags & (F_MORE | F_BUFFER | F_NOTIF) == 0 {
-            // It ends as it should, owns nothing and brings nothing.
-            self.slots.remove(tag.slot);
-            return Some(Completion::new(tag, token, result, flags, Payload::None));
-        }
         let detail = self.slots.detail(tag.slot);
         let more = flags & F_MORE != 0;
         // By the flag alone: a failed receive may still carry a buffer (rule 14).
@@ -179,15 +253,15 @@ impl Ring {
         // Two places that build it: one copies a payload, the other must not pay for that.
         if loaded {
             let payload = self.payload_of(tag, result, flags, detail);
-            return Some(Completion::new(tag, token, result, flags, payload));
+            return Some(Completion::new(word, token, result, flags, payload));
         }
-        Some(Completion::new(tag, token, result, flags, Payload::None))
+        Some(Completion::new(word, token, result, flags, None))
     }
 
     /// What comes back with a completion that has a buffer, or that ends an operation which owns
     /// something.
     #[inline]
-    fn payload_of(&mut self, tag: Tag, result: i32, flags: u32, detail: u32) -> Payload {
+    fn payload_of(&mut self, tag: Tag, result: i32, flags: u32, detail: u32) -> Option<Payload> {
         let picked = flags & F_BUFFER != 0;
         if flags & F_MORE == 0 {
             // Without a payload this is `None`.
@@ -195,7 +269,7 @@ impl Ring {
             if !picked {
                 return settle(tag.kind, payload, result);
             }
-            if let Payload::Msg(template) = payload {
+            if let Some(Payload::Msg(template)) = payload {
                 self.give_msg(template);
             }
         }
@@ -229,24 +303,24 @@ impl Ring {
     }
 
     #[inline]
-    fn take_buffers(&mut self, tag: Tag, result: i32, flags: u32, bundle: bool) -> Payload {
+    fn take_buffers(&mut self, tag: Tag, result: i32, flags: u32, bundle: bool) -> Option<Payload> {
         let Some(Some(group)) = self.groups.get_mut(usize::from(tag.group)) else {
             self.counters.stale += 1;
-            return Payload::None;
+            return None;
         };
         let id = (flags >> 16) as u16;
         let len = usize::try_from(result).unwrap_or(0);
         if group.is_incremental() {
             return group
                 .take_piece(id, len, flags & F_BUF_MORE != 0)
-                .map_or(Payload::None, Payload::Shared);
+                .map(Payload::Shared);
         }
         if bundle {
             let mut bufs = self.spare_bundles.pop().unwrap_or_default();
             group.take_bundle(id, len, &mut bufs);
-            return Payload::Bufs(bufs);
+            return Some(Payload::Bufs(bufs));
         }
-        group.take(id, len).map_or(Payload::None, Payload::Buf)
+        group.take(id, len).map(Payload::Buf)
     }
 
     #[cold]
@@ -326,20 +400,20 @@ impl Ring {
 
 /// Brings what an operation owned up to date with how it ended.
 #[inline]
-fn settle(kind: Kind, mut payload: Payload, result: i32) -> Payload {
+fn settle(kind: Kind, mut payload: Option<Payload>, result: i32) -> Option<Payload> {
     match &mut payload {
-        Payload::Buf(buf) if result > 0 => payload::grow(buf, result as usize),
-        Payload::Msg(msg) if kind == Kind::RecvMsg => {
+        Some(Payload::Buf(buf)) if result > 0 => payload::grow(buf, result as usize),
+        Some(Payload::Msg(msg)) if kind == Kind::RecvMsg => {
             msg.received(result >= 0);
             if let (Some(buf), true) = (msg.buf_mut(), result > 0) {
                 payload::grow(buf, result as usize);
             }
         }
-        Payload::Fd(_) => {
+        Some(Payload::Fd(_)) => {
             // The close never ran, or was refused: the descriptor is still ours. Otherwise the
             // kernel has closed it, even if the close reported an error.
             if !matches!(-result, libc::ECANCELED | libc::EBADF | libc::EINVAL)
-                && let Payload::Fd(fd) = std::mem::take(&mut payload)
+                && let Some(Payload::Fd(fd)) = payload.take()
             {
                 let _ = fd.into_raw_fd();
             }
@@ -352,15 +426,7 @@ fn settle(kind: Kind, mut payload: Payload, result: i32) -> Payload {
 /// A message from another ring: it has no slot here.
 #[cold]
 fn message(word: u64, result: i32) -> Completion {
-    Completion {
-        id: OpId::NONE,
-        kind: Kind::Message,
-        token: word & crate::op::MESSAGE_TOKEN_MASK,
-        more: false,
-        notification: false,
-        copied: false,
-        nonempty: false,
-        payload: Payload::None,
-        result,
-    }
+    let token = word & crate::op::MESSAGE_TOKEN_MASK;
+    let word = crate::op::cancel_tag(Kind::Message, 0, OpId::NONE);
+    Completion::new(word, token, result, 0, None)
 }

@@ -90,7 +90,7 @@ pub struct Op {
     /// What the completion must be seen against: bytes asked of a send, slot chosen for a direct
     /// descriptor ([`NewFd::Direct`]), 1 for a bundle receive, attempt of a cancel of an orphan.
     pub(crate) detail: u32,
-    pub(crate) payload: Payload,
+    pub(crate) payload: Option<Payload>,
 }
 
 /// Group byte of an operation that yields an ordinary descriptor.
@@ -127,7 +127,7 @@ impl Op {
             group: 0,
             token: 0,
             detail: 0,
-            payload: Payload::None,
+            payload: None,
         }
     }
 
@@ -209,7 +209,7 @@ impl Op {
     }
 
     /// Gives the resources back to a caller who decides not to push.
-    pub fn into_payload(self) -> Payload {
+    pub fn into_payload(self) -> Option<Payload> {
         self.payload
     }
 
@@ -226,7 +226,7 @@ impl Op {
         let (at, len) = kernel_space(&mut buf);
         op.sqe.addr = at as u64;
         op.sqe.len = len as u32;
-        op.payload = Payload::Buf(buf);
+        op.payload = Some(Payload::Buf(buf));
         op
     }
 
@@ -270,7 +270,7 @@ impl Op {
         let mut op = Self::on(Kind::RecvMsg, opcode::RECVMSG, target);
         op.sqe.addr = msg.prepare_recv() as u64;
         op.sqe.len = 1;
-        op.payload = Payload::Msg(msg);
+        op.payload = Some(Payload::Msg(msg));
         op
     }
 
@@ -282,7 +282,7 @@ impl Op {
         op.sqe.len = 1;
         op.sqe.ioprio = uapi::RECV_MULTISHOT;
         op.select(group);
-        op.payload = Payload::Msg(msg);
+        op.payload = Some(Payload::Msg(msg));
         op
     }
 
@@ -295,7 +295,7 @@ impl Op {
         op.sqe.len = u32::try_from(data.len()).unwrap_or(u32::MAX);
         op.sqe.op_flags = (libc::MSG_WAITALL | libc::MSG_NOSIGNAL) as u32;
         op.detail = op.sqe.len;
-        op.payload = Payload::Shared(data);
+        op.payload = Some(Payload::Shared(data));
         op
     }
 
@@ -326,7 +326,7 @@ impl Op {
         op.sqe.len = 1;
         op.sqe.op_flags = (libc::MSG_WAITALL | libc::MSG_NOSIGNAL) as u32;
         op.detail = u32::try_from(msg.bytes()).unwrap_or(u32::MAX);
-        op.payload = Payload::Msg(msg);
+        op.payload = Some(Payload::Msg(msg));
         op
     }
 
@@ -390,12 +390,12 @@ impl Op {
     fn take_address(&mut self, address: SockAddr) {
         let address = Box::new(address);
         self.sqe.addr = address.as_ptr() as u64;
-        self.payload = Payload::Addr(address);
+        self.payload = Some(Payload::Addr(address));
     }
 
     fn address_len(&self) -> u32 {
         match &self.payload {
-            Payload::Addr(address) => address.len(),
+            Some(Payload::Addr(address)) => address.len(),
             _ => 0,
         }
     }
@@ -436,7 +436,7 @@ impl Op {
     pub fn close(fd: OwnedFd) -> Self {
         let mut op = Self::new(Kind::Close, opcode::CLOSE);
         op.sqe.fd = fd.as_raw_fd();
-        op.payload = Payload::Fd(fd);
+        op.payload = Some(Payload::Fd(fd));
         op
     }
 
@@ -465,7 +465,7 @@ impl Op {
         op.sqe.addr = std::ptr::from_ref(&*time) as u64;
         op.sqe.len = 1;
         op.sqe.off = u64::from(completions);
-        op.payload = Payload::Timespec(time);
+        op.payload = Some(Payload::Timespec(time));
         op
     }
 
@@ -532,7 +532,7 @@ impl Op {
         op.sqe.addr = at as u64;
         op.sqe.len = len as u32;
         op.sqe.off = offset;
-        op.payload = Payload::Buf(buf);
+        op.payload = Some(Payload::Buf(buf));
         op
     }
 
@@ -542,7 +542,7 @@ impl Op {
         op.sqe.addr = data.as_ptr() as u64;
         op.sqe.len = u32::try_from(data.len()).unwrap_or(u32::MAX);
         op.sqe.off = offset;
-        op.payload = Payload::Shared(data);
+        op.payload = Some(Payload::Shared(data));
         op
     }
 
@@ -579,7 +579,7 @@ impl Op {
     /// ring lives. `IOSQE_CQE_SKIP_SUCCESS` must not be set: the slot would never be freed. With
     /// `IOSQE_BUFFER_SELECT` the operation must take one buffer for each completion.
     #[allow(unsafe_code)]
-    pub unsafe fn raw(sqe: Sqe, payload: Payload) -> Self {
+    pub unsafe fn raw(sqe: Sqe, payload: Option<Payload>) -> Self {
         // Groups have numbers below 256: the push refuses others.
         let selects = sqe.flags & sqe::BUFFER_SELECT != 0;
         Self {

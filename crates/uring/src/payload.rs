@@ -12,12 +12,9 @@ use crate::msg::Msg;
 ///
 /// Everything the kernel reads or writes through a pointer is in here, at an address that does not
 /// move when the payload does: pool memory, or a box.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Payload {
-    /// Nothing.
-    #[default]
-    None,
     /// A unique buffer; after a receive its length is what arrived.
     Buf(Buf),
     /// A counted slice.
@@ -41,11 +38,6 @@ impl Payload {
             Self::Buf(buf) => Some(buf),
             _ => None,
         }
-    }
-
-    /// Whether there is nothing in here.
-    pub fn is_none(&self) -> bool {
-        matches!(self, Self::None)
     }
 }
 

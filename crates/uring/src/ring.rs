@@ -183,13 +183,37 @@ impl Ring {
     /// [`PushError`] with the operation back.
     // The error carries the operation, which is what a caller wants to have back.
     #[allow(clippy::result_large_err)]
-    #[inline]
+    // Always inline: an operation is then built in registers and written once, into the queue,
+    // instead of being copied from call to call.
+    #[inline(always)]
     pub fn push(&mut self, op: Op) -> Result<OpId, PushError> {
         if op.sqe.flags & sqe::BUFFER_SELECT != 0
             && let Some(reason) = self.unfit_group(op.sqe.buf, op.is_bundle())
         {
             return Err(PushError { op, reason });
         }
+        match self.slots.reserve() {
+            Some(index) => Ok(self.put(index, op)),
+            None => self.push_growing(op),
+        }
+    }
+
+    /// No slot is free: makes one more.
+    #[cold]
+    #[allow(clippy::result_large_err)]
+    fn push_growing(&mut self, op: Op) -> Result<OpId, PushError> {
+        match self.slots.grow() {
+            Some(index) => Ok(self.put(index, op)),
+            None => {
+                let reason = PushReason::TooManyOps;
+                Err(PushError { op, reason })
+            }
+        }
+    }
+
+    /// Puts an operation into a reserved slot and the queue.
+    #[inline(always)]
+    fn put(&mut self, index: u32, op: Op) -> OpId {
         let Op {
             mut sqe,
             kind,
@@ -198,31 +222,13 @@ impl Ring {
             detail,
             payload,
         } = op;
-        let id = match self.slots.insert(kind, group, token, detail, payload) {
-            Ok((id, word)) => {
-                sqe.user_data = word;
-                id
-            }
-            Err(payload) => {
-                let op = Op {
-                    sqe,
-                    kind,
-                    group,
-                    token,
-                    detail,
-                    payload,
-                };
-                return Err(PushError {
-                    op,
-                    reason: PushReason::TooManyOps,
-                });
-            }
-        };
+        let (id, word) = self.slots.fill(index, kind, group, token, detail, payload);
+        sqe.user_data = word;
         self.counters.submitted += 1;
         if !self.backlog.is_empty() || !self.queue(&sqe) {
             self.push_full(sqe);
         }
-        Ok(id)
+        id
     }
 
     /// Why a receive cannot pick buffers from its group, if it cannot.

@@ -101,7 +101,8 @@ impl Kind {
         Self::Raw,
     ];
 
-    fn from_byte(byte: u8) -> Option<Self> {
+    #[inline]
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.get(usize::from(byte).wrapping_sub(1)).copied()
     }
 
@@ -158,6 +159,15 @@ impl OpId {
         slot: SLOT_MASK,
         generation: 0,
     };
+
+    /// The operation that a `user_data` word was made for.
+    #[inline]
+    pub(crate) fn of(word: u64) -> Self {
+        Self {
+            slot: slot_of(word),
+            generation: identity_of(word) & GENERATION_MASK,
+        }
+    }
 
     /// Whether this is [`OpId::NONE`].
     pub fn is_none(self) -> bool {
@@ -232,7 +242,7 @@ const _: () = assert!(size_of::<Slot>() == 16);
 /// The rest of an operation, for those that have more to them.
 #[derive(Default)]
 struct Load {
-    payload: Payload,
+    payload: Option<Payload>,
     detail: u32,
 }
 
@@ -257,7 +267,9 @@ const COUNTED: u8 = 1 << 5;
 pub(crate) struct Slots {
     slots: Vec<Slot>,
     loads: Vec<Load>,
+    /// As many as there are slots, so that freeing one never allocates; the first `idle` count.
     free: Vec<u32>,
+    idle: usize,
 }
 
 impl Slots {
@@ -266,32 +278,48 @@ impl Slots {
             slots: Vec::with_capacity(capacity),
             loads: Vec::with_capacity(capacity),
             free: Vec::with_capacity(capacity),
+            idle: 0,
         }
     }
 
     /// Operations in flight.
     #[inline]
     pub(crate) fn live(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.len() - self.idle
     }
 
-    /// Puts an operation into a free slot; gives its identity and its `user_data`, or the payload
-    /// back when [`MAX_OPS`] are in flight.
+    /// Takes a free slot for [`fill`](Self::fill), if there is one.
     #[inline]
-    pub(crate) fn insert(
+    pub(crate) fn reserve(&mut self) -> Option<u32> {
+        let last = self.idle.checked_sub(1)?;
+        let index = *self.free.get(last)?;
+        self.idle = last;
+        Some(index)
+    }
+
+    /// Puts an operation into the slot that was reserved for it; gives its identity and its
+    /// `user_data`.
+    #[inline(always)]
+    pub(crate) fn fill(
         &mut self,
+        index: u32,
         kind: Kind,
         group: u8,
         token: u64,
         detail: u32,
-        payload: Payload,
-    ) -> Result<(OpId, u64), Payload> {
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None => match self.grow() {
-                Some(index) => index,
-                None => return Err(payload),
-            },
+        payload: Option<Payload>,
+    ) -> (OpId, u64) {
+        // First of all, so that nothing owned is alive where a bounds check could fail.
+        let loaded = match payload.is_none() && detail == 0 {
+            true => {
+                // Nothing to drop; saying so spares a call.
+                std::mem::forget(payload);
+                0
+            }
+            false => {
+                self.loads[index as usize] = Load { payload, detail };
+                LOADED
+            }
         };
         let slot = &mut self.slots[index as usize];
         let generation = slot.identity & GENERATION_MASK;
@@ -300,29 +328,23 @@ impl Slots {
         slot.identity = identity;
         slot.kind = kind;
         slot.group = group;
-        slot.state = match kind.is_send() || kind.is_multishot() {
-            true => LIVE | COUNTED,
-            false => LIVE,
-        };
-        if payload.is_none() && detail == 0 {
-            // Nothing to drop; saying so spares a call.
-            std::mem::forget(payload);
-        } else {
-            slot.state |= LOADED;
-            self.loads[index as usize] = Load { payload, detail };
-        }
+        slot.state = loaded
+            | match kind.is_send() || kind.is_multishot() {
+                true => LIVE | COUNTED,
+                false => LIVE,
+            };
         let id = OpId {
             slot: index,
             generation,
         };
         // The index is below `MAX_OPS`, so it needs no mask.
         let word = u64::from(identity) << 32 | u64::from(group) << 24 | u64::from(index);
-        Ok((id, word))
+        (id, word)
     }
 
-    /// Makes one more slot, unless there are as many as there can be.
+    /// Makes one more slot and reserves it; `None` when [`MAX_OPS`] are in flight.
     #[cold]
-    fn grow(&mut self) -> Option<u32> {
+    pub(crate) fn grow(&mut self) -> Option<u32> {
         let index = self.slots.len();
         if index >= MAX_OPS {
             return None;
@@ -335,8 +357,7 @@ impl Slots {
             state: 0,
         });
         self.loads.push(Load::default());
-        // Room for every slot to be free, so that freeing one never allocates.
-        self.free.reserve(self.slots.len());
+        self.free.push(0);
         Some(index as u32)
     }
 
@@ -351,9 +372,10 @@ impl Slots {
     /// The live operation that a completion is of.
     #[inline]
     pub(crate) fn find(&self, word: u64) -> Option<&Slot> {
+        // A free slot has no kind, so it is like no word that was ever given out.
         self.slots
             .get(slot_of(word) as usize)
-            .filter(|slot| slot.identity == identity_of(word) && slot.state != 0)
+            .filter(|slot| slot.identity == identity_of(word) && slot.identity > GENERATION_MASK)
     }
 
     /// Frees a live slot and makes every identity given out for it stale. What it owned must be
@@ -365,13 +387,14 @@ impl Slots {
         slot.state = 0;
         // Generation 0 is never live, so `OpId::NONE` and a zeroed word match nothing.
         slot.identity = ((slot.identity + 1) & GENERATION_MASK).max(1);
-        self.free.push(index);
+        self.free[self.idle] = index;
+        self.idle += 1;
     }
 
     /// What the operation in this slot owns.
     #[inline]
-    pub(crate) fn take_payload(&mut self, index: u32) -> Payload {
-        std::mem::take(&mut self.loads[index as usize].payload)
+    pub(crate) fn take_payload(&mut self, index: u32) -> Option<Payload> {
+        self.loads[index as usize].payload.take()
     }
 
     /// What the kind of the operation in this slot needs to know of the request (see
@@ -429,8 +452,19 @@ mod tests {
         assert_eq!(Tag::decode(u64::MAX), None);
     }
 
+    fn insert(
+        slots: &mut Slots,
+        kind: Kind,
+        group: u8,
+        detail: u32,
+        payload: Option<Payload>,
+    ) -> (OpId, u64) {
+        let index = slots.reserve().or_else(|| slots.grow()).unwrap();
+        slots.fill(index, kind, group, 0, detail, payload)
+    }
+
     fn nop(slots: &mut Slots) -> (OpId, u64) {
-        slots.insert(Kind::Nop, 0, 0, 0, Payload::None).unwrap()
+        insert(slots, Kind::Nop, 0, 0, None)
     }
 
     #[test]
@@ -459,9 +493,7 @@ mod tests {
     fn a_word_is_the_tag_of_its_operation() {
         let mut slots = Slots::with_capacity(4);
         nop(&mut slots);
-        let (id, word) = slots
-            .insert(Kind::RecvMulti, 9, 1, 0, Payload::None)
-            .unwrap();
+        let (id, word) = insert(&mut slots, Kind::RecvMulti, 9, 0, None);
         let tag = Tag {
             kind: Kind::RecvMulti,
             generation: id.generation,
@@ -480,11 +512,13 @@ mod tests {
     #[test]
     fn a_slot_used_again_remembers_nothing() {
         let mut slots = Slots::with_capacity(1);
-        let (id, _) = slots
-            .insert(Kind::Send, 0, 0, 77, Payload::Timespec(Box::default()))
-            .unwrap();
+        let payload = Some(Payload::Timespec(Box::default()));
+        let (id, _) = insert(&mut slots, Kind::Send, 0, 77, payload);
         assert_eq!(slots.detail(id.slot), 77);
-        assert!(matches!(slots.take_payload(id.slot), Payload::Timespec(_)));
+        assert!(matches!(
+            slots.take_payload(id.slot),
+            Some(Payload::Timespec(_))
+        ));
         slots.remove(id.slot);
         let (id, _) = nop(&mut slots);
         assert_eq!(slots.detail(id.slot), 0);

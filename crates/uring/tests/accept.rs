@@ -25,7 +25,7 @@ fn one_accept_takes_one_connection() {
         let listener = TcpListener::bind("[::1]:0").expect("a listener");
         let mut peer = TcpStream::connect(listener.local_addr().expect("it")).expect("a peer");
         let done = perform(&mut ring, Op::accept(target(&listener), NewFd::Ordinary));
-        assert!(!done.more);
+        assert!(!done.more());
         let mut ours = connection(&done);
         peer.write_all(b"hello").expect("a write");
         let mut got = [0; 5];
@@ -47,7 +47,7 @@ fn accept_poll_first_is_the_accepts_own_flag() {
     if errno(&done) == libc::EINVAL {
         return common::skipped("no poll-first for accepts");
     }
-    assert!(!done.more, "one accept, not many");
+    assert!(!done.more(), "one accept, not many");
     drop(connection(&done));
 }
 
@@ -78,7 +78,7 @@ fn a_multishot_accept_takes_a_storm_of_connections() {
         let mut served = 0;
         while served < PEERS {
             for done in reap(&mut ring, 1) {
-                if !done.more {
+                if !done.more() {
                     push(
                         &mut ring,
                         Op::accept_multi(target(&listener), NewFd::Ordinary).token(1),

@@ -83,7 +83,7 @@ fn a_hundred_thousand_receives_and_sends_allocate_nothing() {
                     finished = Some(done.payload);
                 }
             }
-            if let Some(Payload::Msg(msg)) = finished {
+            if let Some(Some(Payload::Msg(msg))) = finished {
                 ring.give_msg(msg);
             }
         }

@@ -81,7 +81,7 @@ fn a_group_is_kept_while_a_receive_picks_from_it() {
         assert!(!ring.unregister_group(group), "a receive is armed");
         let all = reap(&mut ring, 1);
         assert_eq!(bytes(&all[0].payload), b"on its way");
-        let id = all[0].id;
+        let id = all[0].id();
         ring.abandon(id);
         assert!(!ring.unregister_group(group), "its end has not come");
         run_until(&mut ring, |ring| ring.in_flight() == 0);
@@ -164,7 +164,7 @@ fn many_rounds_over_few_buffers_keep_bytes_and_buffers_apart() {
         for round in 0..3000u32 {
             theirs.write_all(&round.to_ne_bytes()).expect("a write");
             for done in reap(&mut ring, 1) {
-                if !done.more {
+                if !done.more() {
                     push(&mut ring, Op::recv_multi(target(&ours), group));
                 }
                 if done.payload.is_none() {
@@ -216,7 +216,7 @@ fn two_sockets_share_incremental_buffers_out_of_order() {
                 assert!(std::time::Instant::now() < deadline, "hangs");
                 for done in reap(&mut ring, 1) {
                     let token = done.token as usize;
-                    if !done.more {
+                    if !done.more() {
                         push(
                             &mut ring,
                             Op::recv_multi(target(&pairs[token].0), group).token(done.token),
@@ -281,11 +281,11 @@ fn bundles_that_complete_out_of_order_keep_their_own_buffers() {
             reap_until(&mut ring, &mut all, |all| all.len() == 3);
             for done in all {
                 match errno(&done) {
-                    0 => assert!(matches!(done.payload, Payload::Bufs(_))),
+                    0 => assert!(matches!(done.payload, Some(Payload::Bufs(_)))),
                     errno => assert!([libc::ECANCELED, libc::ENOBUFS].contains(&errno)),
                 }
                 got[done.token as usize].extend(bytes(&done.payload));
-                if let Payload::Bufs(bufs) = done.payload {
+                if let Some(Payload::Bufs(bufs)) = done.payload {
                     ring.give_bundle(bufs);
                 }
             }
@@ -327,7 +327,7 @@ fn a_bundle_received_by_a_kernel_worker_is_whole() {
             loop {
                 let done = reap(&mut ring, 1).remove(0);
                 assert_eq!(errno(&done), 0, "{done:?}");
-                assert!(matches!(done.payload, Payload::Bufs(_)), "{done:?}");
+                assert!(matches!(done.payload, Some(Payload::Bufs(_))), "{done:?}");
                 received.extend(bytes(&done.payload));
                 if received.len() == (round + 1) * 10_000 {
                     break;

@@ -28,7 +28,7 @@ fn a_connection_is_made_and_used_by_the_ring_alone() {
         let any = SockAddr::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let done = perform(&mut ring, Op::bind(target(&server), any));
         assert_eq!(errno(&done), 0);
-        assert!(matches!(done.payload, Payload::Addr(_)));
+        assert!(matches!(done.payload, Some(Payload::Addr(_))));
         assert_eq!(
             errno(&perform(&mut ring, Op::listen(target(&server), 16))),
             0
@@ -73,7 +73,7 @@ fn nobody_listening_is_a_refused_connection() {
             Op::connect(target(&client), SockAddr::from(free)),
         );
         assert_eq!(errno(&done), libc::ECONNREFUSED);
-        assert!(matches!(done.payload, Payload::Addr(_)));
+        assert!(matches!(done.payload, Some(Payload::Addr(_))));
     });
 }
 

@@ -36,7 +36,9 @@ fn want_of_descriptors_ends_the_accept_and_drops_no_peer() {
         Op::accept_multi(target(&listener), NewFd::Ordinary).token(1),
     );
     let mut all = Vec::new();
-    common::reap_until(&mut ring, &mut all, |all| all.iter().any(|done| !done.more));
+    common::reap_until(&mut ring, &mut all, |all| {
+        all.iter().any(|done| !done.more())
+    });
     assert_eq!(all.len(), 3);
     assert_eq!(errno(&all[2]), libc::EMFILE);
     assert_eq!(ring.counters().multishot_ended, 1);

@@ -24,7 +24,7 @@ fn two_rings_on_two_threads_send_each_other_messages() {
             let mut echoed = 0;
             while echoed < ROUNDS {
                 for done in reap(&mut ring, 1) {
-                    if done.kind == Kind::Message {
+                    if done.kind() == Kind::Message {
                         assert_eq!(done.raw_result(), 42);
                         let op = Op::msg_ring(back.as_fd(), -7, done.token + 1);
                         let id = push(&mut ring, op);
@@ -49,12 +49,12 @@ fn two_rings_on_two_threads_send_each_other_messages() {
             let mut all = Vec::new();
             common::reap_until(&mut ring, &mut all, |all| all.len() == 2);
             for done in all {
-                match done.kind {
-                    Kind::MsgRing => assert_eq!((done.id, errno(&done)), (id, 0)),
+                match done.kind() {
+                    Kind::MsgRing => assert_eq!((done.id(), errno(&done)), (id, 0)),
                     Kind::Message => {
                         assert_eq!(done.token, (token + 1) & MESSAGE_TOKEN_MASK);
                         assert_eq!(done.raw_result(), -7);
-                        assert!(!done.more && done.payload.is_none());
+                        assert!(!done.more() && done.payload.is_none());
                     }
                     kind => panic!("a {kind:?}"),
                 }
@@ -101,9 +101,9 @@ fn wakes_from_other_threads_end_the_wait_and_none_is_lost() {
             ring.wait(1, None).expect("a wait");
             let all: Vec<_> = ring.completions().collect();
             for done in all {
-                assert_eq!((done.kind, done.token), (Kind::PollMulti, 5));
+                assert_eq!((done.kind(), done.token), (Kind::PollMulti, 5));
                 wakes += 1;
-                if !done.more {
+                if !done.more() {
                     ring.arm_waker(&waker, 5).expect("armed again");
                 }
                 waker.acknowledge().expect("an acknowledge");

@@ -58,7 +58,7 @@ fn a_multishot_receive_brings_everything_in_order_and_ends_with_the_stream() {
         while !over {
             for done in reap(&mut ring, 1) {
                 got.extend(bytes(&done.payload));
-                if !done.more {
+                if !done.more() {
                     over = done.raw_result() == 0;
                     if !over {
                         assert_ne!(done.raw_result(), -libc::ECANCELED);
@@ -97,7 +97,7 @@ fn a_busy_socket_does_not_starve_a_quiet_one() {
         while !all.contains(&2) {
             busy_peer.write_all(b"busy").expect("a write");
             for done in reap(&mut ring, 1) {
-                if !done.more {
+                if !done.more() {
                     let ours = if done.token == 1 { &busy } else { &quiet };
                     push(
                         &mut ring,
@@ -151,7 +151,9 @@ fn a_shutdown_that_races_with_data_loses_none() {
                 theirs.shutdown(Shutdown::Both).expect("a shutdown");
             });
             let mut all = Vec::new();
-            reap_until(&mut ring, &mut all, |all| all.iter().any(|done| !done.more));
+            reap_until(&mut ring, &mut all, |all| {
+                all.iter().any(|done| !done.more())
+            });
             let got: Vec<u8> = all.iter().flat_map(|done| bytes(&done.payload)).collect();
             assert_eq!(got, b"last words");
             assert_eq!(all.last().expect("the end").raw_result(), 0);
@@ -183,7 +185,7 @@ fn a_reset_connection_is_an_error_with_no_buffer_lost() {
             .expect("linger");
         drop(theirs);
         let done = reap(&mut ring, 1).remove(0);
-        assert_eq!((errno(&done), done.more), (libc::ECONNRESET, false));
+        assert_eq!((errno(&done), done.more()), (libc::ECONNRESET, false));
         drop((done, ring));
         assert_eq!(pool.stats().in_use, 0);
     });
@@ -207,7 +209,7 @@ fn truncated_datagrams_are_no_bundles() {
             theirs.send(&[round; 9000]).expect("a datagram");
             let op = Op::recv_from_group(target(&ours), group).msg_flags(libc::MSG_TRUNC);
             let done = perform(&mut ring, op);
-            assert!(matches!(done.payload, Payload::Buf(_)));
+            assert!(matches!(done.payload, Some(Payload::Buf(_))));
             assert_eq!(bytes(&done.payload), [round; 4096]);
             // Into a buffer of its own the true length is reported and the bytes are cut.
             theirs.send(&[round; 9000]).expect("a datagram");
@@ -239,7 +241,7 @@ fn datagrams_come_with_their_senders() {
         let mut msg = ring.take_msg();
         msg.set_buf(pool.acquire().expect("one"));
         let done = perform(&mut ring, Op::recvmsg(target(&ours), msg));
-        let Payload::Msg(mut msg) = done.payload else {
+        let Some(Payload::Msg(mut msg)) = done.payload else {
             panic!("no message");
         };
         assert_eq!(msg.peer(), Some(sender));
@@ -264,14 +266,14 @@ fn datagrams_come_with_their_senders() {
             assert_eq!(datagram.peer, Some(sender));
             assert_eq!(&raw[datagram.offset..], [number as u8; 100]);
         }
-        let id = all[0].id;
+        let id = all[0].id();
         drop(all);
         let cancel = ring.cancel(id, 2).expect("a cancel").expect("it is armed");
         ring.hide(cancel);
         let done = reap(&mut ring, 1).remove(0);
         assert_eq!(errno(&done), libc::ECANCELED);
         assert!(
-            matches!(done.payload, Payload::Msg(_)),
+            matches!(done.payload, Some(Payload::Msg(_))),
             "the template is back"
         );
         drop((done, ring));
@@ -291,7 +293,7 @@ fn a_failed_recvmsg_names_no_peer() {
     let mut msg = Msg::new();
     msg.set_buf(pool.acquire().expect("one"));
     let done = perform(&mut ring, Op::recvmsg(target(&ours), msg));
-    let Payload::Msg(mut msg) = done.payload else {
+    let Some(Payload::Msg(mut msg)) = done.payload else {
         panic!("no message");
     };
     assert!(msg.peer().is_some());
@@ -301,7 +303,7 @@ fn a_failed_recvmsg_names_no_peer() {
     let op = Op::recvmsg(target(&ours), msg).msg_flags(libc::MSG_DONTWAIT);
     let done = perform(&mut ring, op);
     assert_eq!(errno(&done), libc::EAGAIN);
-    let Payload::Msg(msg) = done.payload else {
+    let Some(Payload::Msg(msg)) = done.payload else {
         panic!("no message");
     };
     assert_eq!(msg.peer(), None);

@@ -31,7 +31,7 @@ fn forge(from: &mut Ring, to: &Ring, user_data: u64, result: i32, flags: u32) ->
         ..Sqe::default()
     };
     // SAFETY: the entry points to nothing.
-    let op = unsafe { Op::raw(sqe, Payload::None) };
+    let op = unsafe { Op::raw(sqe, None) };
     let done = perform(from, op);
     if flags != 0 && errno(&done) == libc::EINVAL {
         return false;
@@ -108,7 +108,7 @@ fn rule_02_a_failed_submit_still_owns_its_slot() {
     assert_eq!(pool.stats().in_use, 1);
     change(&ring, REGISTER_RING_FDS, ring.as_fd().as_raw_fd() as u64);
     let done = reap(&mut ring, 1);
-    assert_eq!((done[0].token, done[0].id), (9, id));
+    assert_eq!((done[0].token, done[0].id()), (9, id));
     assert_eq!(bytes(&done[0].payload), b"later");
 }
 
@@ -127,13 +127,15 @@ fn rule_03_final_is_told_by_the_more_flag_and_never_by_the_result() {
             Op::send_zc(target(&ours), shared(&pool, b"in vain")).token(1),
         );
         let mut all = Vec::new();
-        reap_until(&mut ring, &mut all, |all| all.iter().any(|done| !done.more));
+        reap_until(&mut ring, &mut all, |all| {
+            all.iter().any(|done| !done.more())
+        });
         assert_eq!(errno(&all[0]), libc::EPIPE);
-        if all[0].more {
+        if all[0].more() {
             // As seen on 6.18: the failure is not the end.
             assert!(all[0].payload.is_none(), "not free before the notification");
             assert_eq!(all.len(), 2);
-            assert!(all[1].notification && !all[1].more);
+            assert!(all[1].notification() && !all[1].more());
             assert_eq!(all[1].raw_result(), 0, "a notification is no failure");
             assert_eq!(ring.counters().zc_notifications, 1);
         }
@@ -234,7 +236,7 @@ fn rule_06_close_is_shutdown_cancel_await_close() {
         push(&mut ring, Op::cancel_target(target(&ours)).token(3));
         let all = reap(&mut ring, 2);
         assert_eq!(errno(by_token(&all, 1)), libc::ECANCELED);
-        assert!(!by_token(&all, 1).more);
+        assert!(!by_token(&all, 1).more());
         assert_eq!(by_token(&all, 3).result().expect("a count"), 1);
         assert_eq!(ring.counters().multishot_ended, 0, "cancelled is not ended");
         let done = perform(&mut ring, Op::close(OwnedFd::from(ours)));
@@ -252,7 +254,7 @@ fn rule_06_close_is_shutdown_cancel_await_close() {
         );
         theirs.write_all(b"still there").expect("a write");
         let all = reap(&mut ring, 1);
-        assert_eq!((all[0].token, all[0].more), (4, true));
+        assert_eq!((all[0].token, all[0].more()), (4, true));
         assert_eq!(bytes(&all[0].payload), b"still there");
         drop(all);
         ring.abandon(id);
@@ -294,7 +296,7 @@ fn rule_07_a_cancelled_operation_may_have_succeeded() {
         ring.cancel(id, 4).expect("a cancel");
         let all = reap(&mut ring, 2);
         assert_eq!(errno(by_token(&all, 3)), libc::ECANCELED);
-        assert!(matches!(by_token(&all, 3).payload, Payload::Buf(_)));
+        assert!(matches!(by_token(&all, 3).payload, Some(Payload::Buf(_))));
         assert_eq!(errno(by_token(&all, 4)), 0);
         drop(all);
 
@@ -327,7 +329,9 @@ fn rule_08_want_of_buffers_ends_a_multishot_and_loses_no_data() {
             theirs.write_all(word).expect("a write");
         }
         let mut all = Vec::new();
-        reap_until(&mut ring, &mut all, |all| all.iter().any(|done| !done.more));
+        reap_until(&mut ring, &mut all, |all| {
+            all.iter().any(|done| !done.more())
+        });
         assert_eq!(all.len(), 3);
         assert_eq!(bytes(&all[0].payload), b"one");
         assert_eq!(bytes(&all[1].payload), b"two");
@@ -339,7 +343,7 @@ fn rule_08_want_of_buffers_ends_a_multishot_and_loses_no_data() {
         // An idle socket gets the same answer, at once.
         let (idle, _peer) = message_pair();
         let done = perform(&mut ring, Op::recv_multi(target(&idle), group).token(2));
-        assert_eq!((errno(&done), done.more), (libc::ENOBUFS, false));
+        assert_eq!((errno(&done), done.more()), (libc::ENOBUFS, false));
 
         // Half the buffers are back (when to arm again is for the reactor above to decide).
         all.remove(0);
@@ -376,7 +380,7 @@ fn rule_09_an_overflow_ends_a_multishot_and_loses_nothing() {
         let mut ends = 0;
         while got.len() < 10 {
             let all = reap(&mut ring, 1);
-            let ended = all.iter().any(|done| !done.more);
+            let ended = all.iter().any(|done| !done.more());
             got.extend(all.iter().flat_map(|done| bytes(&done.payload)));
             if ended {
                 ends += 1;
@@ -441,7 +445,9 @@ fn rule_11_a_full_direct_table_is_an_error_that_ends_the_accept() {
             .map(|_| TcpStream::connect(address).expect("a peer"))
             .collect();
         let mut all = Vec::new();
-        reap_until(&mut ring, &mut all, |all| all.iter().any(|done| !done.more));
+        reap_until(&mut ring, &mut all, |all| {
+            all.iter().any(|done| !done.more())
+        });
         let mut slots: Vec<_> = all[..2].iter().map(|done| done.raw_result()).collect();
         slots.sort_unstable();
         assert_eq!(slots, [2, 3], "only from the range");
@@ -461,7 +467,7 @@ fn rule_11_a_full_direct_table_is_an_error_that_ends_the_accept() {
             Op::accept_multi(target(&listener), NewFd::DirectAuto).token(2),
         );
         let all = reap(&mut ring, 1);
-        assert_eq!((all[0].raw_result(), all[0].more), (2, true));
+        assert_eq!((all[0].raw_result(), all[0].more()), (2, true));
     });
 }
 
@@ -480,7 +486,7 @@ fn rule_12_bundles_span_buffers_and_pieces_share_them() {
             let mut got = Vec::new();
             while got.len() < data.len() {
                 let done = perform(&mut ring, Op::recv_bundle(target(&ours), whole));
-                let Payload::Bufs(bufs) = &done.payload else {
+                let Some(Payload::Bufs(bufs)) = &done.payload else {
                     panic!("no bundle: {done:?}");
                 };
                 assert!(bufs[..bufs.len() - 1].iter().all(|buf| buf.len() == 4096));
@@ -491,7 +497,7 @@ fn rule_12_bundles_span_buffers_and_pieces_share_them() {
             // A bundle of one is a bundle, too.
             theirs.write_all(b"small").expect("a write");
             let done = perform(&mut ring, Op::recv_bundle(target(&ours), whole));
-            assert!(matches!(&done.payload, Payload::Bufs(bufs) if bufs.len() == 1));
+            assert!(matches!(&done.payload, Some(Payload::Bufs(bufs)) if bufs.len() == 1));
         } else {
             skipped("no bundles");
         }
@@ -509,7 +515,7 @@ fn rule_12_bundles_span_buffers_and_pieces_share_them() {
         for round in 0..4u8 {
             theirs.write_all(&[round; 1024]).expect("a write");
             let all = reap(&mut ring, 1);
-            assert!(matches!(all[0].payload, Payload::Shared(_)));
+            assert!(matches!(all[0].payload, Some(Payload::Shared(_))));
             assert_eq!(bytes(&all[0].payload), [round; 1024]);
             assert_eq!(
                 available(&ring),
@@ -521,7 +527,7 @@ fn rule_12_bundles_span_buffers_and_pieces_share_them() {
         let addresses: Vec<_> = kept
             .iter()
             .map(|done| match &done.payload {
-                Payload::Shared(piece) => piece.as_ptr() as usize,
+                Some(Payload::Shared(piece)) => piece.as_ptr() as usize,
                 _ => 0,
             })
             .collect();
@@ -574,7 +580,7 @@ fn rule_14_a_failed_receive_may_carry_a_buffer() {
     }
     let done = reap(&mut ring, 1);
     assert_eq!(errno(&done[0]), libc::EIO);
-    assert!(matches!(&done[0].payload, Payload::Buf(buf) if buf.is_empty()));
+    assert!(matches!(&done[0].payload, Some(Payload::Buf(buf)) if buf.is_empty()));
     drop(done);
     // What the kernel has to say of that receive is stale now.
     let id = push(&mut ring, Op::cancel_target(target(&ours)));
@@ -598,7 +604,7 @@ fn rule_15_a_link_timeout_and_its_operation_come_in_either_order() {
         pair(&mut ring, Duration::from_millis(5));
         let all = reap(&mut ring, 2);
         assert_eq!(errno(by_token(&all, 1)), libc::ECANCELED);
-        assert!(matches!(by_token(&all, 1).payload, Payload::Buf(_)));
+        assert!(matches!(by_token(&all, 1).payload, Some(Payload::Buf(_))));
         assert_eq!(errno(by_token(&all, 2)), libc::ETIME);
         drop(all);
 

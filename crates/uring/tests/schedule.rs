@@ -201,8 +201,8 @@ impl Schedule {
             SEND => {
                 let stream = &mut self.streams[at];
                 let (id, data) = stream.sending.take().expect("a send in flight");
-                assert_eq!(id, done.id);
-                assert!(matches!(done.payload, Payload::Shared(_)));
+                assert_eq!(id, done.id());
+                assert!(matches!(done.payload, Some(Payload::Shared(_))));
                 match done.result() {
                     Ok(count) => stream.sent.extend_from_slice(&data[..count as usize]),
                     Err(_) => assert_eq!(errno(&done), libc::EAGAIN),
@@ -210,8 +210,8 @@ impl Schedule {
             }
             RECEIVE => {
                 let stream = &mut self.streams[at];
-                assert_eq!(stream.receiving, Some(done.id));
-                if !done.more {
+                assert_eq!(stream.receiving, Some(done.id()));
+                if !done.more() {
                     stream.receiving = None;
                 }
                 if done.raw_result() > 0 {
@@ -224,7 +224,7 @@ impl Schedule {
                     assert!(expected.contains(&errno(&done)), "{done:?}");
                 }
             }
-            _ => assert_ne!(done.kind, Kind::Recv),
+            _ => assert_ne!(done.kind(), Kind::Recv),
         }
     }
 

@@ -12,7 +12,7 @@ use common::{
 use zcn_uring::{Completion, Op, Payload};
 
 fn over(all: &[Completion]) -> bool {
-    all.iter().any(|done| !done.more)
+    all.iter().any(|done| !done.more())
 }
 
 #[test]
@@ -32,16 +32,16 @@ fn success_is_reported_before_the_slice_is_free() {
             let mut all = Vec::new();
             reap_until(&mut ring, &mut all, |all| !all.is_empty());
             assert_eq!(all[0].result().expect("sent"), 4000);
-            assert!(all[0].more && all[0].payload.is_none());
+            assert!(all[0].more() && all[0].payload.is_none());
             let mut got = [0; 4000];
             theirs.read_exact(&mut got).expect("a read");
             assert_eq!(got, [round; 4000]);
             reap_until(&mut ring, &mut all, over);
             let last = all.pop().expect("the notification");
-            assert!(last.notification);
-            assert!(last.copied, "loopback always copies, and says so");
-            assert_eq!(last.id, id);
-            assert!(matches!(last.payload, Payload::Shared(_)));
+            assert!(last.notification());
+            assert!(last.copied(), "loopback always copies, and says so");
+            assert_eq!(last.id(), id);
+            assert!(matches!(last.payload, Some(Payload::Shared(_))));
             drop(last);
             assert_eq!(pool.stats().in_use, 0);
         }
@@ -104,8 +104,8 @@ fn a_gathered_message_goes_out_as_one() {
                     .all(|(part, chunk)| chunk == [part as u8; 100])
             );
             let last = all.pop().expect("the final one");
-            assert_eq!(last.notification, zero_copy);
-            let Payload::Msg(msg) = last.payload else {
+            assert_eq!(last.notification(), zero_copy);
+            let Some(Payload::Msg(msg)) = last.payload else {
                 panic!("no message");
             };
             assert_eq!(msg.slice_count(), 16);
@@ -133,7 +133,7 @@ fn a_send_to_nowhere_gives_the_slice_back() {
         reap_until(&mut ring, &mut all, over);
         assert_eq!(errno(&all[0]), libc::EDESTADDRREQ);
         let last = all.last().expect("the final one");
-        assert!(matches!(last.payload, Payload::Shared(_)));
+        assert!(matches!(last.payload, Some(Payload::Shared(_))));
         assert_eq!(bytes(&last.payload), b"whereto");
         drop(all);
         assert_eq!((ring.in_flight(), pool.stats().in_use), (0, 0));

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use zcn_pool::BufferPool;
-use zcn_uring::{Consumption, Kind, Op, Ring, Target};
+use zcn_uring::{Consumption, Kind, Op, Payload, Ring, Target};
 
 #[test]
 fn nops_come_back_with_their_tokens() {
@@ -37,10 +37,13 @@ fn a_group_receive_carries_a_pool_buffer() {
     ring.wait(1, None).unwrap();
     let done = ring.completions().next().unwrap();
     assert_eq!(
-        (done.kind, done.token, done.more),
+        (done.kind(), done.token, done.more()),
         (Kind::RecvMulti, 5, true)
     );
-    assert_eq!(&done.payload.into_buf().unwrap()[..], b"hello");
+    assert_eq!(
+        &done.payload.and_then(Payload::into_buf).unwrap()[..],
+        b"hello"
+    );
     drop(ring);
     assert_eq!(pool.stats().in_use, 0);
 }

@@ -15,7 +15,7 @@ fn a_timeout_ends_with_etime_and_its_time() {
         let mut ring = builder.build().expect("a ring");
         let done = perform(&mut ring, Op::timeout(Duration::from_millis(2), 0));
         assert_eq!(errno(&done), libc::ETIME);
-        assert!(matches!(done.payload, Payload::Timespec(_)));
+        assert!(matches!(done.payload, Some(Payload::Timespec(_))));
     });
 }
 

@@ -106,11 +106,11 @@ pub(crate) fn errno(done: &Completion) -> i32 {
 }
 
 /// The bytes in what a receive brought.
-pub(crate) fn bytes(payload: &Payload) -> Vec<u8> {
+pub(crate) fn bytes(payload: &Option<Payload>) -> Vec<u8> {
     match payload {
-        Payload::Buf(buf) => buf.to_vec(),
-        Payload::Shared(slice) => slice.to_vec(),
-        Payload::Bufs(bufs) => bufs.iter().flat_map(|buf| buf.to_vec()).collect(),
+        Some(Payload::Buf(buf)) => buf.to_vec(),
+        Some(Payload::Shared(slice)) => slice.to_vec(),
+        Some(Payload::Bufs(bufs)) => bufs.iter().flat_map(|buf| buf.to_vec()).collect(),
         _ => Vec::new(),
     }
 }

@@ -77,14 +77,14 @@ impl Batch {
                 if errno != libc::EINTR {
                     // An error is that of the first message; the others have their own chance.
                     if let Some(msg) = msgs.pop_front() {
-                        ended.push(Done::failed(token, errno, Payload::Msg(msg)));
+                        ended.push(Done::failed(token, errno, Some(Payload::Msg(msg))));
                     }
                 }
                 continue;
             };
             for (msg, header) in msgs.drain(..sent).zip(&self.headers) {
                 let result = i32::try_from(header.msg_len).unwrap_or(i32::MAX);
-                ended.push(Done::new(token, result, Payload::Msg(msg)));
+                ended.push(Done::new(token, result, Some(Payload::Msg(msg))));
             }
         }
         // Nothing in there is valid beyond the calls.
@@ -174,7 +174,7 @@ impl Batch {
             space[12..16].copy_from_slice(&header.msg_hdr.msg_flags.to_ne_bytes());
             let total = recv_msg::PREFIX_BYTES + header.msg_len as usize;
             buf.set_len(total);
-            let mut end = Done::new(token, total as i32, Payload::Buf(buf));
+            let mut end = Done::new(token, total as i32, Some(Payload::Buf(buf)));
             end.more = true;
             done.push(end);
         }

@@ -517,7 +517,7 @@ impl Reactor {
             return;
         };
         match payload {
-            Payload::Buf(buf) if result >= 0 && socket.closing == Closing::No => {
+            Some(Payload::Buf(buf)) if result >= 0 && socket.closing == Closing::No => {
                 let Some(datagram) = Datagram::parse(buf) else {
                     tracing::debug!("a datagram that does not hold together was dropped");
                     return self.datagram_receive_ended(key, result, more);
@@ -526,7 +526,7 @@ impl Reactor {
                 self.tell_datagram_reader(key);
             }
             // The template of a receive that has ended.
-            Payload::Msg(msg) => self.driver.give_msg(msg),
+            Some(Payload::Msg(msg)) => self.driver.give_msg(msg),
             _ => {}
         }
         self.datagram_receive_ended(key, result, more);
@@ -773,7 +773,7 @@ impl Reactor {
     /// A send has ended.
     #[inline]
     pub(super) fn datagram_sent(&mut self, key: Key, done: Done) {
-        let Payload::Msg(mut msg) = done.payload else {
+        let Some(Payload::Msg(mut msg)) = done.payload else {
             return;
         };
         let Some(socket) = self.udp.table.get_mut(key) else {

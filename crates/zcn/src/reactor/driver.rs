@@ -33,12 +33,12 @@ pub(crate) struct Done {
     /// The socket held more when the receive ended (io_uring only).
     pub(crate) nonempty: bool,
     /// What arrived, or what was sent.
-    pub(crate) payload: Payload,
+    pub(crate) payload: Option<Payload>,
 }
 
 impl Done {
     /// A plain end.
-    pub(crate) fn new(token: u64, result: i32, payload: Payload) -> Self {
+    pub(crate) fn new(token: u64, result: i32, payload: Option<Payload>) -> Self {
         Self {
             token,
             result,
@@ -50,7 +50,7 @@ impl Done {
         }
     }
 
-    pub(crate) fn failed(token: u64, errno: i32, payload: Payload) -> Self {
+    pub(crate) fn failed(token: u64, errno: i32, payload: Option<Payload>) -> Self {
         Self {
             token,
             result: -errno,

@@ -241,8 +241,7 @@ impl EpollDriver {
     pub(crate) fn cancel_recvmsg(&mut self, at: Attached, _op: OpId) {
         let reading = self.entry(at).and_then(|entry| entry.reading.take());
         if let Some((_, token)) = reading {
-            self.ended
-                .push(Done::failed(token, libc::ECANCELED, Payload::None));
+            self.ended.push(Done::failed(token, libc::ECANCELED, None));
         }
     }
 
@@ -267,8 +266,7 @@ impl EpollDriver {
             return;
         };
         if let Some((_, token)) = entry.reading.take() {
-            self.ended
-                .push(Done::failed(token, libc::ECANCELED, Payload::None));
+            self.ended.push(Done::failed(token, libc::ECANCELED, None));
         }
         for (writing, token) in entry.writing.drain(..) {
             self.ended
@@ -431,11 +429,11 @@ impl EpollDriver {
                             self.stats.short_sends += 1;
                             return Err(Writing::Send { data, sent });
                         }
-                        Ok(end(sent as i32, Payload::Shared(data)))
+                        Ok(end(sent as i32, Some(Payload::Shared(data))))
                     }
                     Err(errno) if would_block(errno) => Err(Writing::Send { data, sent }),
-                    Err(_) if sent > 0 => Ok(end(sent as i32, Payload::Shared(data))),
-                    Err(errno) => Ok(end(-errno, Payload::Shared(data))),
+                    Err(_) if sent > 0 => Ok(end(sent as i32, Some(Payload::Shared(data)))),
+                    Err(errno) => Ok(end(-errno, Some(Payload::Shared(data)))),
                 }
             }
             Writing::SendMsg(mut msg) => {
@@ -449,22 +447,22 @@ impl EpollDriver {
                         if (count as usize) < msg.bytes() {
                             self.stats.short_sends += 1;
                         }
-                        Ok(end(count, Payload::Msg(msg)))
+                        Ok(end(count, Some(Payload::Msg(msg))))
                     }
                     Err(errno) if would_block(errno) => Err(Writing::SendMsg(msg)),
-                    Err(errno) => Ok(end(-errno, Payload::Msg(msg))),
+                    Err(errno) => Ok(end(-errno, Some(Payload::Msg(msg)))),
                 }
             }
-            Writing::Poll => Ok(end(libc::POLLOUT.into(), Payload::None)),
+            Writing::Poll => Ok(end(libc::POLLOUT.into(), None)),
             Writing::Connect(Some(address)) => {
                 // SAFETY: address and length are a `SockAddr`'s own.
                 let result = check(unsafe {
                     libc::connect(fd, address.as_ptr().cast(), address.len()) as isize
                 });
                 match result {
-                    Ok(_) => Ok(end(0, Payload::Addr(address))),
+                    Ok(_) => Ok(end(0, Some(Payload::Addr(address)))),
                     Err(libc::EINPROGRESS | libc::EINTR) => Err(Writing::Connect(None)),
-                    Err(errno) => Ok(end(-errno, Payload::Addr(address))),
+                    Err(errno) => Ok(end(-errno, Some(Payload::Addr(address)))),
                 }
             }
             Writing::Connect(None) => {
@@ -473,11 +471,11 @@ impl EpollDriver {
                 match rustix::net::sockopt::socket_error(borrowed) {
                     Ok(Ok(())) => {
                         if rustix::net::getpeername(borrowed).is_ok() {
-                            return Ok(end(0, Payload::None));
+                            return Ok(end(0, None));
                         }
                         Err(Writing::Connect(None))
                     }
-                    Ok(Err(errno)) | Err(errno) => Ok(end(-errno.raw_os_error(), Payload::None)),
+                    Ok(Err(errno)) | Err(errno) => Ok(end(-errno.raw_os_error(), None)),
                 }
             }
         }
@@ -500,7 +498,7 @@ impl EpollDriver {
                     // A short read has emptied the socket (epoll(7)); the next bytes are a new
                     // edge. Not so when something else may have ended it, or when the end of the
                     // stream may be waiting behind.
-                    if let (Reading::Recv(_), Payload::Buf(buf)) = (&reading, &end.payload) {
+                    if let (Reading::Recv(_), Some(Payload::Buf(buf))) = (&reading, &end.payload) {
                         entry.readable =
                             entry.hung_up || entry.in_parts || buf.len() == buf.capacity();
                     }
@@ -516,7 +514,7 @@ impl EpollDriver {
                     done.push(Done {
                         token,
                         more: true,
-                        ..end(libc::POLLIN.into(), Payload::None)
+                        ..end(libc::POLLIN.into(), None)
                     });
                 }
                 Err(()) => {
@@ -534,7 +532,7 @@ impl EpollDriver {
             Reading::Recv(source) => {
                 let Some(mut buf) = self.acquire(*source) else {
                     self.stats.no_buffers += 1;
-                    return Ok(Some(end(-libc::ENOBUFS, Payload::None)));
+                    return Ok(Some(end(-libc::ENOBUFS, None)));
                 };
                 self.stats.system_calls += 1;
                 let space = buf.spare_capacity();
@@ -548,13 +546,13 @@ impl EpollDriver {
                     )
                 });
                 match result {
-                    Ok(0) => Ok(Some(end(0, Payload::None))),
+                    Ok(0) => Ok(Some(end(0, None))),
                     Ok(count) => {
                         buf.set_len(count as usize);
-                        Ok(Some(end(count, Payload::Buf(buf))))
+                        Ok(Some(end(count, Some(Payload::Buf(buf)))))
                     }
                     Err(errno) if would_block(errno) => Err(()),
-                    Err(errno) => Ok(Some(end(-errno, Payload::None))),
+                    Err(errno) => Ok(Some(end(-errno, None))),
                 }
             }
             Reading::Accept => {
@@ -571,10 +569,10 @@ impl EpollDriver {
                 match result {
                     Ok(new) => Ok(Some(Done {
                         more: true,
-                        ..end(new, Payload::None)
+                        ..end(new, None)
                     })),
                     Err(errno) if would_block(errno) => Err(()),
-                    Err(errno) => Ok(Some(end(-errno, Payload::None))),
+                    Err(errno) => Ok(Some(end(-errno, None))),
                 }
             }
             // Served in batches.
@@ -604,7 +602,7 @@ impl EpollDriver {
             Err(errno) => {
                 // Also for an error that the network reports: the receive is started again.
                 self.stats.no_buffers += u64::from(errno == libc::ENOBUFS);
-                done.push(Done::failed(token, errno, Payload::None));
+                done.push(Done::failed(token, errno, None));
                 return;
             }
         }
@@ -636,12 +634,12 @@ impl EpollDriver {
 }
 
 impl Writing {
-    fn into_payload(self) -> Payload {
+    fn into_payload(self) -> Option<Payload> {
         match self {
-            Self::Send { data, .. } => Payload::Shared(data),
-            Self::SendMsg(msg) => Payload::Msg(msg),
-            Self::Connect(address) => address.map_or(Payload::None, Payload::Addr),
-            Self::Poll => Payload::None,
+            Self::Send { data, .. } => Some(Payload::Shared(data)),
+            Self::SendMsg(msg) => Some(Payload::Msg(msg)),
+            Self::Connect(address) => address.map(Payload::Addr),
+            Self::Poll => None,
         }
     }
 }
@@ -656,7 +654,7 @@ fn in_parts(fd: BorrowedFd<'_>) -> bool {
     }
 }
 
-fn end(result: i32, payload: Payload) -> Done {
+fn end(result: i32, payload: Option<Payload>) -> Done {
     Done::new(0, result, payload)
 }
 

@@ -77,12 +77,12 @@ impl Reactor {
                     }
                     continue;
                 }
-                Ok((0, _)) => (0, Payload::None),
+                Ok((0, _)) => (0, None),
                 Ok((count, _)) => {
                     buf.set_len(count);
-                    (count as i32, Payload::Buf(buf))
+                    (count as i32, Some(Payload::Buf(buf)))
                 }
-                Err(errno) => (-errno.raw_os_error(), Payload::None),
+                Err(errno) => (-errno.raw_os_error(), None),
             };
             // From here on as if the driver had done it.
             stream.ops += 1;
@@ -157,7 +157,10 @@ impl Reactor {
         };
         stream.sending = true;
         stream.ops += 1;
-        self.sent(key, Done::new(0, count as i32, Payload::Shared(slice)));
+        self.sent(
+            key,
+            Done::new(0, count as i32, Some(Payload::Shared(slice))),
+        );
         true
     }
 

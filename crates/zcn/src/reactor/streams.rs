@@ -145,7 +145,7 @@ impl Reactor {
             return self.finish_close(key);
         }
         match (done.result, done.payload) {
-            (1.., Payload::Buf(buf)) => {
+            (1.., Some(Payload::Buf(buf))) => {
                 stream.misses = 0;
                 stream.weigh(buf.len(), self.pool.buffer_size());
                 stream.likely = done.nonempty || stream.bulk;
@@ -315,7 +315,7 @@ impl Reactor {
             ..
         } = done;
         let Some(stream) = self.streams.get_mut(key) else {
-            if let Payload::Msg(msg) = payload {
+            if let Some(Payload::Msg(msg)) = payload {
                 self.driver.give_msg(msg);
             }
             return;
@@ -340,7 +340,7 @@ impl Reactor {
         stream.last_write_ms = self.now_ms;
         let zero_copy_slice = stream.in_flight.take();
         match payload {
-            Payload::Msg(mut msg) => {
+            Some(Payload::Msg(mut msg)) => {
                 if goes_on && count < msg.bytes() {
                     for mut slice in msg.take_slices().rev() {
                         // Back to front: what was not sent returns to the head of the queue.
@@ -350,7 +350,7 @@ impl Reactor {
                 }
                 self.driver.give_msg(msg);
             }
-            Payload::Shared(mut slice) => {
+            Some(Payload::Shared(mut slice)) => {
                 if goes_on && count < slice.len() {
                     slice.advance(count);
                     stream.queue.push_front(slice);

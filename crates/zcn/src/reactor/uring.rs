@@ -223,21 +223,21 @@ impl UringDriver {
             Wait::AtMost(limit) => self.ring.wait(1, Some(limit))?,
         }
         let mut rearmed = 0;
-        for completion in self.ring.completions() {
-            if completion.kind == Kind::Cancel {
-                continue;
+        self.ring.completions().for_each(|completion| {
+            if completion.kind() == Kind::Cancel {
+                return;
             }
-            rearmed += u64::from(completion.kind.is_multishot() && !completion.more);
+            rearmed += u64::from(completion.kind().is_multishot() && !completion.more());
             done.push(Done {
                 token: completion.token,
                 result: completion.raw_result(),
-                more: completion.more,
-                notification: completion.notification,
-                copied: completion.copied,
-                nonempty: completion.nonempty,
+                more: completion.more(),
+                notification: completion.notification(),
+                copied: completion.copied(),
+                nonempty: completion.nonempty(),
                 payload: completion.payload,
             });
-        }
+        });
         self.rearmed += rearmed;
         Ok(())
     }
