@@ -19,6 +19,7 @@ mod peer;
 mod pipeline;
 mod pool;
 mod ring;
+mod stratum;
 mod udp;
 mod wire;
 mod zcn;
@@ -77,6 +78,8 @@ enum Name {
     Ffi,
     /// Drivers: memory, TAP, packet sockets.
     Link,
+    /// Lines of a mining pool.
+    Stratum,
     /// All of them, one after the other.
     All,
 }
@@ -84,7 +87,7 @@ enum Name {
 type Bench = fn(&mut Ctx) -> Result;
 
 /// Every benchmark with its name, in the order of `all`.
-const BENCHES: [(Name, &str, Bench); 10] = [
+const BENCHES: [(Name, &str, Bench); 11] = [
     (Name::Pool, "pool", pool::run),
     (Name::Ring, "ring", ring::run),
     (Name::Echo, "echo", echo::run),
@@ -95,6 +98,7 @@ const BENCHES: [(Name, &str, Bench); 10] = [
     (Name::Wire, "wire", wire::run),
     (Name::Ffi, "ffi", ffi::run),
     (Name::Link, "link", link::run),
+    (Name::Stratum, "stratum", stratum::run),
 ];
 
 fn main() -> ExitCode {
