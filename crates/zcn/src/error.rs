@@ -23,6 +23,8 @@ pub enum Action {
     Resolve,
     /// Connecting.
     Connect,
+    /// Agreeing on keys, and whom to trust (TLS).
+    Secure,
     /// Receiving.
     Receive,
     /// Sending.
@@ -46,6 +48,7 @@ impl fmt::Display for Action {
             Self::Accept => "accept",
             Self::Resolve => "resolve",
             Self::Connect => "connect",
+            Self::Secure => "speak TLS",
             Self::Receive => "receive",
             Self::Send => "send",
             Self::Close => "close",
@@ -60,7 +63,7 @@ impl Action {
     fn preposition(self) -> &'static str {
         match self {
             Self::Start | Self::Listen | Self::Accept | Self::Receive => " on ",
-            Self::Run => " with ",
+            Self::Run | Self::Secure => " with ",
             Self::Socket | Self::Option => " for ",
             Self::Connect | Self::Send | Self::Pool => " to ",
             Self::Bind | Self::Resolve | Self::Close => " ",
@@ -323,6 +326,11 @@ mod tests {
         for (action, target, expected) in [
             (Action::Start, "core 3", "start the runtime on core 3"),
             (Action::Run, "the cluster", "go on with the cluster"),
+            (
+                Action::Secure,
+                "pool.example",
+                "speak TLS with pool.example",
+            ),
             (Action::Socket, "[::1]:1", "create a socket for [::1]:1"),
             (Action::Bind, "[::1]:1", "bind [::1]:1"),
             (Action::Listen, "[::1]:1", "listen on [::1]:1"),

@@ -47,6 +47,8 @@ mod runtime;
 mod server;
 pub mod stack;
 mod table;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod udp_server;
 
 pub use client::{Attempt, ClientOptions, Target, TcpClient};
