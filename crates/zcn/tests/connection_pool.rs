@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{closed_port, on_both};
+use common::{closed_port, on_both, on_both_reactors};
 use zcn::{
     ConnectionPool, ConnectionPoolOptions, Fault, ReactorKind, Resolver, Runtime, TcpListener,
     TcpStream,
@@ -424,7 +424,7 @@ fn a_dropped_connect_frees_its_place() {
 
 #[test]
 fn failed_connects_back_off_and_the_pool_recovers() {
-    on_both(async |_| {
+    on_both_reactors(async |_| {
         let (socket, address) = closed_port();
         let pool = pool(|options| {
             options.backoff = Duration::from_millis(40);

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::{
-    Script, all_home, any, at_rest, client, for_each_reactor, run_until, runtime, script, serve,
+    Script, all_home, any, at_rest, client, dial, for_each_half_with_peers, for_each_reactor,
+    run_until, runtime, script, serve,
 };
 use zcn::{CloseReason, Conn, ConnId, Runtime, SendError, ServerOptions, TcpServer};
 
@@ -46,7 +47,7 @@ fn drive(runtime: &mut Runtime, server: &TcpServer, address: SocketAddr) {
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest);
     });
-    let idle = client(address);
+    let idle = dial(runtime, address);
     let before = server.stats().accepted;
     run_until(runtime, "second peer", |_| {
         server.stats().accepted >= before.max(2)
@@ -58,7 +59,7 @@ fn drive(runtime: &mut Runtime, server: &TcpServer, address: SocketAddr) {
 
 #[test]
 fn a_panic_in_any_callback_closes_its_connection_and_not_the_server() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         for name in CALLBACKS {
             let mut runtime = runtime(kind);
             let rest = at_rest(&mut runtime);
@@ -75,7 +76,7 @@ fn a_panic_in_any_callback_closes_its_connection_and_not_the_server() {
 
 #[test]
 fn rule_16_every_callback_may_do_everything_to_itself_and_to_others() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         for name in CALLBACKS {
             for action in 0..10 {
                 let mut runtime = runtime(kind);
@@ -163,7 +164,7 @@ fn rule_16_every_callback_may_do_everything_to_itself_and_to_others() {
 fn a_close_in_a_callback_is_reported_without_another_packet() {
     // A closed event made while events were served waited for the next completion, and with the
     // server full nobody could send one.
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let mut options = ServerOptions::default();
         options.max_connections = 1;
@@ -192,7 +193,7 @@ fn a_close_in_a_callback_is_reported_without_another_packet() {
 #[test]
 fn a_close_is_told_although_its_place_was_taken_by_the_next_peer() {
     // The state of a connection closed in a callback was overwritten by the next accepted one.
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let closed = Rc::new(Cell::new(0));
         let count = closed.clone();
@@ -205,7 +206,7 @@ fn a_close_is_told_although_its_place_was_taken_by_the_next_peer() {
             },
         );
         // All of them in the backlog before the first is accepted.
-        let clients: Vec<_> = (0..100).map(|_| client(address)).collect();
+        let clients: Vec<_> = (0..100).map(|_| dial(&mut runtime, address)).collect();
         run_until(&mut runtime, "closed", |_| server.stats().closed == 100);
         assert_eq!(closed.get(), 100, "{kind:?}");
         for mut client in clients {
@@ -216,7 +217,7 @@ fn a_close_is_told_although_its_place_was_taken_by_the_next_peer() {
 
 #[test]
 fn a_refused_peer_sees_the_end() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let refusing = Script {
             refuse: true,
@@ -233,7 +234,7 @@ fn a_refused_peer_sees_the_end() {
 
 #[test]
 fn send_copy_after_shutdown_is_refused_and_not_lost() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let refused = Rc::new(Cell::new(0));
         let count = refused.clone();
@@ -263,7 +264,7 @@ fn send_copy_after_shutdown_is_refused_and_not_lost() {
 
 #[test]
 fn the_reason_of_a_close_tells_who_began() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let reasons: Rc<RefCell<Vec<CloseReason>>> = Rc::default();
         let list = reasons.clone();
@@ -281,7 +282,7 @@ fn the_reason_of_a_close_tells_who_began() {
         );
         for word in ["close", "abort", "end", "reset"] {
             let before = reasons.borrow().len();
-            let mut stream = client(address);
+            let mut stream = dial(&mut runtime, address);
             stream.write_all(word.as_bytes()).unwrap();
             common::run_for(&mut runtime, Duration::from_millis(20));
             if word == "reset" {

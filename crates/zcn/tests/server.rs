@@ -8,14 +8,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::{
-    Echo, Script, all_home, any, at_rest, client, echo, for_each_reactor, run_for, run_until,
-    runtime, script, serve, talk,
+    Echo, Script, all_home, any, at_rest, client, dial, echo, for_each_half_with_peers,
+    for_each_reactor, run_for, run_until, runtime, script, serve, talk,
 };
 use zcn::{CloseReason, ServerOptions, TcpServer};
 
 #[test]
 fn peers_beyond_the_limit_wait_and_are_served() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let rest = at_rest(&mut runtime);
         let mut options = ServerOptions::default();
@@ -42,7 +42,7 @@ fn peers_beyond_the_limit_wait_and_are_served() {
 
 #[test]
 fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let mut options = ServerOptions::default();
         options.idle_timeout = Some(Duration::from_millis(400));
@@ -66,7 +66,7 @@ fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
 
 #[test]
 fn a_peer_that_takes_nothing_is_cut_off_by_the_write_timeout() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let rest = at_rest(&mut runtime);
         let mut options = ServerOptions::default();
@@ -80,7 +80,7 @@ fn a_peer_that_takes_nothing_is_cut_off_by_the_write_timeout() {
             ..Script::default()
         };
         let server = TcpServer::bind(&runtime, any(), options, script).unwrap();
-        let silent = client(server.local_addr().ip().unwrap());
+        let silent = dial(&mut runtime, server.local_addr().ip().unwrap());
         run_until(&mut runtime, "cut off", |_| why.get().is_some());
         assert_eq!(why.get(), Some(CloseReason::WriteTimeout), "{kind:?}");
         assert_eq!(server.stats().timed_out, 1);
@@ -122,11 +122,11 @@ fn shutdown_sends_what_is_queued_and_then_stops() {
 fn a_shutdown_from_a_task_wakes_the_loop_and_all_who_wait() {
     // The drain event waited for the next completion, which never came; and of several waiting
     // tasks only the last was woken.
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let (server, address) = echo(&runtime);
         let server = Rc::new(server);
-        let idle = client(address);
+        let idle = dial(&mut runtime, address);
         run_until(&mut runtime, "accepted", |_| server.stats().accepted == 1);
         let copies = [server.clone(), server.clone(), server.clone()];
         runtime
@@ -146,7 +146,7 @@ fn a_shutdown_from_a_task_wakes_the_loop_and_all_who_wait() {
 
 #[test]
 fn connections_left_at_the_limit_are_reset() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let (server, address) = script(
             &runtime,
@@ -155,7 +155,7 @@ fn connections_left_at_the_limit_are_reset() {
                 ..Script::default()
             },
         );
-        let mut stubborn = client(address);
+        let mut stubborn = dial(&mut runtime, address);
         run_until(&mut runtime, "accepted", |_| server.stats().accepted == 1);
         server.shutdown(Duration::from_millis(30));
         run_until(&mut runtime, "stopped", |_| server.is_stopped());
@@ -182,7 +182,7 @@ fn a_server_outlives_its_handle_and_ends_with_the_runtime() {
 #[test]
 fn a_handler_may_own_its_own_server() {
     // A circle of handler, server and runtime that the runtime's drop must break.
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let pool = runtime.pool();
         let own: Rc<std::cell::RefCell<Option<TcpServer>>> = Rc::default();
@@ -201,7 +201,7 @@ fn a_handler_may_own_its_own_server() {
         *own.borrow_mut() = Some(server);
         let weak = Rc::downgrade(&own);
         drop(own);
-        let open = client(address);
+        let open = dial(&mut runtime, address);
         run_for(&mut runtime, Duration::from_millis(10));
         drop(runtime);
         assert!(weak.upgrade().is_none(), "{kind:?}");
@@ -212,7 +212,7 @@ fn a_handler_may_own_its_own_server() {
 
 #[test]
 fn two_servers_of_one_runtime_do_not_mix() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let named = |name: &'static [u8]| Script {
             data: Box::new(move |conn, _| conn.send(name).unwrap()),
@@ -282,11 +282,11 @@ fn a_slow_but_steady_reader_is_not_cut_off() {
 #[test]
 fn a_server_in_the_place_of_an_old_one_hears_nothing_of_its_connections() {
     // Places were never used again.
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         for _ in 0..100 {
             let (old, address) = echo(&runtime);
-            let mut stream = client(address);
+            let mut stream = dial(&mut runtime, address);
             run_until(&mut runtime, "accepted", |_| old.stats().accepted == 1);
             stream.write_all(b"late").unwrap();
             old.shutdown(Duration::ZERO);
@@ -304,7 +304,7 @@ fn a_server_in_the_place_of_an_old_one_hears_nothing_of_its_connections() {
             };
             let (new, address) = common::script(&runtime, script);
             drop(stream);
-            let mut stream = client(address);
+            let mut stream = dial(&mut runtime, address);
             stream.write_all(b"x").unwrap();
             run_until(&mut runtime, "its own", |_| heard.get() > 0);
             assert_eq!((heard.get(), new.stats().accepted), (1, 1));

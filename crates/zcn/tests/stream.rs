@@ -9,7 +9,10 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{all_home, any, at_rest, client, for_each_reactor, pattern, runtime};
+use common::{
+    all_home, any, any_of_kernel, at_rest, client, for_each_half, for_each_half_with_peers,
+    for_each_reactor, pattern, runtime,
+};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use zcn::{ConnectOptions, SharedBuf, TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -24,9 +27,10 @@ async fn pair() -> (TcpStream, TcpStream) {
 
 #[test]
 fn a_refused_connect_says_so() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
+        let mut runtime = runtime(kind);
         let (_closed, free) = common::closed_port();
-        let error = runtime(kind)
+        let error = runtime
             .block_on(TcpStream::connect(free))
             .unwrap()
             .unwrap_err();
@@ -44,7 +48,7 @@ fn a_refused_connect_says_so() {
 /// A listener whose backlog is full, so that a connect to it hangs; with what fills it.
 fn full_listener() -> (StdListener, Vec<socket2::Socket>, SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&any().into()).unwrap();
+    socket.bind(&any_of_kernel().into()).unwrap();
     socket.listen(1).unwrap();
     let listener = StdListener::from(socket);
     let address = listener.local_addr().unwrap();
@@ -63,9 +67,9 @@ fn full_listener() -> (StdListener, Vec<socket2::Socket>, SocketAddr) {
 
 #[test]
 fn a_connect_gives_up_after_its_time() {
-    for_each_reactor(|kind| {
-        let (_listener, _fill, address) = full_listener();
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
+        let (_listener, _fill, address) = full_listener();
         let rest = at_rest(&mut runtime);
         let error = runtime
             .block_on(async move {
@@ -83,7 +87,7 @@ fn a_connect_gives_up_after_its_time() {
 
 #[test]
 fn both_halves_close_independently() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let rest = at_rest(&mut runtime);
         runtime
@@ -120,7 +124,7 @@ fn both_halves_close_independently() {
 
 #[test]
 fn a_reset_is_told_to_receivers_senders_and_flushers() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let rest = at_rest(&mut runtime);
         runtime
@@ -204,7 +208,7 @@ fn rule_10_messages_arrive_in_order_through_tiny_socket_buffers() {
 #[test]
 fn several_tasks_may_send_and_flush_on_one_stream() {
     // One waker for all of them was a lost wake-up for all but one.
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         runtime
             .block_on(async {
@@ -239,7 +243,7 @@ fn several_tasks_may_send_and_flush_on_one_stream() {
 #[test]
 fn an_abort_wakes_those_who_wait_on_the_stream() {
     // `abort` could not be called through a `TcpStream` at all.
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let rest = at_rest(&mut runtime);
         runtime
@@ -274,7 +278,7 @@ fn an_abort_wakes_those_who_wait_on_the_stream() {
 
 #[test]
 fn every_kind_of_slice_can_be_sent() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let rest = at_rest(&mut runtime);
         runtime
@@ -310,10 +314,10 @@ fn every_kind_of_slice_can_be_sent() {
 
 #[test]
 fn dropping_a_stream_sends_what_is_queued() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         let mut runtime = runtime(kind);
         let rest = at_rest(&mut runtime);
-        let listener = StdListener::bind(any()).unwrap();
+        let listener = StdListener::bind(any_of_kernel()).unwrap();
         let address = listener.local_addr().unwrap();
         let reader = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
@@ -368,7 +372,7 @@ fn a_non_blocking_socket_of_the_standard_library_is_taken() {
 
 #[test]
 fn bytes_put_back_come_first() {
-    for_each_reactor(|kind| {
+    for_each_half_with_peers(|kind| {
         runtime(kind)
             .block_on(async {
                 let (one, other) = pair().await;
@@ -430,7 +434,7 @@ fn ipv6_works_like_ipv4() {
     if StdListener::bind("[::1]:0").is_err() {
         return common::skipped("no IPv6 loopback here");
     }
-    for_each_reactor(|kind| {
+    for_each_half(|kind| {
         runtime(kind)
             .block_on(async {
                 let listener = TcpListener::bind("[::1]:0".parse().unwrap()).unwrap();

@@ -1,10 +1,11 @@
-//! UDP sockets and servers, on both reactors.
+//! UDP sockets and servers, on both reactors and both halves.
 
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
+use zcn::stack::{LinkConfig, StackConfig};
 use zcn::{
     Datagram, DatagramHandler, Fault, ReactorKind, Runtime, SharedBuf, UdpConn, UdpOptions,
     UdpServer, UdpSocket,
@@ -38,18 +39,58 @@ fn options(set: impl FnOnce(&mut UdpOptions)) -> UdpOptions {
     options
 }
 
+/// What a test runs on.
+#[derive(Clone, Copy, Debug)]
+enum Ground {
+    Kernel(ReactorKind),
+    Stack(ReactorKind),
+}
+
+impl Ground {
+    const KERNEL: [Self; 2] = [
+        Self::Kernel(ReactorKind::Uring),
+        Self::Kernel(ReactorKind::Epoll),
+    ];
+    const ALL: [Self; 4] = [
+        Self::Kernel(ReactorKind::Uring),
+        Self::Kernel(ReactorKind::Epoll),
+        Self::Stack(ReactorKind::Uring),
+        Self::Stack(ReactorKind::Epoll),
+    ];
+
+    fn runtime(self) -> Runtime {
+        let builder = match self {
+            Self::Kernel(kind) => Runtime::builder().reactor(kind),
+            Self::Stack(kind) => Runtime::builder()
+                .reactor(kind)
+                .stack(StackConfig::new(LinkConfig::memory())),
+        };
+        builder.build().unwrap()
+    }
+}
+
 /// Runs `test` on a runtime of each kind and checks that nothing is left open at the end.
-fn on_both<F: Future<Output = ()>>(test: impl Fn(ReactorKind) -> F) {
-    for kind in [ReactorKind::Uring, ReactorKind::Epoll] {
-        let mut runtime = Runtime::builder().reactor(kind).build().unwrap();
+fn on<F: Future<Output = ()>>(grounds: &[Ground], test: impl Fn(Ground) -> F) {
+    for &ground in grounds {
+        let mut runtime = ground.runtime();
         runtime
             .block_on(async {
-                zcn::timeout(PATIENCE, test(kind)).await.unwrap();
+                zcn::timeout(PATIENCE, test(ground)).await.unwrap();
                 closed().await;
             })
             .unwrap();
-        assert_eq!(runtime.stats().udp_sockets, 0, "{kind:?}");
+        assert_eq!(runtime.stats().udp_sockets, 0, "{ground:?}");
     }
+}
+
+/// On both reactors and both halves.
+fn on_both<F: Future<Output = ()>>(test: impl Fn(Ground) -> F) {
+    on(&Ground::ALL, test);
+}
+
+/// On both reactors, with what only the kernel has.
+fn on_kernel<F: Future<Output = ()>>(test: impl Fn(Ground) -> F) {
+    on(&Ground::KERNEL, test);
 }
 
 /// Lets closes in flight end.
@@ -292,7 +333,8 @@ fn an_unreachable_port_is_reported_and_the_socket_goes_on() {
 
 #[test]
 fn an_error_told_in_place_of_a_send_costs_no_datagram() {
-    on_both(|kind| async move {
+    // A stack tells of errors apart from its answers to sends.
+    on_kernel(|kind| async move {
         let nobody = StdSocket::bind(any()).unwrap();
         let to = nobody.local_addr().unwrap();
         drop(nobody);
@@ -312,7 +354,7 @@ fn an_error_told_in_place_of_a_send_costs_no_datagram() {
 
 #[test]
 fn multicast_over_v4_reaches_members_only() {
-    on_both(|kind| async move {
+    on_kernel(|kind| async move {
         let group = Ipv4Addr::new(239, 255, 71, 3);
         let member = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0).into()).unwrap();
         let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
@@ -356,7 +398,7 @@ fn multicast_over_v4_reaches_members_only() {
 
 #[test]
 fn multicast_over_v6_reaches_members() {
-    on_both(|kind| async move {
+    on_kernel(|kind| async move {
         let group: Ipv6Addr = "ff11::7a63:6e01".parse().unwrap();
         if !ipv6_works() {
             return;
@@ -383,7 +425,7 @@ fn multicast_over_v6_reaches_members() {
 
 #[test]
 fn a_flood_with_a_slow_reader_is_bounded_and_counted() {
-    on_both(|kind| async move {
+    on_kernel(|kind| async move {
         for (buffers, queue) in [(64, 16), (16, 1000)] {
             let slow = options(|options| {
                 options.max_datagram = 2000;
@@ -438,7 +480,7 @@ fn a_flood_with_a_slow_reader_is_bounded_and_counted() {
 #[test]
 fn a_burst_longer_than_what_the_kernel_was_lent_is_no_starvation() {
     const BURST: u32 = 200;
-    on_both(|kind| async move {
+    on_kernel(|kind| async move {
         let roomy = options(|options| {
             options.buffers = 256;
             options.receive_queue = 1000;
@@ -584,8 +626,8 @@ fn sockets_dropped_with_operations_in_flight_leak_nothing() {
 
 #[test]
 fn a_runtime_that_ends_takes_its_sockets_along() {
-    for kind in [ReactorKind::Uring, ReactorKind::Epoll] {
-        let mut runtime = Runtime::builder().reactor(kind).build().unwrap();
+    for kind in Ground::ALL {
+        let mut runtime = kind.runtime();
         let pool = runtime
             .block_on(async {
                 let socket = UdpSocket::bind(any()).unwrap();
@@ -706,9 +748,9 @@ impl DatagramHandler for Echo {
 
 #[test]
 fn a_callback_server_echoes_and_survives_a_panic() {
-    for kind in [ReactorKind::Uring, ReactorKind::Epoll] {
+    for kind in Ground::ALL {
         for gro in [false, true] {
-            let mut runtime = Runtime::builder().reactor(kind).build().unwrap();
+            let mut runtime = kind.runtime();
             let set = options(|options| {
                 options.gro = gro;
                 options.coalesce = gro;

@@ -1,9 +1,11 @@
 //! Which half a socket is on.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Poll;
 
 use zcn_frame::Capabilities;
 use zcn_link::{Driver, Statistics};
@@ -104,7 +106,7 @@ impl Net {
         self.host().is_some()
     }
 
-    fn host(&self) -> Option<&Rc<StackHost>> {
+    pub(crate) fn host(&self) -> Option<&Rc<StackHost>> {
         match &self.half {
             Half::Kernel => None,
             Half::Stack(host) => Some(host),
@@ -167,6 +169,16 @@ impl Net {
     /// Connections on it have failed with `ENETDOWN` then, and no others can be made.
     pub fn link_error(&self) -> Option<io::Error> {
         self.host()?.link_error()
+    }
+
+    /// Waits for the end of a stack's link, and tells its reason; see
+    /// [`link_error`](Self::link_error). Never ends on the kernel's net.
+    pub async fn link_gone(&self) -> io::Error {
+        poll_fn(|context| match self.host() {
+            Some(host) => host.poll_link_gone(context),
+            None => Poll::Pending,
+        })
+        .await
     }
 
     /// The interface of a stack on its link.

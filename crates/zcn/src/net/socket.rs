@@ -107,6 +107,8 @@ pub struct ListenOptions {
     pub only_v6: Option<bool>,
     /// Congestion control of accepted connections by the kernel's name, e.g. `cubic`.
     pub congestion: Option<String>,
+    /// TCP keepalive of accepted connections after this long without traffic.
+    pub keepalive: Option<Duration>,
 }
 
 impl Default for ListenOptions {
@@ -117,6 +119,7 @@ impl Default for ListenOptions {
             nodelay: true,
             only_v6: None,
             congestion: None,
+            keepalive: None,
         }
     }
 }
@@ -141,6 +144,11 @@ pub(crate) fn listen(address: &Address, options: &ListenOptions) -> Result<Owned
             .map_err(fail(Action::Option))?;
         if let Some(name) = &options.congestion {
             set_congestion(&socket, name)?;
+        }
+        if let Some(time) = options.keepalive {
+            socket
+                .set_tcp_keepalive(&TcpKeepalive::new().with_time(time))
+                .map_err(fail(Action::Option))?;
         }
     } else {
         remove_stale_socket(address);

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use zcn_frame::SLICES_MAX;
 use zcn_pool::{Buf, BufferPool, HugePages, SharedBuf};
 use zcn_stack::event::Readiness;
 use zcn_uring::{MAX_SLICES, Msg, OpId, Payload, recv_msg};
@@ -745,24 +746,42 @@ impl Reactor {
             return;
         };
         let mut failed = None;
-        while let Some(message) = socket.queue.pop_front() {
-            match stack.send(message) {
-                DatagramSent::All(count) => {
+        while let Some(first) = socket.queue.front() {
+            // Together with those behind it that may travel with it.
+            let alone = first.segment != 0 || !socket.limits.coalesce;
+            let count = if alone { 1 } else { together(&socket.queue) };
+            let size = match (first.segment, count) {
+                (0, 1) => None,
+                (0, _) => u16::try_from(first.data.len()).ok(),
+                (segment, _) => Some(segment),
+            };
+            let bytes = first.data.len();
+            let slices = socket.queue.iter().take(count).map(|message| &message.data);
+            match stack.send(first.peer, slices, size) {
+                DatagramSent::All => {
                     socket.stats.messages_sent += 1;
-                    socket.stats.sent += count;
+                    socket.stats.sent += match (count, size) {
+                        (1, Some(size)) => bytes.div_ceil(size.into()) as u64,
+                        _ => count as u64,
+                    };
                 }
-                DatagramSent::Nothing(message) => {
-                    socket.queue.push_front(message);
+                DatagramSent::Nothing => {
                     // No further one is tried until there is room.
                     socket.sending = SENDS_IN_FLIGHT;
                     break;
                 }
+                // The path takes no segments of this size: one by one, then.
+                DatagramSent::Failed(libc::EMSGSIZE) if count > 1 => {
+                    socket.limits.coalesce = false;
+                    continue;
+                }
                 DatagramSent::Failed(errno) => {
-                    socket.stats.send_failures += 1;
+                    socket.stats.send_failures += count as u64;
                     failed = Some(errno);
                 }
             }
-            socket.unsent -= 1;
+            socket.queue.drain(..count);
+            socket.unsent -= count;
         }
         if let Some(errno) = failed {
             self.report_datagram_error(key, errno);
@@ -1039,6 +1058,29 @@ fn coalesce(msg: &mut Msg, queue: &mut VecDeque<Outgoing>, peer: Option<SocketAd
     if msg.slice_count() > 1 {
         msg.set_udp_segment(segment);
     }
+}
+
+/// How many datagrams at the front of a queue may travel as one: to one peer and of one size, the
+/// last one possibly shorter.
+fn together(queue: &VecDeque<Outgoing>) -> usize {
+    let Some(first) = queue.front() else {
+        return 0;
+    };
+    let size = first.data.len();
+    let (mut count, mut bytes) = (1, size);
+    for next in queue.iter().skip(1).take(SLICES_MAX - 1) {
+        let len = next.data.len();
+        let fits = next.peer == first.peer && next.segment == 0 && (1..=size).contains(&len);
+        if !fits || bytes + len > MAX_PAYLOAD_V4 {
+            break;
+        }
+        count += 1;
+        bytes += len;
+        if len < size {
+            break;
+        }
+    }
+    count
 }
 
 /// Whether trying again is all there is to do.

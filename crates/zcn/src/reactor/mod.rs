@@ -584,7 +584,7 @@ impl Reactor {
         }
         // What was closed with something queued goes on in the kernel, but here only with us.
         let deadline = Instant::now() + FLUSH_LIMIT;
-        while self.stacks.have_connections() && Instant::now() < deadline {
+        while self.stacks.are_sending() && Instant::now() < deadline {
             if self.turn(Wait::AtMost(Duration::from_millis(20))).is_err() {
                 break;
             }

@@ -73,9 +73,9 @@ impl Stacks {
         self.hosts().filter_map(|host| host.deadline()).min()
     }
 
-    /// Whether connections are left that are being closed.
-    pub(super) fn have_connections(&self) -> bool {
-        self.hosts().any(|host| host.has_connections())
+    /// Whether connections are left whose peers have not taken all that was sent to them.
+    pub(super) fn are_sending(&self) -> bool {
+        self.hosts().any(|host| host.is_sending())
     }
 
     /// A link is readable, or has room.
@@ -200,6 +200,7 @@ impl Reactor {
             self.fail(key, libc::ENETDOWN);
         }
         self.connects_fail(on_it, libc::ENETDOWN);
+        self.wakers.append(&mut host.take_mourners());
     }
 
     fn stream_ready(&mut self, key: Key, readiness: Readiness) {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use zcn_frame::Chain;
-use zcn_pool::{BufferPool, LocalPool};
+use zcn_pool::{BufferPool, LocalPool, SharedBuf};
 use zcn_stack::SocketId;
 use zcn_stack::demux::Binding;
 use zcn_stack::slab::Id;
@@ -16,7 +16,7 @@ use super::host::{Role, StackHost};
 use super::socket::up;
 use crate::error::{Action, Error, Result};
 use crate::net::udp_options::UdpOptions;
-use crate::reactor::datagram::{Datagram, Outgoing};
+use crate::reactor::datagram::Datagram;
 
 /// A UDP socket of a stack; closed when it is dropped.
 #[derive(Debug)]
@@ -50,12 +50,11 @@ pub(crate) enum NoDatagram {
 }
 
 /// What became of a send.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum DatagramSent {
-    /// So many datagrams were sent.
-    All(u64),
-    /// No room; it comes back, and an event tells when there is some.
-    Nothing(Outgoing),
+    All,
+    /// No room; an event tells when there is some.
+    Nothing,
     Failed(i32),
 }
 
@@ -196,23 +195,28 @@ impl StackUdp {
         })
     }
 
-    /// Sends a message.
-    pub(crate) fn send(&self, message: Outgoing) -> DatagramSent {
+    /// Sends `data` to `peer` or the connected one: as one datagram, or as several of `segment`
+    /// bytes, the last one maybe shorter. Without a copy; the caller keeps its shares.
+    pub(crate) fn send<'a>(
+        &self,
+        peer: Option<SocketAddr>,
+        data: impl Iterator<Item = &'a SharedBuf>,
+        segment: Option<u16>,
+    ) -> DatagramSent {
         let mut payload = Chain::new();
-        // An empty chain takes one.
-        let _ = payload.push(message.data.clone());
-        let segment = (message.segment != 0).then_some(message.segment);
+        for slice in data {
+            if payload.push(slice.clone()).is_err() {
+                return DatagramSent::Failed(libc::EMSGSIZE);
+            }
+        }
         let mut hosted = self.host.borrow();
         let now = hosted.now;
         let sent = hosted
             .stack
-            .udp_send_buf(now, self.id, message.peer, payload, segment);
+            .udp_send_buf(now, self.id, peer, payload, segment);
         match sent {
-            Ok(()) => DatagramSent::All(match segment {
-                Some(size) => message.data.len().div_ceil(size.into()) as u64,
-                None => 1,
-            }),
-            Err(UdpSendError::WouldBlock) => DatagramSent::Nothing(message),
+            Ok(()) => DatagramSent::All,
+            Err(UdpSendError::WouldBlock) => DatagramSent::Nothing,
             Err(error) => DatagramSent::Failed(errno::datagram(error)),
         }
     }

@@ -6,14 +6,16 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant as Clock};
 
 use zcn_frame::{Capabilities, Frame};
 use zcn_link::{Driver, Statistics};
 use zcn_pool::{BufferPool, Hold, LocalPool, SharedBuf};
-use zcn_stack::event::Readiness;
+use zcn_stack::event::{Event, Readiness};
 use zcn_stack::route::Route;
 use zcn_stack::slab::Id;
+use zcn_stack::tcp::State;
 use zcn_stack::{ConfigError, Instant, InterfaceConfig, InterfaceId, SocketId, Stack};
 
 use super::config::StackConfig;
@@ -85,9 +87,13 @@ pub(crate) struct Hosted {
     connections: Roles,
     listeners: Roles,
     datagrams: Roles,
-    echoes: Roles,
+    /// Events of sockets that have no role are kept for whoever uses the stack itself.
+    keeps_events: bool,
+    events: VecDeque<Event>,
     /// Why the link is gone.
     gone: Option<io::Error>,
+    /// Tasks that wait for that.
+    mourners: Vec<Waker>,
 }
 
 impl Hosted {
@@ -97,13 +103,18 @@ impl Hosted {
         self.now
     }
 
-    fn roles(&mut self, socket: SocketId) -> (&mut Roles, Id) {
+    fn roles(&mut self, socket: SocketId) -> Option<(&mut Roles, Id)> {
         match socket {
-            SocketId::Tcp(id) => (&mut self.connections, id),
-            SocketId::TcpListener(id) => (&mut self.listeners, id),
-            SocketId::Udp(id) => (&mut self.datagrams, id),
-            SocketId::Echo(id) => (&mut self.echoes, id),
+            SocketId::Tcp(id) => Some((&mut self.connections, id)),
+            SocketId::TcpListener(id) => Some((&mut self.listeners, id)),
+            SocketId::Udp(id) => Some((&mut self.datagrams, id)),
+            SocketId::Echo(_) => None,
         }
+    }
+
+    /// The next event of a socket without a role.
+    pub(crate) fn take_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
     }
 
     fn lose(&mut self, error: io::Error) {
@@ -185,8 +196,10 @@ impl StackHost {
                 connections: Roles::default(),
                 listeners: Roles::default(),
                 datagrams: Roles::default(),
-                echoes: Roles::default(),
+                keeps_events: false,
+                events: VecDeque::new(),
                 gone: None,
+                mourners: Vec::new(),
             }),
             capabilities,
             spin: config.spin,
@@ -222,15 +235,22 @@ impl StackHost {
     /// Says who is told of a socket's events.
     pub(crate) fn set_role(&self, socket: SocketId, role: Role) {
         let mut hosted = self.borrow();
-        let (roles, id) = hosted.roles(socket);
-        roles.set(id, role);
+        if let Some((roles, id)) = hosted.roles(socket) {
+            roles.set(id, role);
+        }
     }
 
     /// Nobody is told any more.
     pub(crate) fn clear_role(&self, socket: SocketId) {
         let mut hosted = self.borrow();
-        let (roles, id) = hosted.roles(socket);
-        roles.clear(id);
+        if let Some((roles, id)) = hosted.roles(socket) {
+            roles.clear(id);
+        }
+    }
+
+    /// From now on events of sockets that have no role are kept.
+    pub(crate) fn keep_events(&self) {
+        self.borrow().keeps_events = true;
     }
 
     /// Reads the clock for the calls to come.
@@ -278,10 +298,13 @@ impl StackHost {
         let mut hosted = self.borrow();
         loop {
             let event = hosted.stack.poll_event()?;
-            let (roles, id) = hosted.roles(event.socket);
-            // One that nobody was told of yet finds out what there is by its first call.
-            if let Some(role) = roles.get(id) {
+            let role = hosted.roles(event.socket);
+            if let Some(role) = role.and_then(|(roles, id)| roles.get(id)) {
                 return Some((role, event.readiness));
+            }
+            // One that nobody was told of yet finds out what there is by its first call.
+            if hosted.keeps_events {
+                hosted.events.push_back(event);
             }
         }
     }
@@ -307,8 +330,9 @@ impl StackHost {
         if hosted.gone.is_some() {
             return false;
         }
+        let busy = !hosted.quiet || hosted.unfinished || !hosted.events.is_empty();
         // An error is told again by the next receive.
-        !hosted.quiet || hosted.unfinished || hosted.driver.arm().unwrap_or(true)
+        busy || hosted.driver.arm().unwrap_or(true)
     }
 
     /// Whether the link had no room for everything.
@@ -329,10 +353,39 @@ impl StackHost {
         [due.flatten(), retry].into_iter().flatten().min()
     }
 
-    /// Whether connections are left that nobody holds any more and that are not over.
-    pub(crate) fn has_connections(&self) -> bool {
+    /// Whether connections are left whose peers have not taken all that was sent to them.
+    pub(crate) fn is_sending(&self) -> bool {
         let hosted = self.borrow();
-        hosted.gone.is_none() && hosted.stack.tcp_table_sizes().0 > 0
+        let stack = &hosted.stack;
+        hosted.gone.is_none()
+            && stack.tcp_connections().any(|id| {
+                let ended = matches!(
+                    stack.tcp_state(id),
+                    Some(State::FinWait1 | State::Closing | State::LastAck)
+                );
+                ended || stack.tcp_unacknowledged(id) > 0
+            })
+    }
+
+    /// Tasks to be told that the link is gone.
+    pub(crate) fn take_mourners(&self) -> Vec<Waker> {
+        std::mem::take(&mut self.borrow().mourners)
+    }
+
+    /// Why the link is gone, once it is.
+    pub(crate) fn poll_link_gone(&self, context: &Context<'_>) -> Poll<io::Error> {
+        let mut hosted = self.borrow();
+        if let Some(error) = &hosted.gone {
+            return Poll::Ready(copy_of(error));
+        }
+        let mourners = &mut hosted.mourners;
+        if !mourners
+            .iter()
+            .any(|waker| waker.will_wake(context.waker()))
+        {
+            mourners.push(context.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Why the link is gone.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use zcn_pool::SharedBuf;
 use zcn_stack::slab::Id;
@@ -69,12 +70,7 @@ impl StackSocket {
         if let Some(name) = &options.congestion {
             settings.congestion = algorithm(name)?;
         }
-        if let Some(after) = options.keepalive {
-            settings
-                .set(SocketOption::KeepAliveIdle(after))
-                .map_err(|error| errno::option(&error))?;
-            settings.keepalive = true;
-        }
+        keep_alive(&mut settings, options.keepalive)?;
         up(host, Action::Connect, address)?;
         let mut hosted = host.borrow();
         let now = hosted.tick();
@@ -225,6 +221,7 @@ impl StackListener {
         if let Some(name) = &options.congestion {
             settings.congestion = algorithm(name)?;
         }
+        keep_alive(&mut settings, options.keepalive)?;
         up(host, Action::Listen, address)?;
         let backlog = usize::try_from(options.backlog).unwrap_or(usize::MAX);
         let listening = host.borrow().stack.tcp_listen(address, backlog, settings);
@@ -255,6 +252,17 @@ impl StackListener {
             id,
         })
     }
+}
+
+/// Probes the peer after this long without traffic.
+fn keep_alive(settings: &mut SocketOptions, after: Option<Duration>) -> Result<()> {
+    let Some(after) = after else {
+        return Ok(());
+    };
+    settings.keepalive = true;
+    settings
+        .set(SocketOption::KeepAliveIdle(after))
+        .map_err(|error| errno::option(&error))
 }
 
 /// Whether the link is still there.

@@ -1,98 +1,107 @@
-//! The loop of one stack on one link.
+//! A stack by itself: its sockets by id, its events to one handler, on a runtime's loop.
 
-use std::collections::VecDeque;
+use std::cell::RefMut;
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant as Clock};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use zcn_frame::Frame;
+use zcn_frame::Capabilities;
 use zcn_link::{Driver, Statistics};
-use zcn_pool::{BufferPool, LocalPool};
 use zcn_stack::event::Event;
-use zcn_stack::route::Route;
-use zcn_stack::{ConfigError, Instant, InterfaceConfig, InterfaceId, Stack};
-use zcn_sys::eventfd::EventFd;
+use zcn_stack::{Instant, InterfaceId, Stack};
 
 use super::config::StackConfig;
 use super::error::StackError;
+use super::host::{Hosted, StackHost};
 use super::link::open_link;
-
-/// Size of the buffers for what is sent by copying.
-const BUFFER_BYTES: usize = 4096;
-/// While the link takes nothing, it is asked again after this time at the latest.
-const FULL_LINK: Duration = Duration::from_millis(1);
+use crate::net::half::Net;
+use crate::runtime::cell::Guard;
+use crate::runtime::{Handle, Runtime};
 
 /// What an application makes of its sockets' events.
 pub trait StackHandler {
     /// A socket became ready. Edges, not levels: take what there is until a call answers
-    /// that it would block. What is sent here leaves when all events were told.
+    /// that it would block. What is sent here leaves with the next turn.
     fn on_event(&mut self, stack: &mut Stack, now: Instant, event: Event);
 }
 
-/// A stack, the link it is on, and the loop between the two.
+/// A stack on a link without sockets of `zcn` above it: for programs that want the calls and
+/// events of [`Stack`] itself, such as ICMP echo.
 ///
-/// It belongs to the thread that runs it and sleeps in poll(2) of its own, on the link's
-/// descriptor and until the stack's next deadline; [`StackStopper`] wakes it from
-/// elsewhere.
+/// It is a [`Runtime`] with one stack and nothing else, whose events go to a [`StackHandler`].
+/// It belongs to the thread that made it; [`StackStopper`] wakes it from elsewhere.
 pub struct StackLoop {
-    stack: Stack,
-    interface: InterfaceId,
-    driver: Box<dyn Driver>,
-    pool: LocalPool,
-    start: Clock,
-    spin: Duration,
-    batch: usize,
-    received: Vec<Frame>,
-    polled: Vec<Frame>,
-    /// What the link had no room for yet, in order.
-    leaving: VecDeque<Frame>,
-    stop: Arc<Stop>,
+    runtime: Runtime,
+    host: Rc<StackHost>,
+    net: Net,
+    stopped: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for StackLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StackLoop")
-            .field("interface", &self.interface)
-            .field("link", self.driver.capabilities())
-            .field("leaving", &self.leaving.len())
+            .field("net", &self.net)
             .finish_non_exhaustive()
     }
 }
 
-#[derive(Debug)]
-struct Stop {
-    /// Set before the wake-up, whose write orders it.
-    asked: AtomicBool,
-    event: EventFd,
-}
-
 /// Ends a [`StackLoop::run`], from any thread.
 #[derive(Clone, Debug)]
-pub struct StackStopper(Arc<Stop>);
+pub struct StackStopper {
+    /// Set before the wake-up, whose write orders it.
+    asked: Arc<AtomicBool>,
+    handle: Handle,
+}
 
 impl StackStopper {
     /// Ends the run in progress, or the next one.
     pub fn stop(&self) {
-        self.0.asked.store(true, Ordering::SeqCst);
-        // Nothing but a closed descriptor is refused, and it is open as long as we are.
-        let _ = self.0.event.wake();
+        self.asked.store(true, Ordering::SeqCst);
+        self.handle.stop();
+    }
+}
+
+/// The stack, for a moment. Dropped before the loop's next call.
+pub struct BorrowedStack<'a>(Guard<RefMut<'a, Hosted>>);
+
+impl fmt::Debug for BorrowedStack<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.stack.fmt(f)
+    }
+}
+
+impl Deref for BorrowedStack<'_> {
+    type Target = Stack;
+
+    fn deref(&self) -> &Stack {
+        &self.0.stack
+    }
+}
+
+impl DerefMut for BorrowedStack<'_> {
+    fn deref_mut(&mut self) -> &mut Stack {
+        &mut self.0.stack
+    }
+}
+
+fn kernel(error: crate::Error) -> StackError {
+    StackError::Kernel {
+        action: "start the loop",
+        source: error.into(),
     }
 }
 
 impl StackLoop {
-    /// Opens the link and brings a stack up on it. All its secrets derive from a seed that
-    /// the kernel gives.
+    /// Opens the link and brings a stack up on it.
     ///
     /// # Errors
     /// What is wrong with the link or the settings, and what helps.
     pub fn open(config: &StackConfig) -> Result<Self, StackError> {
-        let driver = open_link(&config.link)?;
-        Self::with_driver(config, driver)
+        Self::with_driver(config, open_link(&config.link)?)
     }
 
     /// Brings a stack up on a link that is open already; of the link's settings only the
@@ -101,101 +110,55 @@ impl StackLoop {
     /// # Errors
     /// What is wrong with the settings, and what helps.
     pub fn with_driver(config: &StackConfig, driver: Box<dyn Driver>) -> Result<Self, StackError> {
-        if config.batch == 0 {
-            return Err(StackError::Setting {
-                setting: "batch",
-                got: config.batch.to_string(),
-                range: "at least 1",
-            });
-        }
-        let kernel = &config.link.kernel_addresses;
-        let ours = config.addresses.iter().map(|cidr| cidr.address());
-        for address in ours {
-            if kernel.iter().any(|cidr| cidr.address() == address) {
-                return Err(ConfigError::AddressInUse(address).into());
-            }
-        }
-        let pool = BufferPool::builder()
-            .buffer_size(BUFFER_BYTES)
-            .count(config.buffers)
-            .build()?
-            .local();
-        let mut seed = [0; 32];
-        rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(
-            |errno| StackError::Kernel {
-                action: "get a random seed",
-                source: errno.into(),
-            },
-        )?;
-        let stop = Stop {
-            asked: AtomicBool::new(false),
-            event: EventFd::new().map_err(|source| StackError::Kernel {
-                action: "make an eventfd",
-                source,
-            })?,
+        let runtime = Runtime::builder()
+            .buffers(RUNTIME_BUFFERS)
+            .receive_buffers(RUNTIME_LENT)
+            .build()
+            .map_err(kernel)?;
+        let net = runtime.open_stack_on(config, driver)?;
+        let Some(host) = net.host().cloned() else {
+            unreachable!("it was just opened")
         };
-        let now = Instant::ZERO;
-        let mut stack = Stack::new(config.protocols.clone(), pool.clone(), &seed, now);
-        let mut settings = InterfaceConfig::new(*driver.capabilities(), &config.addresses);
-        settings.link_address = config.link.address;
-        settings.mtu = config.link.mtu;
-        let interface = stack.add_interface(now, &settings)?;
-        for route in &config.routes {
-            stack.add_route(Route {
-                gateway: route.via,
-                metric: route.metric,
-                mtu: route.mtu,
-                ..Route::on_link(route.to, interface)
-            })?;
-        }
+        host.keep_events();
         Ok(Self {
-            stack,
-            interface,
-            driver,
-            pool,
-            start: Clock::now(),
-            spin: config.spin,
-            batch: config.batch,
-            received: Vec::with_capacity(config.batch),
-            polled: Vec::with_capacity(config.batch),
-            leaving: VecDeque::with_capacity(config.batch),
-            stop: Arc::new(stop),
+            runtime,
+            host,
+            net,
+            stopped: Arc::default(),
         })
     }
 
     /// The stack, for calls on sockets outside of events.
-    pub fn stack(&mut self) -> &mut Stack {
-        &mut self.stack
+    pub fn stack(&mut self) -> BorrowedStack<'_> {
+        BorrowedStack(self.host.borrow())
     }
 
     /// The interface on the link.
     pub fn interface(&self) -> InterfaceId {
-        self.interface
-    }
-
-    /// Buffers for what is sent; those of [`Stack`] itself.
-    pub fn pool(&self) -> &LocalPool {
-        &self.pool
+        self.host.interface()
     }
 
     /// The link's counters.
-    pub fn link_statistics(&mut self) -> &Statistics {
-        self.driver.statistics()
+    pub fn link_statistics(&self) -> Statistics {
+        self.host.link_statistics()
     }
 
     /// What the link can do.
-    pub fn driver(&self) -> &dyn Driver {
-        &*self.driver
+    pub fn capabilities(&self) -> &Capabilities {
+        self.host.capabilities()
     }
 
     /// The stack's time.
     pub fn now(&self) -> Instant {
-        Instant::ZERO + self.start.elapsed()
+        self.host.borrow().tick()
     }
 
     /// What ends [`run`](Self::run) from elsewhere.
     pub fn stopper(&self) -> StackStopper {
-        StackStopper(self.stop.clone())
+        StackStopper {
+            asked: self.stopped.clone(),
+            handle: self.runtime.handle(),
+        }
     }
 
     /// Goes round until somebody stops it.
@@ -203,128 +166,55 @@ impl StackLoop {
     /// # Errors
     /// If the link is gone.
     pub fn run(&mut self, handler: &mut impl StackHandler) -> Result<(), StackError> {
-        loop {
-            if self.stop.asked.swap(false, Ordering::SeqCst) {
-                // A wake-up that is not taken back costs one turn of the next run.
-                let _ = self.stop.event.drain();
-                return Ok(());
-            }
-            let moved = self.turn(handler).map_err(StackError::LinkGone)?;
-            if !moved {
+        while !self.stopped.swap(false, Ordering::SeqCst) {
+            let told = self.turn(handler).map_err(StackError::LinkGone)?;
+            if !told {
                 self.wait(None).map_err(StackError::LinkGone)?;
             }
         }
+        Ok(())
     }
 
-    /// One turn without sleeping: frames in, deadlines, events, frames out. Answers whether
-    /// anything moved; if nothing did, [`wait`](Self::wait).
+    /// One turn without sleeping: frames out, frames in, deadlines, events. Answers whether
+    /// there were events; if there were none, [`wait`](Self::wait).
     ///
     /// # Errors
     /// If the link is gone.
     pub fn turn(&mut self, handler: &mut impl StackHandler) -> io::Result<bool> {
-        let received = self.driver.receive(&mut self.received, self.batch);
-        let now = self.now();
-        // Frames that came before an error are still good.
-        let mut moved = !self.received.is_empty();
-        self.stack
-            .handle_frames(now, self.interface, &mut self.received);
-        received?;
-        if self.stack.poll_timeout().is_some_and(|due| due <= now) {
-            self.stack.handle_timeout(now);
-            moved = true;
+        self.runtime.run_once()?;
+        let mut told = false;
+        let mut hosted = self.host.borrow();
+        while let Some(event) = hosted.take_event() {
+            told = true;
+            let now = hosted.now;
+            handler.on_event(&mut hosted.stack, now, event);
         }
-        while let Some(event) = self.stack.poll_event() {
-            handler.on_event(&mut self.stack, now, event);
-            moved = true;
+        drop(hosted);
+        match self.host.link_error() {
+            Some(error) => Err(error),
+            None => Ok(told),
         }
-        moved |= self.send(now)?;
-        Ok(moved)
-    }
-
-    /// Sends until the stack has nothing to send or the link takes no more.
-    fn send(&mut self, now: Instant) -> io::Result<bool> {
-        let mut moved = false;
-        loop {
-            let room = self.batch.saturating_sub(self.leaving.len());
-            let polled = self
-                .stack
-                .poll_frames(now, self.interface, &mut self.polled, room);
-            self.leaving.extend(self.polled.drain(..));
-            if self.leaving.is_empty() {
-                break;
-            }
-            let taken = self.driver.transmit(&mut self.leaving)?;
-            moved |= taken > 0;
-            if !self.leaving.is_empty() || polled < room {
-                break;
-            }
-        }
-        if moved {
-            self.driver.flush()?;
-        }
-        Ok(moved)
     }
 
     /// Waits for a frame, the stack's next deadline, a stop, or until `limit` is over:
-    /// first looking for as long as the settings say, then asleep.
+    /// first looking for as long as the settings say, then asleep. Events that come up
+    /// meanwhile are told by the next [`turn`](Self::turn).
     ///
     /// # Errors
-    /// If the link is gone, or poll(2) is refused.
+    /// If the link is gone, or the kernel refuses to wait.
     pub fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
-        let now = self.now();
-        let deadline = self.stack.poll_timeout();
-        let mut timeout = deadline.map(|due| due.saturating_duration_since(now));
-        if !self.leaving.is_empty() {
-            timeout = Some(timeout.map_or(FULL_LINK, |timeout| timeout.min(FULL_LINK)));
+        if !self.stopped.load(Ordering::SeqCst) {
+            self.runtime.run_for(limit.unwrap_or(LONGEST))?;
         }
-        if let Some(limit) = limit {
-            timeout = Some(timeout.map_or(limit, |timeout| timeout.min(limit)));
-        }
-        if timeout == Some(Duration::ZERO) {
-            return Ok(());
-        }
-        let spin = timeout.map_or(self.spin, |timeout| timeout.min(self.spin));
-        if !spin.is_zero() && self.look(spin)? {
-            return Ok(());
-        }
-        if self.driver.arm()? {
-            return Ok(());
-        }
-        let timeout = timeout.map(|timeout| timeout.saturating_sub(spin));
-        self.sleep(timeout)
-    }
-
-    /// Looks for a frame for up to `spin`. Answers whether there is one, or a stop.
-    fn look(&mut self, spin: Duration) -> io::Result<bool> {
-        let start = Clock::now();
-        loop {
-            if self.driver.receive(&mut self.received, self.batch)? > 0 {
-                return Ok(true);
-            }
-            if self.stop.asked.load(Ordering::Relaxed) {
-                return Ok(true);
-            }
-            if start.elapsed() >= spin {
-                return Ok(false);
-            }
-            std::hint::spin_loop();
-        }
-    }
-
-    fn sleep(&self, timeout: Option<Duration>) -> io::Result<()> {
-        // A timeout beyond the range of the kernel's type is none.
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let mut wanted = PollFlags::IN;
-        if !self.leaving.is_empty() {
-            wanted |= PollFlags::OUT;
-        }
-        let mut fds = [
-            PollFd::from_borrowed_fd(self.driver.readiness(), wanted),
-            PollFd::from_borrowed_fd(self.stop.event.as_fd(), PollFlags::IN),
-        ];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(errno.into()),
+        match self.host.link_error() {
+            Some(error) => Err(error),
+            None => Ok(()),
         }
     }
 }
+
+/// Buffers of a runtime that has no sockets of the kernel's, and how many of them it lends out.
+const RUNTIME_BUFFERS: usize = 8;
+const RUNTIME_LENT: u16 = 4;
+/// A wait without a limit.
+const LONGEST: Duration = Duration::from_secs(3600);

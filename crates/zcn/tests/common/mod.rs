@@ -1,4 +1,4 @@
-//! What the tests of this crate share: both reactors, hang guards, bytes to compare.
+//! What the tests of this crate share: both reactors, both halves, hang guards, bytes to compare.
 // Each test file is a crate of its own and uses a part of this.
 #![allow(dead_code, unreachable_pub)]
 
@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use zcn::stack::{IpCidr, LinkConfig, StackConfig};
 use zcn::{
     Address, Buf, Conn, ConnId, Handler, ReactorKind, Runtime, RuntimeBuilder, SendError,
     ServerOptions, TcpServer,
@@ -40,18 +41,111 @@ pub fn for_each_reactor(test: impl Fn(ReactorKind)) {
     }
 }
 
-/// Runs a task on every reactor; whatever it has connected must be gone with it.
-pub fn on_both(test: impl AsyncFn(ReactorKind)) {
-    for_each_reactor(|kind| {
-        let mut runtime = builder(kind)
-            .buffers(256)
-            .receive_buffers(64)
-            .build()
+/// What a test runs on: a reactor, and a half.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Ground {
+    pub reactor: ReactorKind,
+    pub half: Half,
+}
+
+/// Which TCP/IP the sockets of a test have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// The kernel's.
+    Kernel,
+    /// A stack of the runtime's own, which meets nobody but itself.
+    Stack,
+    /// A stack on a TUN device, with the kernel of a network namespace as its neighbour.
+    StackOnTun,
+}
+
+impl std::fmt::Debug for Ground {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}-{:?}", self.reactor, self.half)
+    }
+}
+
+impl From<ReactorKind> for Ground {
+    fn from(reactor: ReactorKind) -> Self {
+        Self {
+            reactor,
+            half: Half::Kernel,
+        }
+    }
+}
+
+/// Runs a test on every reactor and both halves, and ends the process if it hangs. Its peers are
+/// zcn's own.
+pub fn for_each_half(test: impl Fn(Ground)) {
+    for reactor in reactors() {
+        for half in [Half::Kernel, Half::Stack] {
+            let ground = Ground { reactor, half };
+            let _guard = HangGuard::new(format!("on {ground:?}"));
+            test(ground);
+        }
+    }
+}
+
+/// The stack and the kernel on the two ends of the TUN device.
+const OURS: [u8; 4] = [10, 77, 0, 2];
+const KERNELS: [u8; 4] = [10, 77, 0, 1];
+
+thread_local! {
+    /// Whether the sockets of this thread's tests are on a TUN device.
+    static ON_TUN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Runs a test on every reactor and both halves, with sockets of the standard library as peers of
+/// either. The stack is on a TUN device then, in a network namespace of its own.
+pub fn for_each_half_with_peers(test: impl Fn(Ground) + Send + Sync) {
+    let test = &test;
+    for_each_reactor(|kind| test(kind.into()));
+    std::thread::scope(|scope| {
+        // The namespace is the thread's, and goes with it.
+        let tested = std::thread::Builder::new()
+            .name(std::thread::current().name().unwrap_or_default().to_owned())
+            .spawn_scoped(scope, move || {
+                if let Err(error) = zcn_sys::namespace::enter_new_network() {
+                    return skipped(format_args!("no network namespace of our own: {error}"));
+                }
+                zcn_link::Interface::open("lo")
+                    .and_then(|lo| lo.set_up(true))
+                    .unwrap();
+                ON_TUN.set(true);
+                for reactor in reactors() {
+                    let half = Half::StackOnTun;
+                    let ground = Ground { reactor, half };
+                    let _guard = HangGuard::new(format!("on {ground:?}"));
+                    test(ground);
+                }
+            })
             .unwrap();
-        runtime.block_on(test(kind)).unwrap();
-        run_until(&mut runtime, "no connection left", |runtime| {
-            runtime.stats().connections == 0
-        });
+        if let Err(panic) = tested.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// Runs a task on every reactor and both halves; whatever it has connected must be gone with it.
+pub fn on_both(test: impl AsyncFn(Ground)) {
+    for_each_half(|ground| run_task(ground, &test));
+}
+
+/// Runs a task on every reactor with the kernel's sockets; whatever it has connected must be gone
+/// with it.
+pub fn on_both_reactors(test: impl AsyncFn(Ground)) {
+    for_each_reactor(|kind| run_task(kind.into(), &test));
+}
+
+fn run_task(ground: Ground, test: &impl AsyncFn(Ground)) {
+    let mut runtime = builder(ground)
+        .buffers(256)
+        .receive_buffers(64)
+        .build()
+        .unwrap();
+    runtime.block_on(test(ground)).unwrap();
+    run_until(&mut runtime, "no connection left", |runtime| {
+        runtime.stats().connections == 0
     });
 }
 
@@ -81,22 +175,46 @@ impl Drop for HangGuard {
     }
 }
 
-pub fn builder(kind: ReactorKind) -> RuntimeBuilder {
-    Runtime::builder().reactor(kind)
+pub fn builder(ground: impl Into<Ground>) -> RuntimeBuilder {
+    let Ground { reactor, half } = ground.into();
+    let builder = Runtime::builder().reactor(reactor);
+    match half {
+        Half::Kernel => builder,
+        Half::Stack => builder.stack(StackConfig::new(LinkConfig::memory())),
+        Half::StackOnTun => {
+            let cidr = |address: [u8; 4]| IpCidr::new(address.into(), 24).unwrap();
+            let mut config = StackConfig::new(LinkConfig::tun("zcn0"));
+            config.addresses.push(cidr(OURS));
+            config.link.kernel_addresses.push(cidr(KERNELS));
+            builder.stack(config)
+        }
+    }
 }
 
-pub fn runtime(kind: ReactorKind) -> Runtime {
-    builder(kind).build().unwrap()
+pub fn runtime(ground: impl Into<Ground>) -> Runtime {
+    builder(ground).build().unwrap()
 }
 
+/// An address of the half under test, any port.
 pub fn any() -> SocketAddr {
-    ([127, 0, 0, 1], 0).into()
+    match ON_TUN.get() {
+        true => (OURS, 0).into(),
+        false => ([127, 0, 0, 1], 0).into(),
+    }
+}
+
+/// An address for peers of the kernel's, any port.
+pub fn any_of_kernel() -> SocketAddr {
+    match ON_TUN.get() {
+        true => (KERNELS, 0).into(),
+        false => ([127, 0, 0, 1], 0).into(),
+    }
 }
 
 /// An address of this machine at which nobody listens, kept from others by a socket that could.
 pub fn closed_port() -> (socket2::Socket, SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&any().into()).unwrap();
+    socket.bind(&any_of_kernel().into()).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     (socket, address)
 }
@@ -151,6 +269,14 @@ pub fn client(address: SocketAddr) -> StdStream {
     stream.set_read_timeout(Some(HANG)).unwrap();
     stream.set_write_timeout(Some(HANG)).unwrap();
     stream
+}
+
+/// A blocking client of a server of this runtime, which runs until it is connected: a stack
+/// answers only while its runtime runs.
+pub fn dial(runtime: &mut Runtime, address: SocketAddr) -> StdStream {
+    let thread = std::thread::spawn(move || client(address));
+    run_until(runtime, "connected", |_| thread.is_finished());
+    thread.join().unwrap()
 }
 
 /// Sends, half-closes, and compares what comes back.
