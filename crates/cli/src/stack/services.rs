@@ -1,29 +1,29 @@
-//! The services of a stack: which port is what, and whose event goes where.
+//! The services of a stack: which port is what, and what is done on it.
 
 mod chargen;
 mod datagrams;
 mod daytime;
-mod echo;
 mod http;
 mod pages;
-mod stream;
 
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
-use zcn::stack::{Event, Instant, SocketId, Stack, StackHandler, StackLoop};
-use zcn_stack::demux::Binding;
-use zcn_stack::slab::Id;
-use zcn_stack::tcp::SocketOptions;
+use bytes::Bytes;
+use zcn::{
+    Address, Buf, Conn, Handler, Net, ServerOptions, SharedBuf, TcpServer, UdpOptions, UdpServer,
+};
 
 use crate::failure::Failure;
-use datagrams::answer;
+use chargen::Characters;
+use datagrams::Answers;
+use http::Http;
 use pages::Pages;
-use stream::{Stream, Waiting};
 
-/// Connections that wait to be accepted, for each port.
-const BACKLOG: usize = 1024;
+/// Peers that vanish must not hold connections for ever.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// What is served on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,118 +58,123 @@ pub(super) struct Tally {
     pub(super) requests: u64,
 }
 
-/// A connection and what is being done on it.
-enum Connection {
-    Echo(echo::Echo),
-    Discard,
-    Daytime(daytime::Daytime),
-    Chargen(chargen::Chargen),
-    Http(Box<http::Http>),
+/// What all services have in common.
+#[derive(Default)]
+struct Shared {
+    pages: Pages,
+    characters: Characters,
+    tally: Cell<Tally>,
 }
 
-/// All services on all addresses of one stack.
+impl Shared {
+    fn count(&self, change: impl FnOnce(&mut Tally)) {
+        let mut tally = self.tally.get();
+        change(&mut tally);
+        self.tally.set(tally);
+    }
+}
+
+/// All services on all addresses of one net. They run for as long as its runtime.
 pub(super) struct Services {
-    listeners: HashMap<Id, Service>,
-    datagrams: HashMap<Id, Service>,
-    connections: HashMap<Id, Connection>,
-    pages: Pages,
-    characters: chargen::Characters,
-    tally: Tally,
+    shared: Rc<Shared>,
 }
 
 impl Services {
     /// Listens on every port.
-    pub(super) fn start(stack: &mut StackLoop) -> Result<Self, Failure> {
-        let mut services = Self {
-            listeners: HashMap::new(),
-            datagrams: HashMap::new(),
-            connections: HashMap::new(),
-            pages: Pages::default(),
-            characters: chargen::Characters::default(),
-            tally: Tally::default(),
-        };
-        // Peers that vanish must not hold connections for ever.
-        let mut options = SocketOptions::default();
-        options.keepalive = true;
-        options.keepalive_idle = Duration::from_secs(60);
-        options.keepalive_interval = Duration::from_secs(10);
-        let stack = stack.stack();
+    pub(super) fn start(net: &Net) -> Result<Self, Failure> {
+        let shared = Rc::new(Shared::default());
         for (service, port) in Service::ALL {
             // `::` takes IPv4, too.
             let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-            let listener = stack
-                .tcp_listen(address, BACKLOG, options.clone())
-                .map_err(|error| {
-                    Failure::new(format!("cannot listen on port {port}")).because(error)
-                })?;
-            services.listeners.insert(listener, service);
+            let failed = |error: zcn::Error| {
+                Failure::new(format!("cannot serve on port {port}")).because(error)
+            };
+            let mut options = ServerOptions::default();
+            options.listen.keepalive = Some(KEEPALIVE);
+            let connections = Connections {
+                service,
+                shared: shared.clone(),
+            };
+            TcpServer::bind_on(net, address, options, connections).map_err(failed)?;
             if service != Service::Http {
-                let socket = stack.udp_bind(Binding::new(address)).map_err(|error| {
-                    Failure::new(format!("cannot bind UDP port {port}")).because(error)
-                })?;
-                services.datagrams.insert(socket, service);
+                let answers = Answers::new(service, shared.clone());
+                UdpServer::bind_on(net, address, &UdpOptions::default(), answers)
+                    .map_err(failed)?;
             }
         }
-        Ok(services)
+        Ok(Self { shared })
     }
 
     /// What was served so far.
     pub(super) fn tally(&self) -> Tally {
-        self.tally
+        self.shared.tally.get()
+    }
+}
+
+/// The connections of one service.
+struct Connections {
+    service: Service,
+    shared: Rc<Shared>,
+}
+
+impl Handler for Connections {
+    /// Only the web server keeps something.
+    type State = Option<Box<Http>>;
+
+    fn on_accept(&mut self, conn: &mut Conn<'_>, _: &Address) -> Option<Self::State> {
+        self.shared.count(|tally| tally.connections += 1);
+        match self.service {
+            Service::Echo | Service::Discard => {}
+            Service::Daytime => {
+                let line = daytime::line(SystemTime::now());
+                // A new connection has room for a line.
+                let _ = conn.send(SharedBuf::from(Bytes::from(line)));
+                conn.close();
+            }
+            Service::Chargen => self.shared.characters.fill(conn),
+            Service::Http => return Some(Some(Box::default())),
+        }
+        Some(None)
     }
 
-    fn accept(&mut self, stack: &mut Stack, now: Instant, listener: Id) {
-        let Some(&service) = self.listeners.get(&listener) else {
-            return;
-        };
-        while let Ok((id, _)) = stack.tcp_accept(now, listener) {
-            self.tally.connections += 1;
-            let connection = match service {
-                Service::Echo => Connection::Echo(echo::Echo::default()),
-                Service::Discard => Connection::Discard,
-                Service::Daytime => Connection::Daytime(daytime::Daytime::now()),
-                Service::Chargen => Connection::Chargen(chargen::Chargen::default()),
-                Service::Http => Connection::Http(Box::default()),
-            };
-            self.connections.insert(id, connection);
-            // What came with the handshake was told to nobody.
-            self.drive(stack, now, id);
+    fn on_data(&mut self, conn: &mut Conn<'_>, state: &mut Self::State, data: Buf) {
+        match (self.service, state) {
+            (Service::Echo, _) => {
+                // Receiving pauses while the queue is full; a connection that is closed says so.
+                let _ = conn.send(data);
+            }
+            (_, Some(http)) => {
+                http.read(&data);
+                self.serve(conn, http);
+            }
+            _ => {}
         }
     }
 
-    fn drive(&mut self, stack: &mut Stack, now: Instant, id: Id) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        let mut stream = Stream { stack, now, id };
-        let waiting = match connection {
-            Connection::Echo(echo) => echo.drive(&mut stream),
-            Connection::Discard => stream.discard(),
-            Connection::Daytime(daytime) => daytime.drive(&mut stream),
-            Connection::Chargen(chargen) => chargen.drive(&mut stream, &self.characters),
-            Connection::Http(http) => {
-                http.drive(&mut stream, &self.pages, &mut self.tally.requests)
+    fn on_writable(&mut self, conn: &mut Conn<'_>, state: &mut Self::State) {
+        match (self.service, state) {
+            (Service::Chargen, _) => self.shared.characters.fill(conn),
+            (_, Some(http)) => self.serve(conn, http),
+            _ => {}
+        }
+    }
+
+    fn on_end(&mut self, conn: &mut Conn<'_>, state: &mut Self::State) {
+        match (self.service, state) {
+            // That the peer sends no more does not end what it is sent.
+            (Service::Chargen, _) => {}
+            (_, Some(http)) => {
+                http.end();
+                self.serve(conn, http);
             }
-        };
-        if waiting == Waiting::Nothing {
-            // A connection that is gone already is just as well.
-            let _ = stack.tcp_close(now, id);
-            self.connections.remove(&id);
+            _ => conn.close(),
         }
     }
 }
 
-impl StackHandler for Services {
-    fn on_event(&mut self, stack: &mut Stack, now: Instant, event: Event) {
-        match event.socket {
-            SocketId::TcpListener(id) => self.accept(stack, now, id),
-            SocketId::Tcp(id) => self.drive(stack, now, id),
-            SocketId::Udp(id) => {
-                if let Some(&service) = self.datagrams.get(&id) {
-                    self.tally.datagrams += answer(stack, now, id, service, &self.characters);
-                }
-            }
-            SocketId::Echo(_) => {}
-        }
+impl Connections {
+    fn serve(&self, conn: &mut Conn<'_>, http: &mut Http) {
+        let requests = http.serve(conn, &self.shared.pages);
+        self.shared.count(|tally| tally.requests += requests);
     }
 }

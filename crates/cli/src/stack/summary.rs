@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use zcn::stack::{DropReason, LinkStatistics, StackLoop, Stats};
+use zcn::Net;
+use zcn::stack::{DropReason, LinkStatistics, Stats};
 
 use super::services::Tally;
 
@@ -17,10 +18,11 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    pub(super) fn new(stack: &mut StackLoop, tally: Tally, time: Duration) -> Self {
+    /// What a stack's net has counted; nothing on the kernel's.
+    pub(super) fn new(net: &Net, tally: Tally, time: Duration) -> Self {
         Self {
-            stats: stack.stack().stats(),
-            link: stack.link_statistics().clone(),
+            stats: net.stats().unwrap_or_default(),
+            link: net.link_statistics().unwrap_or_default(),
             tally,
             seconds: time.as_secs_f64(),
         }

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
-use zcn::stack::{StackConfig, StackLoop};
+use zcn::stack::{StackConfig, StackError};
+use zcn::{Net, Runtime};
 
 use super::failure;
 use super::link_args::LinkArgs;
@@ -41,21 +42,33 @@ pub struct UpArgs {
 pub(super) fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
     let config = args.on.settings()?;
     let begun = Instant::now();
-    let mut stack = StackLoop::open(&config).map_err(failure)?;
-    let mut services = Services::start(&mut stack)?;
-    let stopper = stack.stopper();
-    signal::on_first(move || stopper.stop())
+    let mut runtime = Runtime::new()?;
+    let net = runtime.open_stack(&config).map_err(failure)?;
+    let services = Services::start(&net)?;
+    let handle = runtime.handle();
+    signal::on_first(move || handle.stop())
         .map_err(|error| Failure::new("cannot watch for signals").because(error))?;
-    announce(args, &config, &stack)?;
-    let ended = stack.run(&mut services);
-    let summary = Summary::new(&mut stack, services.tally(), begun.elapsed());
+    announce(args, &config, &net)?;
+    let watched = net.clone();
+    drop(runtime.spawn(async move {
+        watched.link_gone().await;
+        zcn::stop();
+    }));
+    runtime.run()?;
+    let summary = Summary::new(&net, services.tally(), begun.elapsed());
     summary.print(args.json)?;
-    ended.map_err(|error| Failure::new("the stack had to stop").because(error))?;
-    Ok(ExitCode::SUCCESS)
+    match net.link_error() {
+        None => Ok(ExitCode::SUCCESS),
+        Some(error) => {
+            let error = StackError::LinkGone(error);
+            Err(Failure::new("the stack had to stop").because(error))
+        }
+    }
 }
 
-fn announce(args: &UpArgs, config: &StackConfig, stack: &StackLoop) -> io::Result<()> {
-    let capabilities = stack.driver().capabilities();
+fn announce(args: &UpArgs, config: &StackConfig, net: &Net) -> io::Result<()> {
+    let mtu = net.link_capabilities().map_or(0, |link| link.mtu);
+    let offloads = net.link_capabilities().is_some_and(|link| link.gso.tcp4);
     let addresses: Vec<String> = config.addresses.iter().map(ToString::to_string).collect();
     let mut out = io::stdout().lock();
     if args.json {
@@ -63,12 +76,12 @@ fn announce(args: &UpArgs, config: &StackConfig, stack: &StackLoop) -> io::Resul
             "event": "up",
             "link": config.link.kind.to_string(),
             "addresses": addresses,
-            "mtu": capabilities.mtu,
-            "super_frames": capabilities.gso.tcp4,
+            "mtu": mtu,
+            "super_frames": offloads,
         });
         writeln!(out, "{line}")?;
     } else {
-        let super_frames = if capabilities.gso.tcp4 {
+        let super_frames = if offloads {
             "super-frames"
         } else {
             "single packets"
@@ -77,7 +90,7 @@ fn announce(args: &UpArgs, config: &StackConfig, stack: &StackLoop) -> io::Resul
             out,
             "up on {}, MTU {}, {super_frames}: {}",
             config.link.kind,
-            capabilities.mtu,
+            mtu,
             addresses.join(", ")
         )?;
         writeln!(

@@ -1,9 +1,7 @@
 //! RFC 864: characters without end.
 
 use bytes::Bytes;
-use zcn::SharedBuf;
-
-use super::stream::{Received, Stream, Waiting};
+use zcn::{Conn, SharedBuf};
 
 /// Printable characters of ASCII, and how many of them a line has.
 const PRINTABLE: std::ops::RangeInclusive<u8> = b' '..=b'~';
@@ -27,34 +25,14 @@ impl Default for Characters {
 }
 
 impl Characters {
+    /// Sends as many as there is room for.
+    pub(super) fn fill(&self, conn: &mut Conn<'_>) {
+        while conn.is_writable() && conn.send(self.0.clone()).is_ok() {}
+    }
+
     /// One line, for a datagram: RFC 864 allows up to 512 characters.
     pub(super) fn line(&self) -> &[u8] {
         &self.0[..LINE + 2]
-    }
-}
-
-/// A connection that gets characters until it ends.
-#[derive(Default)]
-pub(super) struct Chargen {
-    unsent: Option<SharedBuf>,
-}
-
-impl Chargen {
-    pub(super) fn drive(&mut self, stream: &mut Stream<'_>, characters: &Characters) -> Waiting {
-        // What the peer sends is thrown away; that it sends no more does not end us.
-        loop {
-            match stream.receive() {
-                Ok(Received::Data(_)) => {}
-                Ok(Received::End) | Err(Waiting::Event) => break,
-                Err(Waiting::Nothing) => return Waiting::Nothing,
-            }
-        }
-        loop {
-            let piece = self.unsent.take().unwrap_or_else(|| characters.0.clone());
-            if let Err(waiting) = stream.send(piece, true, &mut self.unsent) {
-                return waiting;
-            }
-        }
     }
 }
 

@@ -1,41 +1,44 @@
 //! The services over UDP.
 
+use std::rc::Rc;
 use std::time::SystemTime;
 
-use zcn::stack::{Instant, Stack};
-use zcn_stack::slab::Id;
+use zcn::{Datagram, DatagramHandler, UdpConn};
 
-use super::chargen::Characters;
-use super::{Service, daytime};
+use super::{Service, Shared, daytime};
 
 /// Ports below are those of services, ours among them: answering one would have two servers
 /// talk to each other for ever.
 const SERVICES: u16 = 1024;
 
-/// Answers what has come to a socket, and tells how many datagrams that were.
-pub(super) fn answer(
-    stack: &mut Stack,
-    now: Instant,
-    socket: Id,
+/// Answers the datagrams of one service.
+pub(super) struct Answers {
     service: Service,
-    characters: &Characters,
-) -> u64 {
-    let mut count = 0;
-    while let Ok(datagram) = stack.udp_recv(socket) {
-        count += datagram.count();
-        let to = Some(datagram.remote);
-        if datagram.remote.port() < SERVICES || service == Service::Discard {
-            continue;
+    shared: Rc<Shared>,
+}
+
+impl Answers {
+    pub(super) fn new(service: Service, shared: Rc<Shared>) -> Self {
+        Self { service, shared }
+    }
+}
+
+impl DatagramHandler for Answers {
+    fn on_datagram(&mut self, socket: &mut UdpConn<'_>, datagram: Datagram) {
+        let count = datagram.segment_count() as u64;
+        self.shared.count(|tally| tally.datagrams += count);
+        let peer = datagram.peer;
+        if peer.port() < SERVICES || self.service == Service::Discard {
+            return;
         }
         // One that does not leave is lost, as datagrams are.
-        let _ = match service {
-            Service::Echo => stack.udp_send_buf(now, socket, to, datagram.payload, None),
+        let _ = match self.service {
+            Service::Echo => socket.forward(datagram, peer),
             Service::Daytime => {
                 let line = daytime::line(SystemTime::now());
-                stack.udp_send(now, socket, to, line.as_bytes())
+                socket.send_copy(line.as_bytes(), peer)
             }
-            _ => stack.udp_send(now, socket, to, characters.line()),
+            _ => socket.send_copy(self.shared.characters.line(), peer),
         };
     }
-    count
 }

@@ -2,32 +2,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use zcn::SharedBuf;
-
-use super::stream::{Stream, Waiting};
-
-/// A connection to be told the time.
-pub(super) struct Daytime {
-    line: Option<SharedBuf>,
-}
-
-impl Daytime {
-    pub(super) fn now() -> Self {
-        Self {
-            line: Some(SharedBuf::from(bytes::Bytes::from(line(SystemTime::now())))),
-        }
-    }
-
-    pub(super) fn drive(&mut self, stream: &mut Stream<'_>) -> Waiting {
-        if let Some(line) = self.line.take()
-            && let Err(waiting) = stream.send(line, false, &mut self.line)
-        {
-            return waiting;
-        }
-        stream.finish()
-    }
-}
-
 /// The time in UTC with an end of line.
 pub(super) fn line(time: SystemTime) -> String {
     let seconds = time

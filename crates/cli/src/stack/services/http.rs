@@ -1,10 +1,9 @@
 //! A small HTTP/1.1 server (RFC 9112): GET and HEAD, connections kept alive, pipelining.
 
 use bytes::Bytes;
-use zcn::SharedBuf;
+use zcn::{Conn, SharedBuf};
 
 use super::pages::{Page, Pages};
-use super::stream::{Received, Stream, Waiting};
 
 /// Longest head of a request.
 const HEAD_MAX: usize = 16 * 1024;
@@ -17,7 +16,6 @@ pub(super) struct Http {
     /// What came and is not answered.
     input: Vec<u8>,
     answer: Option<Answer>,
-    unsent: Option<SharedBuf>,
     /// The peer sends no more requests.
     ended: bool,
 }
@@ -46,50 +44,45 @@ struct Request {
 type Refusal = (u16, &'static str);
 
 impl Http {
-    pub(super) fn drive(
-        &mut self,
-        stream: &mut Stream<'_>,
-        pages: &Pages,
-        requests: &mut u64,
-    ) -> Waiting {
-        self.serve(stream, pages, requests)
-            .unwrap_or_else(|waiting| waiting)
+    /// Further bytes of requests.
+    pub(super) fn read(&mut self, data: &[u8]) {
+        self.input.extend_from_slice(data);
     }
 
-    fn serve(
-        &mut self,
-        stream: &mut Stream<'_>,
-        pages: &Pages,
-        requests: &mut u64,
-    ) -> Result<Waiting, Waiting> {
-        loop {
-            if let Some(bytes) = self.unsent.take() {
-                let more = self.answer.as_ref().is_some_and(Answer::has_more);
-                stream.send(bytes, more, &mut self.unsent)?;
-            }
+    /// There are no more.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Answers as far as there is room, and tells how many requests it has begun to answer.
+    pub(super) fn serve(&mut self, conn: &mut Conn<'_>, pages: &Pages) -> u64 {
+        let mut requests = 0;
+        while conn.is_writable() {
             if let Some(answer) = &mut self.answer {
-                self.unsent = answer.next(pages);
-                if self.unsent.is_some() {
+                if let Some(piece) = answer.next(pages) {
+                    // It was writable a moment ago; if it is closed, it is over.
+                    let _ = conn.send(piece);
                     continue;
                 }
                 if answer.close {
-                    return Ok(stream.finish());
+                    conn.close();
+                    break;
                 }
                 self.answer = None;
             }
-            if let Some(answer) = self.request() {
-                *requests += 1;
-                self.answer = Some(answer);
-                continue;
-            }
-            if self.ended {
-                return Ok(Waiting::Nothing);
-            }
-            match stream.receive()? {
-                Received::Data(data) => self.input.extend_from_slice(&data),
-                Received::End => self.ended = true,
+            match self.request() {
+                Some(answer) => {
+                    requests += 1;
+                    self.answer = Some(answer);
+                }
+                None if self.ended => {
+                    conn.close();
+                    break;
+                }
+                None => break,
             }
         }
+        requests
     }
 
     /// The answer to the next request, if one is complete.
@@ -153,10 +146,6 @@ impl Answer {
         let piece = pages.piece(self.page?, self.offset);
         self.offset += piece.len() as u64;
         (!piece.is_empty()).then_some(piece)
-    }
-
-    fn has_more(&self) -> bool {
-        self.page.is_some_and(|page| self.offset < page.len())
     }
 }
 
