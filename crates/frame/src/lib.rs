@@ -36,4 +36,4 @@ pub use capabilities::{Capabilities, ChecksumOffload, GsoKinds, Medium};
 pub use chain::{Chain, ChainFull, SLICES_MAX};
 pub use frame::Frame;
 pub use head::{HEAD_MAX, Head};
-pub use meta::{Checksum, FrameMeta, Gso, GsoKind};
+pub use meta::{Checksum, FrameMeta, Gso, GsoKind, SEGMENTS_MAX};

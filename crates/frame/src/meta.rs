@@ -1,5 +1,9 @@
 //! What is known of a frame beside its bytes.
 
+/// Into how many packets a super-frame may be cut at most; who makes one keeps to it. As
+/// many as 64 KiB of segments of 43 bytes.
+pub const SEGMENTS_MAX: usize = 1536;
+
 /// The metadata of a frame: the fields of the virtio-net header (virtio 1.2, 5.1.6), in
 /// parsed form.
 ///

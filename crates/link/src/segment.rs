@@ -4,9 +4,7 @@
 use zcn_frame::{Checksum, Frame, Gso, GsoKind, HEAD_MAX, Head};
 use zcn_wire::checksum::Sum;
 
-/// Into how many packets a super-frame may be cut at most: 64 KiB of the smallest segments
-/// that TCP agrees on (48 bytes), and some more.
-pub const SEGMENTS_MAX: usize = 1536;
+pub use zcn_frame::SEGMENTS_MAX;
 
 /// Why a frame was not cut, or its checksum not finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -20,6 +20,9 @@ const SEND_BUFFER_MIN: u32 = 4608;
 const RECEIVE_BUFFER_MIN: u32 = 2304;
 /// Not in the libc crate for this target.
 const TCP_NOTSENT_LOWAT: c_int = 25;
+const TCP_INQ: c_int = 36;
+/// `IP_PMTUDISC_WANT`, and the one that there is: packets are not fragmented on their way.
+const PATH_MTU_DISCOVERY: c_int = 1;
 
 fn number(bytes: &[u8]) -> Result<c_int> {
     let bytes = bytes.first_chunk().ok_or(Errno(libc::EINVAL))?;
@@ -98,9 +101,9 @@ fn option(level: c_int, name: c_int, bytes: &[u8]) -> Result<Option<SocketOption
             SocketOption::UserTimeout(Some(time).filter(|time| !time.is_zero()))
         }
         (libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT) => {
-            // As unsigned as Linux takes it: -1 is no mark.
+            // As unsigned as Linux takes it: -1 is no mark, nor is 0.
             let mark = number(bytes)? as u32;
-            SocketOption::UnsentLowWater(Some(mark).filter(|mark| *mark != u32::MAX))
+            SocketOption::UnsentLowWater(Some(mark).filter(|mark| !matches!(mark, 0 | &u32::MAX)))
         }
         (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
             let size = u16::try_from(number(bytes)?).map_err(|_| Errno(libc::EINVAL))?;
@@ -120,6 +123,10 @@ fn option(level: c_int, name: c_int, bytes: &[u8]) -> Result<Option<SocketOption
                 _ => return Err(Errno(libc::EINVAL)),
             };
             SocketOption::HopLimit(limit)
+        }
+        (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+            let class = u8::try_from(number(bytes)?).map_err(|_| Errno(libc::EINVAL))?;
+            SocketOption::TrafficClass(class)
         }
         _ => return Ok(None),
     }))
@@ -148,6 +155,32 @@ impl Core {
             (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => {
                 socket.send_timeout = time_limit(bytes)?;
                 return Ok(());
+            }
+            (libc::SOL_SOCKET, libc::SO_REUSEPORT) => {
+                socket.reuse_port = number(bytes)? != 0;
+                return Ok(());
+            }
+            (libc::SOL_SOCKET, libc::SO_PRIORITY) => {
+                socket.priority = number(bytes)?;
+                return Ok(());
+            }
+            (libc::SOL_SOCKET, libc::SO_OOBINLINE) => {
+                socket.urgent_in_line = number(bytes)? != 0;
+                return Ok(());
+            }
+            (libc::IPPROTO_TCP, TCP_INQ) if !socket.is_udp() => {
+                socket.tell_readable = match number(bytes)? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(Errno(libc::EINVAL)),
+                };
+                return Ok(());
+            }
+            (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER) => {
+                return match number(bytes)? {
+                    libc::IP_PMTUDISC_WANT | libc::IP_PMTUDISC_DO => Ok(()),
+                    _ => Err(Errno(libc::ENOPROTOOPT)),
+                };
             }
             (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => {
                 if !socket.v6 || socket.bound.is_some() {
@@ -231,11 +264,38 @@ impl Core {
                 value(kept as c_int)
             }
             (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => value(options.receive_low_water as c_int),
+            (libc::SOL_SOCKET, libc::SO_SNDLOWAT) => value(1),
+            (libc::SOL_SOCKET, libc::SO_REUSEPORT) => value(socket.reuse_port.into()),
+            (libc::SOL_SOCKET, libc::SO_PRIORITY) => value(socket.priority),
+            (libc::SOL_SOCKET, libc::SO_OOBINLINE) => value(socket.urgent_in_line.into()),
+            (libc::SOL_SOCKET, libc::SO_DOMAIN) => value(if socket.v6 {
+                libc::AF_INET6
+            } else {
+                libc::AF_INET
+            }),
+            (libc::SOL_SOCKET, libc::SO_PROTOCOL) => value(if socket.is_udp() {
+                libc::IPPROTO_UDP
+            } else {
+                libc::IPPROTO_TCP
+            }),
+            // Nothing is paced: no limit.
+            (libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE) => value(-1),
             (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => time_value(socket.receive_timeout),
             (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => time_value(socket.send_timeout),
             (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => value(options.v6_only.into()),
             (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => {
                 value(options.hop_limit.unwrap_or(64).into())
+            }
+            (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                value(options.traffic_class.into())
+            }
+            (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER) => value(PATH_MTU_DISCOVERY),
+            (libc::IPPROTO_IP, libc::IP_MTU) | (libc::IPPROTO_IPV6, libc::IPV6_MTU) => {
+                let Kind::Connection(id) = socket.kind else {
+                    return Err(Errno(libc::ENOTCONN));
+                };
+                let info = self.stack.tcp_info(self.now, id);
+                value(info.ok_or(Errno(libc::ENOTCONN))?.tcpi_pmtu as c_int)
             }
             (libc::IPPROTO_TCP, _) if socket.is_udp() => return Err(Errno(libc::ENOPROTOOPT)),
             (libc::IPPROTO_TCP, libc::TCP_NODELAY) => value(options.nodelay.into()),
@@ -253,13 +313,14 @@ impl Core {
                 value(options.user_timeout.unwrap_or_default().as_millis() as c_int)
             }
             (libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT) => {
-                value(options.unsent_low_water.unwrap_or(u32::MAX) as c_int)
+                value(options.unsent_low_water.unwrap_or(0) as c_int)
             }
             (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
                 let kind = socket.kind;
                 let chosen = options.max_segment.map_or(536, c_int::from);
                 value(self.segment_size(kind).unwrap_or(chosen))
             }
+            (libc::IPPROTO_TCP, TCP_INQ) => value(socket.tell_readable.into()),
             (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => {
                 let mut bytes = options.congestion.name().as_bytes().to_vec();
                 bytes.resize(NAME_MAX, 0);

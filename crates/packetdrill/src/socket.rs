@@ -44,6 +44,15 @@ pub(crate) struct Socket {
     pub(crate) connecting: bool,
     /// A send found no room.
     pub(crate) full: bool,
+    /// SHUT_RD: what is there and what still comes can be read, then the end.
+    pub(crate) read_shut: bool,
+    /// SO_OOBINLINE: urgent data is in line whatever it says (RFC 6093).
+    pub(crate) urgent_in_line: bool,
+    /// SO_REUSEPORT, SO_PRIORITY: kept, and without effect here.
+    pub(crate) reuse_port: bool,
+    pub(crate) priority: c_int,
+    /// TCP_INQ: recvmsg tells how much is left to be read.
+    pub(crate) tell_readable: bool,
     /// How often something happened, for edges.
     pub(crate) activity: u64,
     pub(crate) receive_timeout: Option<Duration>,
@@ -64,6 +73,11 @@ impl Socket {
             options,
             connecting: false,
             full: false,
+            read_shut: false,
+            urgent_in_line: false,
+            reuse_port: false,
+            priority: 0,
+            tell_readable: false,
             activity: 0,
             receive_timeout: None,
             send_timeout: None,
@@ -374,7 +388,12 @@ impl Core {
             let len = bytes.len();
             bytes.truncate(max);
             let from = address::write(datagram.remote, v6);
-            return Ok(Received { bytes, len, from });
+            return Ok(Received {
+                bytes,
+                len,
+                from,
+                left: None,
+            });
         }
         let Kind::Connection(id) = socket.kind else {
             return Err(Errno(libc::ENOTCONN));
@@ -394,6 +413,9 @@ impl Core {
         if let Err(RecvError::Connection(_)) = count {
             self.stack.tcp_take_error(id);
         }
+        if count == Err(RecvError::WouldBlock) && self.socket(fd)?.read_shut {
+            return Ok(Received::default());
+        }
         if count == Err(RecvError::NotFound) {
             return Ok(Received::default());
         }
@@ -403,10 +425,13 @@ impl Core {
             // tcp(7): the data is thrown away.
             bytes.clear();
         }
+        let left = self.socket(fd)?.tell_readable;
+        let left = left.then(|| self.stack.tcp_readable(id));
         Ok(Received {
             bytes,
             len,
             from: Vec::new(),
+            left: left.map(|left| c_int::try_from(left).unwrap_or(c_int::MAX)),
         })
     }
 
@@ -425,10 +450,11 @@ impl Core {
         } else {
             low.min(max)
         };
-        let may_come = self
-            .stack
-            .tcp_state(id)
-            .is_some_and(|state| state.may_receive());
+        let may_come = !socket.read_shut
+            && self
+                .stack
+                .tcp_state(id)
+                .is_some_and(|state| state.may_receive());
         may_come && self.stack.tcp_readable(id) < wanted
     }
 
@@ -440,13 +466,23 @@ impl Core {
         match self.socket(fd)?.kind {
             Kind::Connection(id) => {
                 let now = self.now;
-                let reads = how != libc::SHUT_WR;
-                let writes = how != libc::SHUT_RD;
-                if reads {
-                    self.stack.tcp_shutdown_read(now, id)?;
+                let state = self.stack.tcp_state(id);
+                if matches!(state, None | Some(State::SynSent | State::Closed)) {
+                    return Err(Errno(libc::ENOTCONN));
                 }
-                if writes {
+                if how != libc::SHUT_RD {
                     self.stack.tcp_shutdown_write(now, id)?;
+                }
+                let socket = self.socket_mut(fd)?;
+                socket.read_shut |= how != libc::SHUT_WR;
+                // What is there stays readable. The stack is told once both sides are shut:
+                // what comes then is answered with RST.
+                let ended = self
+                    .stack
+                    .tcp_state(id)
+                    .is_none_or(|state| !state.may_send());
+                if self.socket(fd)?.read_shut && ended && self.stack.tcp_readable(id) == 0 {
+                    self.stack.tcp_shutdown_read(now, id)?;
                 }
                 Ok(())
             }
@@ -517,7 +553,17 @@ impl Core {
             Kind::Listener { .. } => 0,
             Kind::Connection(id) => {
                 let (full, low) = (socket.full, socket.options.receive_low_water);
-                self.connection_readiness(id, full, low as usize)
+                let read_shut = socket.read_shut;
+                let mut ready = self.connection_readiness(id, full, low as usize);
+                if read_shut {
+                    ready |= libc::POLLIN | libc::POLLRDNORM | libc::POLLRDHUP;
+                    let ended = self
+                        .stack
+                        .tcp_state(id)
+                        .is_none_or(|state| !state.may_send());
+                    ready |= if ended { libc::POLLHUP } else { 0 };
+                }
+                ready
             }
         }
     }
@@ -561,6 +607,8 @@ pub(crate) struct Received {
     pub(crate) len: usize,
     /// The sender of a datagram, as C knows it.
     pub(crate) from: Vec<u8>,
+    /// What is left to be read, if the socket asked to be told (TCP_INQ).
+    pub(crate) left: Option<c_int>,
 }
 
 fn socket_id(kind: Kind) -> Option<SocketId> {

@@ -268,3 +268,95 @@ fn a_socket_that_is_not_connected_says_so() {
     tool.nonblocking(listener);
     assert_eq!(tool.accept(listener), Err(libc::EAGAIN));
 }
+
+/// A TOS in its own byte, as setsockopt wants an int.
+fn int(value: i32) -> [u8; 4] {
+    value.to_ne_bytes()
+}
+
+#[test]
+fn the_type_of_service_is_that_of_the_socket() {
+    let tool = Tool::new("");
+    let (_listener, connection, _) = accepted(&tool);
+    // The two ECN bits are not the application's.
+    let set = tool.set(connection, libc::IPPROTO_IP, libc::IP_TOS, &int(0x2b));
+    assert_eq!(set, Ok(0));
+    assert_eq!(tool.write(connection, b"x"), Ok(1));
+    assert_eq!(tool.expect().0.traffic_class, 0x28);
+    let kept = tool.option(connection, libc::IPPROTO_IP, libc::IP_TOS, 4);
+    assert_eq!(kept.as_deref(), Ok(&int(0x28)[..]));
+}
+
+#[test]
+fn recvmsg_tells_what_is_left_when_tcp_inq_asks() {
+    const TCP_INQ: i32 = 36;
+    let tool = Tool::new("");
+    let (_listener, connection, seq) = accepted(&tool);
+    tool.inject(&Segment::new(ACK | PSH, 1, seq).payload(b"hello").v4());
+    assert_eq!(tool.receive_message(connection, 1), Ok((1, None)));
+    assert_eq!(
+        tool.set(connection, libc::IPPROTO_TCP, TCP_INQ, &int(1)),
+        Ok(0)
+    );
+    assert_eq!(tool.receive_message(connection, 2), Ok((2, Some(2))));
+    assert_eq!(tool.receive_message(connection, 9), Ok((2, Some(0))));
+    let bad = tool.set(connection, libc::IPPROTO_TCP, TCP_INQ, &int(2));
+    assert_eq!(bad, Err(libc::EINVAL));
+}
+
+/// As Linux: shutting the reading side keeps what is there and what comes.
+#[test]
+fn what_comes_after_shut_rd_can_be_read_and_resets_if_it_is_not() {
+    let tool = Tool::new("");
+    let (_listener, connection, seq) = accepted(&tool);
+    assert_eq!(tool.shutdown(connection, libc::SHUT_RD), Ok(0));
+    assert_eq!(tool.read(connection, 9).as_deref(), Ok(&b""[..]));
+    let ready = tool.poll(connection, libc::POLLIN | libc::POLLRDHUP, 0);
+    assert_eq!(ready, libc::POLLIN | libc::POLLRDHUP);
+    tool.inject(&Segment::new(ACK | PSH, 1, seq).payload(b"hello").v4());
+    assert_eq!(tool.expect().0.ack, 6);
+    assert_eq!(tool.read(connection, 2).as_deref(), Ok(&b"he"[..]));
+    assert_eq!(tool.close(connection), Ok(0));
+    let (reset, _) = tool.expect();
+    assert_eq!((reset.flags, reset.seq, reset.ack), (RST | ACK, seq, 6));
+}
+
+#[test]
+fn data_after_both_sides_are_shut_resets_the_connection() {
+    let tool = Tool::new("");
+    let (_listener, connection, seq) = accepted(&tool);
+    assert_eq!(tool.shutdown(connection, libc::SHUT_RDWR), Ok(0));
+    assert_eq!(tool.expect().0.flags, FIN | ACK);
+    let after = seq.wrapping_add(1);
+    tool.inject(&Segment::new(ACK | PSH, 1, after).payload(b"late").v4());
+    let (reset, _) = tool.expect();
+    assert_eq!((reset.flags, reset.seq), (RST, after));
+    assert_eq!(tool.read(connection, 1), Err(libc::ECONNRESET));
+}
+
+/// Two segments in each, as at the start of a connection with a long round trip; PSH is in
+/// the second.
+#[test]
+fn super_frames_are_sized_and_pushed_as_linux_does() {
+    let tool = Tool::new("");
+    let listener = tool.listener(false);
+    tool.inject(&Segment::new(SYN, 0, 0).options(&OPTIONS).v4());
+    let seq = tool.expect().0.seq.wrapping_add(1);
+    tool.sleep(100_000);
+    tool.inject(&Segment::new(ACK, 1, seq).v4());
+    let connection = tool.accept(listener).expect("a connection");
+    assert_eq!(tool.write(connection, &[7; 20_000]), Ok(20_000));
+    let flags: Vec<u8> = (0..10).map(|_| tool.expect().0.flags).collect();
+    assert_eq!(flags, [ACK, ACK | PSH].repeat(5));
+}
+
+#[test]
+fn a_small_receive_buffer_has_a_small_scale() {
+    let tool = Tool::new("");
+    let fd = tool.socket(false);
+    tool.nonblocking(fd);
+    let set = tool.set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &int(8_000));
+    assert_eq!(set, Ok(0));
+    assert_eq!(tool.connect(fd, "192.0.2.1:80"), Err(libc::EINPROGRESS));
+    assert_eq!(tool.expect().0.options[16..20], [1, 3, 3, 0]);
+}

@@ -32,7 +32,7 @@ fn no_seed_violates_an_invariant_and_each_replays() {
 }
 
 /// Seeds of the long run that once broke an invariant, with what they found.
-const FIXED: [(u64, &str); 13] = [
+const FIXED: [(u64, &str); 15] = [
     (
         5_323,
         "the window of a SYN-ACK sent again cannot say what an ACK said",
@@ -79,6 +79,8 @@ const FIXED: [(u64, &str); 13] = [
         83_013,
         "a challenge of a half-open connection in another scale than announced",
     ),
+    (150_267, "the RST of an abort is lost with what it follows"),
+    (150_945, "a super-frame of more segments than a link cuts"),
 ];
 
 #[test]

@@ -137,6 +137,33 @@ impl Tool {
         Ok(bytes)
     }
 
+    /// recvmsg(2): how many bytes came, and the int that came beside them.
+    pub fn receive_message(&self, fd: c_int, max: usize) -> Answer<(isize, Option<c_int>)> {
+        let mut bytes = vec![0_u8; max];
+        let mut part = libc::iovec {
+            iov_base: bytes.as_mut_ptr().cast(),
+            iov_len: max,
+        };
+        // Aligned for a header.
+        let mut control = [0_u64; 8];
+        // SAFETY: all zeros is a header of nothing.
+        let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&control);
+        let count = call!(self, recvmsg, fd, &raw mut message, 0)?;
+        // SAFETY: the header was filled, and what it says lies in `control`.
+        let beside = unsafe {
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            (!header.is_null()).then(|| {
+                let value = libc::CMSG_DATA(header).cast::<c_int>();
+                value.read_unaligned()
+            })
+        };
+        Ok((count, beside))
+    }
+
     pub fn set(&self, fd: c_int, level: c_int, name: c_int, value: &[u8]) -> Answer<c_int> {
         let (bytes, len) = (value.as_ptr().cast(), value.len() as u32);
         call!(self, setsockopt, fd, level, name, bytes, len)
@@ -218,6 +245,8 @@ pub struct Segment {
     pub window: u16,
     pub options: Vec<u8>,
     pub payload: Vec<u8>,
+    /// Of a packet that left.
+    pub traffic_class: u8,
 }
 
 fn sum(bytes: &[u8]) -> u32 {
@@ -327,6 +356,11 @@ impl Segment {
             window: short(14),
             options: tcp[20..header].to_vec(),
             payload: tcp[header..].to_vec(),
+            traffic_class: if packet[0] >> 4 == 4 {
+                packet[1]
+            } else {
+                packet[0] << 4 | packet[1] >> 4
+            },
         }
     }
 }

@@ -71,7 +71,8 @@ impl Scenario {
         let reopens = reopens && !calm;
         let mut options = options(&mut dice);
         let lossy = paths.iter().flatten().any(loses_for_long);
-        if !faults.is_empty() || lossy {
+        let aborted = traffic.iter().any(aborts);
+        if !faults.is_empty() || lossy || aborted {
             // Half of a connection whose other half has given up ends by this only.
             options.keepalive = true;
             options.keepalive_idle = Duration::from_secs(120);
@@ -86,7 +87,7 @@ impl Scenario {
             offload,
             paths,
             options,
-            may_fail: fails || lossy || reopens || traffic.iter().any(aborts),
+            may_fail: fails || lossy || reopens || aborted,
             traffic,
             faults,
             wrap,

@@ -341,7 +341,7 @@ impl Stack {
             Outgoing {
                 interface: scope.filter(|&id| self.ip.interface(id).is_some()),
                 hop_limit: segment.hop_limit,
-                traffic_class: TrafficClass(segment.ecn & 3),
+                traffic_class: TrafficClass(segment.traffic_class),
                 dont_fragment: segment.dont_fragment,
                 gso: segment.gso_size.map(|size| (kind, size)),
                 checksum_at: Some(zcn_wire::tcp::CHECKSUM_OFFSET),

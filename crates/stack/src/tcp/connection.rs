@@ -103,6 +103,8 @@ impl Flags {
     pub(crate) const FORCE: u32 = 1 << 10;
     /// In the list of connections that may have output.
     pub(crate) const DIRTY: u32 = 1 << 11;
+    /// A loss probe is due: what Nagle's algorithm or cork hold back may leave as it.
+    pub(crate) const PROBES_LOSS: u32 = 1 << 12;
     /// The application has seen the send buffer full.
     pub(crate) const WANTS_WRITABLE: u32 = 1 << 13;
     /// Accepted from a listener, and the application has not taken it yet.

@@ -156,7 +156,8 @@ impl Connection {
             tcpi_min_rtt: sender.min_rtt,
             tcpi_data_segs_in: self.counters.data_segs_in,
             tcpi_data_segs_out: self.counters.data_segs_out,
-            tcpi_delivered: sender.delivered,
+            // Our SYN was delivered, too.
+            tcpi_delivered: sender.delivered + u32::from(self.state.is_synchronised()),
             tcpi_bytes_sent: self.counters.bytes_sent,
             tcpi_bytes_retrans: sender.bytes_retrans,
             tcpi_dsack_dups: sender.dsack_dups,

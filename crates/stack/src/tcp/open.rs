@@ -179,6 +179,8 @@ impl Connection {
         connection.ack.set_initial_mss(mss, rcv_wnd);
         connection.probes = entry.retries();
         let waited = super::timestamps::clock(now).wrapping_sub(entry.sent_at);
+        // The SYN came before there was a connection.
+        connection.counters.segs_in = 1;
         connection.stalled_since = now - Duration::from_millis(u64::from(waited));
         connection
     }

@@ -1,7 +1,7 @@
 //! Segments leave (RFC 9293 section 3.10): SYN, data in super-frames, FIN, probes and
 //! acknowledgements.
 
-use zcn_frame::Chain;
+use zcn_frame::{Chain, SEGMENTS_MAX};
 use zcn_wire::{SackBlock, SackBlocks, SeqNum, TcpFlags, TcpOptions, TcpTimestamps};
 
 use super::connection::{Common, Connection, Flags};
@@ -71,6 +71,7 @@ impl Connection {
             options,
         );
         segment.hop_limit = self.options.hop_limit;
+        segment.traffic_class = self.options.traffic_class;
         self.counters.segs_out = self.counters.segs_out.wrapping_add(1);
         segment
     }
@@ -200,7 +201,8 @@ impl Connection {
         let room = self
             .gso_max_size
             .saturating_sub(headers)
-            .min(SUPER_FRAME_MAX);
+            .min(SUPER_FRAME_MAX)
+            .min(mss * SEGMENTS_MAX as u32);
         if !common.config.tso_autosize {
             return room.max(mss);
         }
@@ -218,7 +220,12 @@ impl Connection {
                 return forced;
             }
         }
-        let sendable = self.sendable();
+        // A probe prefers data that was not sent yet (RFC 8985 section 7.3).
+        let sendable = if self.flags.take(Flags::PROBES_LOSS) {
+            self.unsent()
+        } else {
+            self.sendable()
+        };
         let next = self.sender.snd_nxt();
         let mut burst = self.burst(common);
         if sendable > 0

@@ -231,6 +231,7 @@ impl Tcp {
             options,
         );
         segment.hop_limit = socket.hop_limit;
+        segment.traffic_class = socket.traffic_class;
         Some(segment)
     }
 

@@ -39,7 +39,7 @@ pub(crate) fn bare(
         },
         payload: Chain::new(),
         gso_size: None,
-        ecn: 0,
+        traffic_class: 0,
         hop_limit: None,
         dont_fragment: true,
     }

@@ -42,8 +42,8 @@ pub struct SegmentOut {
     pub payload: Chain,
     /// The size of the pieces that a larger payload is to be cut into.
     pub gso_size: Option<u16>,
-    /// The two ECN bits for the IP header.
-    pub ecn: u8,
+    /// The traffic class (type of service) for the IP header.
+    pub traffic_class: u8,
     /// Hop limit, where the application chose one.
     pub hop_limit: Option<u8>,
     /// Whether routers must not fragment it.

@@ -13,7 +13,8 @@ pub struct SocketOptions {
     /// TCP_NODELAY: small segments leave at once. On by default here: Nagle's algorithm
     /// against a peer's delayed ACKs makes milliseconds of microseconds.
     pub nodelay: bool,
-    /// TCP_CORK: only full segments leave, for at most 200 ms.
+    /// TCP_CORK: only full segments leave, until a retransmission timeout (200 ms at least) has
+    /// passed without one.
     pub cork: bool,
     /// SO_KEEPALIVE: probe a silent peer.
     pub keepalive: bool,
@@ -46,6 +47,9 @@ pub struct SocketOptions {
     pub congestion: Algorithm,
     /// IP_TTL, IPV6_UNICAST_HOPS.
     pub hop_limit: Option<u8>,
+    /// IP_TOS, IPV6_TCLASS: the differentiated services of what leaves (RFC 2474). The two ECN
+    /// bits are not the application's (RFC 3168) and left out.
+    pub traffic_class: u8,
     /// Listeners: SO_REUSEADDR.
     pub reuse_address: bool,
     /// Listeners: IPV6_V6ONLY.
@@ -72,6 +76,7 @@ impl Default for SocketOptions {
             max_segment: None,
             congestion: Algorithm::default(),
             hop_limit: None,
+            traffic_class: 0,
             reuse_address: true,
             v6_only: false,
         }
@@ -118,6 +123,8 @@ pub enum SocketOption {
     Congestion(Algorithm),
     /// IP_TTL, IPV6_UNICAST_HOPS: 1 to 255, or the stack's choice.
     HopLimit(Option<u8>),
+    /// IP_TOS, IPV6_TCLASS.
+    TrafficClass(u8),
 }
 
 const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
@@ -175,6 +182,7 @@ impl SocketOptions {
                 }
                 self.hop_limit = limit;
             }
+            SocketOption::TrafficClass(class) => self.traffic_class = class & !3,
         }
         Ok(())
     }

@@ -86,6 +86,7 @@ impl Connection {
             TimeoutOutcome::Retransmission { .. } => common.stats.timeouts += 1,
             TimeoutOutcome::LossProbe => {
                 common.stats.loss_probes += 1;
+                self.flags.set(Flags::PROBES_LOSS, true);
                 return;
             }
             _ => return,

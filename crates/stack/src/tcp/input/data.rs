@@ -43,7 +43,13 @@ impl Connection {
             if common.replies.reset(now, self.local(), self.remote(), head) {
                 common.stats.out_rsts += 1;
             }
-            self.finish(Some(TcpError::Aborted), common);
+            let orphan = self.has(Flags::ORPHAN);
+            let error = if orphan {
+                TcpError::Aborted
+            } else {
+                TcpError::Reset
+            };
+            self.finish(Some(error), common);
             return;
         }
         let rcv_wnd = self.rcv_wnd();
