@@ -75,10 +75,12 @@ fuzz_target!(|steps: Vec<Step>| {
             }
         };
         while let Some(event) = session.poll_event() {
-            if let ServerEvent::Authorize { id, .. } = event {
-                waiting.push(id);
-                assert!(waiting.len() <= 16);
+            match event {
+                ServerEvent::Authorize { id, .. } => waiting.push(id),
+                ServerEvent::Resume { .. } => session.resume(None),
+                _ => {}
             }
+            assert!(waiting.len() <= 16);
         }
         session.consume_output(session.output().len());
         let difficulty = session.difficulty();

@@ -74,8 +74,10 @@ impl Pool {
     fn welcome_all(&mut self) {
         // What was told stays to be told, apart from who wants in.
         for event in self.tells() {
-            if let ServerEvent::Authorize { id, .. } = event {
-                self.session.authorize(id, true);
+            match event {
+                ServerEvent::Authorize { id, .. } => self.session.authorize(id, true),
+                ServerEvent::Resume { .. } => self.session.resume(None),
+                _ => {}
             }
         }
     }
@@ -193,6 +195,60 @@ fn shares_are_checked() {
         pool.submit("me", good),
         refusal(RejectReason::NotSubscribed)
     );
+}
+
+#[test]
+fn a_resumed_session_knows_its_jobs_and_shares() {
+    let mut pool = Pool::ready(|_| {});
+    let sent = r#""j","00000000","504e86b9","00000001""#;
+    assert!(pool.submit("me", sent).contains("true"));
+    let (name, parked) = pool.session.park().expect("subscribed");
+    assert_eq!(name, "s1");
+
+    let mut pool = Pool::new(|config| config.session = "s2".to_owned());
+    pool.session.announce(&job("k", false));
+    pool.try_hears(r#"{"id":1,"method":"mining.subscribe","params":["a","s1"]}"#)
+        .expect("fine");
+    pool.try_hears(r#"{"id":2,"method":"mining.authorize","params":["me","x"]}"#)
+        .expect("fine");
+    assert!(pool.says().is_empty());
+    for event in pool.tells() {
+        match event {
+            ServerEvent::Authorize { id, .. } => pool.session.authorize(id, true),
+            ServerEvent::Resume { session } => assert_eq!(session, "s1"),
+            _ => {}
+        }
+    }
+    pool.session.resume(Some((name, parked)));
+    let said = pool.says().concat();
+    assert!(
+        said.contains(r#"["mining.notify","s1"]],"01020304",4]"#),
+        "{said}"
+    );
+    assert_eq!(pool.submit("me", sent), refusal(RejectReason::Duplicate));
+    let late = r#""j","00000000","504e86b9","00000002""#;
+    assert!(pool.submit("me", late).contains("true"));
+}
+
+#[test]
+fn a_clean_job_that_is_told_again_on_resumption_keeps_its_shares() {
+    let current = job("j", true);
+    let mut pool = Pool::new(|_| {});
+    pool.session.announce(&current);
+    pool.hears(r#"{"id":1,"method":"mining.subscribe","params":["a"]}"#);
+    pool.hears(r#"{"id":2,"method":"mining.authorize","params":["me","x"]}"#);
+    pool.says();
+    let sent = r#""j","00000000","504e86b9","00000001""#;
+    assert!(pool.submit("me", sent).contains("true"));
+    let parked = pool.session.park();
+    let mut pool = Pool::new(|_| {});
+    pool.session.announce(&current);
+    pool.try_hears(r#"{"id":1,"method":"mining.subscribe","params":["a","s1"]}"#)
+        .expect("fine");
+    pool.session.resume(parked);
+    pool.hears(r#"{"id":2,"method":"mining.authorize","params":["me","x"]}"#);
+    assert_eq!(pool.says().len(), 4);
+    assert_eq!(pool.submit("me", sent), refusal(RejectReason::Duplicate));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use pending::{Asked, Pending};
 use work::WorkTable;
 
 use crate::budget::Budget;
-use crate::inline::Extranonce;
+use crate::inline::{Extranonce, JobId};
 use crate::json::Value;
 use crate::line::LineReader;
 use crate::message::{Configure, FromPool, Notify, Reconnect, Reply, Subscribed, write};
@@ -435,6 +435,11 @@ impl ClientSession {
     /// A job by its key, while it is among the last sixteen.
     pub fn work(&self, key: WorkKey) -> Option<&Work> {
         self.works.get(key)
+    }
+
+    /// The job of that name whose shares still count.
+    pub fn work_named(&self, id: &JobId) -> Option<&Work> {
+        self.works.named(id)
     }
 
     /// What it takes to resume this session.

@@ -17,8 +17,12 @@ pub enum ServerEvent {
     Subscribed {
         /// Name and version of its program, cut off at 256 bytes.
         agent: String,
-        /// The session that it wants to resume; it got a new one.
-        session: Option<String>,
+    },
+    /// The miner wants to resume a session: to be answered by
+    /// [`resume`](super::ServerSession::resume).
+    Resume {
+        /// The name of the session.
+        session: String,
     },
     /// A worker wants to be let in: to be answered by
     /// [`authorize`](super::ServerSession::authorize).

@@ -45,6 +45,16 @@ struct Given {
     target: Target,
 }
 
+/// What a connection leaves behind for one that resumes it: its extranonces, the jobs that it
+/// was given and the shares that it sent.
+#[derive(Debug)]
+pub struct Parked {
+    extranonces: Subscribed,
+    difficulty: f64,
+    given: VecDeque<Given>,
+    seen: SeenShares,
+}
+
 /// A connection to a miner without the connection: bytes, jobs and time go in, bytes, events
 /// and the next deadline come out. Calling order as of
 /// [`ClientSession`](crate::client::ClientSession).
@@ -59,6 +69,8 @@ pub struct ServerSession {
     events: VecDeque<ServerEvent>,
     waiting: VecDeque<(AuthorizeId, Inline<64>, String)>,
     workers: BTreeSet<String>,
+    /// A subscription that wants to resume a session, unanswered.
+    resuming: Option<Inline<64>>,
     subscribed: bool,
     configured: Configured,
     difficulty: f64,
@@ -84,6 +96,7 @@ impl ServerSession {
             events: VecDeque::new(),
             waiting: VecDeque::new(),
             workers: BTreeSet::new(),
+            resuming: None,
             subscribed: false,
             configured: Configured::default(),
             difficulty: config.difficulty,
@@ -214,15 +227,53 @@ impl ServerSession {
     }
 
     fn handle_subscribe(&mut self, asked: &Subscribe<'_>, raw_id: &[u8]) {
-        let (session, extranonces) = (&self.config.session, &self.config.extranonces);
-        write::reply_subscribed(self.output.lines(), raw_id, session, extranonces);
-        self.subscribed = true;
         let words = |text: Text<'_>| cut(text.to_str().into_owned());
         self.events.push_back(ServerEvent::Subscribed {
             agent: asked.agent.map(words).unwrap_or_default(),
-            session: asked.session.map(words),
         });
+        let wanted = asked.session.filter(|_| !self.subscribed).map(words);
+        // Longer ids do not pass the parser.
+        if let (Some(session), Some(answer_to)) = (wanted, Inline::new(raw_id)) {
+            self.resuming = Some(answer_to);
+            self.events.push_back(ServerEvent::Resume { session });
+            return;
+        }
+        self.answer_subscribe(raw_id);
+    }
+
+    fn answer_subscribe(&mut self, raw_id: &[u8]) {
+        let (session, extranonces) = (&self.config.session, &self.config.extranonces);
+        write::reply_subscribed(self.output.lines(), raw_id, session, extranonces);
+        self.subscribed = true;
         self.hand_out_if_ready();
+    }
+
+    /// Answers a miner who wants to resume a session: with what that left behind and its name,
+    /// or with a new one. Nothing happens when nobody asked.
+    pub fn resume(&mut self, session: Option<(String, Parked)>) {
+        let Some(raw_id) = self.resuming.take() else {
+            return;
+        };
+        if let Some((name, parked)) = session {
+            self.config.session = name;
+            self.config.extranonces = parked.extranonces;
+            self.difficulty = parked.difficulty;
+            self.given = parked.given;
+            self.seen = parked.seen;
+        }
+        self.answer_subscribe(raw_id.as_bytes());
+    }
+
+    /// Ends the session for one that may resume it, under the name that is beside it; `None`
+    /// when the miner never subscribed.
+    pub fn park(self) -> Option<(String, Parked)> {
+        let parked = Parked {
+            extranonces: self.config.extranonces,
+            difficulty: self.difficulty,
+            given: self.given,
+            seen: self.seen,
+        };
+        self.subscribed.then_some((self.config.session, parked))
     }
 
     fn handle_authorize(&mut self, user: Text<'_>, password: Text<'_>, raw_id: &[u8]) {
@@ -283,7 +334,9 @@ impl ServerSession {
             write::set_difficulty(self.output.lines(), self.difficulty);
             self.told_difficulty = Some(self.difficulty);
         }
-        if job.clean {
+        // A session that is resumed is told its last job again: its shares are still known.
+        let again = self.given.iter().any(|given| Arc::ptr_eq(&given.job, &job));
+        if job.clean && !again {
             self.given.clear();
             self.seen.clear();
         }

@@ -203,14 +203,23 @@ impl TlsStream {
     /// As [`read`](Self::read), and `QuotaExceeded` while the pool is empty: nothing is lost,
     /// it can be tried again.
     pub async fn recv(&self) -> Result<Option<Buf>> {
+        std::future::poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// Poll form of [`recv`](Self::recv). One task receives at a time.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn poll_recv(&self, context: &mut Context<'_>) -> Poll<Result<Option<Buf>>> {
         let Some(mut buf) = crate::buffer() else {
             let source = io::Error::new(io::ErrorKind::QuotaExceeded, "no buffer is free");
-            return Err(Error::new(Action::Receive, &self.peer, source)
-                .hinted("drop buffers, or raise RuntimeBuilder::buffers"));
+            let error = Error::new(Action::Receive, &self.peer, source);
+            let hint = "drop buffers, or raise RuntimeBuilder::buffers";
+            return Poll::Ready(Err(error.hinted(hint)));
         };
-        let count = self.read(buf.as_mut_capacity()).await?;
+        let count = ready!(self.poll_read(context, buf.as_mut_capacity()))?;
         buf.set_len(count);
-        Ok((count > 0).then_some(buf))
+        Poll::Ready(Ok((count > 0).then_some(buf)))
     }
 
     /// Fills `into` completely.

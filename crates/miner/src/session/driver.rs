@@ -1,0 +1,493 @@
+//! Pools one after the other, and what happens while one lasts.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use zcn_stratum::client::{ClientConfig, ClientSession, Event, Resume, SubmitError};
+use zcn_stratum::hash::Hash;
+use zcn_stratum::reject::RejectReason;
+
+use super::backoff::Backoff;
+use super::connect::{connect, establish, send};
+use super::settings::SessionSettings;
+use super::shares::{FoundShare, Lost, ShareQueue};
+use super::{Disconnect, Notice, PoolUrl, SessionHandle};
+use crate::wire::{Wire, Woken};
+
+/// A session that lasted this long, or took a share, was a good one; another that breaks soon
+/// counts as one failure more.
+const GOOD_AFTER: Duration = Duration::from_secs(30);
+/// Redirects that are followed in [`REDIRECT_SPAN`].
+const MAX_REDIRECTS: usize = 5;
+const REDIRECT_SPAN: Duration = Duration::from_secs(600);
+
+/// What is remembered of a pool between its sessions.
+struct Known {
+    backoff: Backoff,
+    resume: Option<Resume>,
+    /// Whether it answers `mining.configure`.
+    configure: bool,
+}
+
+/// A connection to begin with in place of a new one.
+type Ready = (usize, Wire, ClientSession);
+
+/// How a session ended.
+struct End {
+    cause: Disconnect,
+    /// The pool is not to blame.
+    good: bool,
+    next: Option<Ready>,
+    redirect: Option<(PoolUrl, Duration)>,
+}
+
+impl From<Disconnect> for End {
+    fn from(cause: Disconnect) -> Self {
+        Self {
+            cause,
+            good: false,
+            next: None,
+            redirect: None,
+        }
+    }
+}
+
+pub(super) struct Driver<'a> {
+    settings: Rc<SessionSettings>,
+    handle: SessionHandle,
+    sink: &'a mut dyn FnMut(Notice<'_>),
+    queue: ShareQueue,
+    pools: Vec<Known>,
+    redirects: VecDeque<Instant>,
+    heard: u64,
+}
+
+/// What holds while one connection lasts.
+struct Current {
+    pool: usize,
+    url: PoolUrl,
+    session: ClientSession,
+    ready: bool,
+    took_share: bool,
+    /// The block that the current work follows.
+    prev_hash: Option<Hash>,
+    redirect: Option<(PoolUrl, Duration)>,
+}
+
+impl<'a> Driver<'a> {
+    pub(super) fn new(
+        settings: SessionSettings,
+        handle: SessionHandle,
+        sink: &'a mut dyn FnMut(Notice<'_>),
+    ) -> Self {
+        let (min, max) = settings.retry;
+        let pools = (0..settings.pools.len())
+            .map(|index| Known {
+                backoff: Backoff::new(min, max, settings.seed.wrapping_add(index as u64)),
+                resume: None,
+                configure: settings.protocol.configure,
+            })
+            .collect();
+        Self {
+            queue: ShareQueue::new(settings.max_shares),
+            settings: Rc::new(settings),
+            handle,
+            sink,
+            pools,
+            redirects: VecDeque::new(),
+            heard: 0,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut next: Option<Ready> = None;
+        let mut redirect: Option<(usize, PoolUrl)> = None;
+        while !self.stopped() {
+            let (pool, url) = match (&next, redirect.take()) {
+                (Some((pool, ..)), _) => (*pool, self.settings.pools[*pool].url.clone()),
+                (None, Some(target)) => target,
+                (None, None) => {
+                    let Some(pool) = self.next_pool().await else {
+                        break;
+                    };
+                    (pool, self.settings.pools[pool].url.clone())
+                }
+            };
+            let begun = Instant::now();
+            let mut end = self.one_pool(pool, url, next.take()).await;
+            self.queue.disconnected();
+            next = end.next.take();
+            let known = &mut self.pools[pool];
+            let retry_after = if end.good || begun.elapsed() >= GOOD_AFTER {
+                known.backoff.succeed();
+                Duration::ZERO
+            } else {
+                known.backoff.fail(Instant::now())
+            };
+            (self.sink)(Notice::Disconnected {
+                pool,
+                cause: &end.cause,
+                retry_after,
+            });
+            if let Some((url, wait)) = end.redirect {
+                self.pause(Instant::now() + wait).await;
+                redirect = Some((pool, url));
+            }
+        }
+        self.take_found();
+        for waiting in std::mem::take(&mut self.queue.shares) {
+            (self.sink)(Notice::Lost {
+                share: &waiting.found,
+                why: Lost::Stale,
+            });
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.handle.0.stopped.get()
+    }
+
+    /// The first pool that may be tried, once there is one; `None` when stopped before.
+    async fn next_pool(&mut self) -> Option<usize> {
+        loop {
+            if self.stopped() {
+                return None;
+            }
+            let now = Instant::now();
+            let ready_at = |known: &Known| known.backoff.ready_at(now);
+            if let Some(pool) = self.pools.iter().position(|known| ready_at(known) <= now) {
+                return Some(pool);
+            }
+            let soonest = self.pools.iter().map(ready_at).min();
+            self.pause(soonest.unwrap_or(now)).await;
+        }
+    }
+
+    /// Waits until then, or until stopped.
+    async fn pause(&mut self, until: Instant) {
+        let signal = &self.handle.0.signal;
+        let (heard, stopped) = (&mut self.heard, &self.handle.0.stopped);
+        let mut time = pin!(zcn::sleep_until(until));
+        std::future::poll_fn(|context| {
+            while signal.poll_heard(context, heard).is_ready() {
+                if stopped.get() {
+                    return std::task::Poll::Ready(());
+                }
+            }
+            time.as_mut().poll(context)
+        })
+        .await;
+    }
+
+    /// Settings of a session with a pool at `host`.
+    fn config(&self, pool: usize, host: &str) -> ClientConfig {
+        let (known, settings) = (&self.pools[pool], &self.settings.pools[pool]);
+        let mut config = self.settings.protocol.clone();
+        config.host = host.to_owned();
+        config.user.clone_from(&settings.user);
+        config.password.clone_from(&settings.password);
+        config.resume.clone_from(&known.resume);
+        config.configure = known.configure;
+        config
+    }
+
+    /// One connection from its beginning, or from where `ready` is, to its end.
+    async fn one_pool(&mut self, pool: usize, url: PoolUrl, ready: Option<Ready>) -> End {
+        let (wire, session) = match ready {
+            Some((_, wire, session)) => (wire, session),
+            None => {
+                (self.sink)(Notice::Connecting { pool });
+                let settings = self.settings.clone();
+                match connect(&settings, &settings.pools[pool], &url).await {
+                    Ok(wire) => {
+                        let config = self.config(pool, &url.host);
+                        (wire, ClientSession::new(config, Instant::now()))
+                    }
+                    Err(cause) => return cause.into(),
+                }
+            }
+        };
+        let mut current = Current {
+            pool,
+            url,
+            session,
+            ready: false,
+            took_share: false,
+            prev_hash: None,
+            redirect: None,
+        };
+        let mut end = self.converse(&wire, &mut current).await;
+        // What was told before the end counts.
+        self.tell(&mut current, Instant::now());
+        match current.session.resume() {
+            Some(resume) => self.pools[pool].resume = Some(resume),
+            // Some pools hang up on a method that they do not know.
+            None if matches!(end.cause, Disconnect::Ended) => self.pools[pool].configure = false,
+            None => {}
+        }
+        end.good |= current.took_share;
+        end.redirect = current.redirect;
+        end
+    }
+
+    async fn converse(&mut self, wire: &Wire, current: &mut Current) -> End {
+        let settings = self.settings.clone();
+        let back: Rc<RefCell<Option<Ready>>> = Rc::default();
+        let mut try_at = (current.pool > 0).then(|| Instant::now() + settings.return_after);
+        let mut leaving: Option<(End, Instant)> = None;
+        let mut received_at = Instant::now();
+        loop {
+            self.tell(current, received_at);
+            self.take_found();
+            self.offer(current);
+            let limit = settings.protocol.request_timeout;
+            if let Err(cause) = send(wire, &mut current.session, limit).await {
+                return cause.into();
+            }
+            let now = Instant::now();
+            if leaving.is_none()
+                && let Some(end) = self.wants_to_leave(current, &back)
+            {
+                leaving = Some((end, now + settings.drain_timeout));
+            }
+            if leaving
+                .as_ref()
+                .is_some_and(|(_, until)| self.queue.sent() == 0 || now >= *until)
+                && let Some((end, _)) = leaving.take()
+            {
+                return end;
+            }
+            if try_at.is_some_and(|at| now >= at) && leaving.is_none() {
+                try_at = Some(now + settings.return_after);
+                self.try_preferred(current.pool, &back);
+            }
+            let deadlines = [
+                current.session.poll_timeout(),
+                try_at,
+                leaving.as_ref().map(|(_, until)| *until),
+            ];
+            let deadline = deadlines.into_iter().flatten().min();
+            let signal = &self.handle.0.signal;
+            let woken = wire.wait(signal, &mut self.heard, deadline).await;
+            received_at = Instant::now();
+            let done = match woken {
+                Ok(Woken::Bytes(bytes)) => current.session.handle_bytes(received_at, &bytes),
+                Ok(Woken::End) => return Disconnect::Ended.into(),
+                Ok(Woken::Signal | Woken::Time) => current.session.handle_timeout(received_at),
+                Err(error) => return Disconnect::from(error).into(),
+            };
+            if let Err(error) = done {
+                return Disconnect::from(error).into();
+            }
+        }
+    }
+
+    fn wants_to_leave(
+        &mut self,
+        current: &mut Current,
+        back: &RefCell<Option<Ready>>,
+    ) -> Option<End> {
+        let leave = |cause| End {
+            good: true,
+            ..End::from(cause)
+        };
+        if self.stopped() {
+            return Some(leave(Disconnect::Stopped));
+        }
+        if let Some((url, _)) = &current.redirect {
+            let now = Instant::now();
+            self.redirects
+                .retain(|&at| now.saturating_duration_since(at) < REDIRECT_SPAN);
+            if self.redirects.len() >= MAX_REDIRECTS {
+                current.redirect = None;
+                return Some(Disconnect::RedirectLoop(MAX_REDIRECTS).into());
+            }
+            self.redirects.push_back(now);
+            let (host, port) = (url.host.clone(), url.port);
+            return Some(leave(Disconnect::Redirected { host, port }));
+        }
+        let next = back.borrow_mut().take()?;
+        Some(End {
+            next: Some(next),
+            ..leave(Disconnect::Returned)
+        })
+    }
+
+    /// Looks, beside the session, whether a pool before `pool` takes shares again.
+    fn try_preferred(&self, pool: usize, back: &Rc<RefCell<Option<Ready>>>) {
+        let candidates: Vec<(usize, ClientConfig)> = (0..pool)
+            .map(|index| {
+                (
+                    index,
+                    self.config(index, &self.settings.pools[index].url.host),
+                )
+            })
+            .collect();
+        let (settings, handle, back) = (self.settings.clone(), self.handle.clone(), back.clone());
+        zcn::spawn(async move {
+            for (index, config) in candidates {
+                let limit = settings.connect_timeout.saturating_mul(2);
+                let establishing = establish(&settings, &settings.pools[index], config);
+                if let Ok(Ok((wire, session))) = zcn::timeout(limit, establishing).await {
+                    *back.borrow_mut() = Some((index, wire, session));
+                    handle.0.signal.ring();
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Takes over what workers have found.
+    fn take_found(&mut self) {
+        let found = std::mem::take(&mut *self.handle.0.found.borrow_mut());
+        for share in found {
+            if let Some(dropped) = self.queue.push(share) {
+                let why = Lost::Full;
+                (self.sink)(Notice::Lost {
+                    share: &dropped,
+                    why,
+                });
+            }
+        }
+    }
+
+    /// Tells what the session has told.
+    fn tell(&mut self, current: &mut Current, received_at: Instant) {
+        let mut resumed_now = false;
+        while let Some(event) = current.session.poll_event() {
+            match event {
+                Event::ConfigureUnanswered => self.pools[current.pool].configure = false,
+                Event::Subscribed { resumed, .. } => resumed_now = resumed,
+                Event::Work(key) => {
+                    let Some(work) = current.session.work(key) else {
+                        continue;
+                    };
+                    current.prev_hash = Some(work.job.prev_hash);
+                    (self.sink)(Notice::Work {
+                        pool: current.pool,
+                        work,
+                        received_at,
+                    });
+                }
+                Event::VersionMask(mask) => (self.sink)(Notice::VersionMask(mask)),
+                Event::Accepted { id, rtt } => {
+                    current.took_share = true;
+                    if let Some(waiting) = self.queue.answered(id) {
+                        let share = &waiting.found;
+                        (self.sink)(Notice::Accepted { share, rtt });
+                    }
+                }
+                Event::Rejected { id, rtt, rejection } => {
+                    let Some(waiting) = self.queue.answered(id) else {
+                        continue;
+                    };
+                    let share = &waiting.found;
+                    // It had arrived before the connection broke.
+                    let arrived =
+                        waiting.sent_before && rejection.reason == RejectReason::Duplicate;
+                    let rejection = &rejection;
+                    (self.sink)(if arrived {
+                        Notice::Accepted { share, rtt }
+                    } else {
+                        Notice::Rejected {
+                            share,
+                            rtt,
+                            rejection,
+                        }
+                    });
+                }
+                Event::Reconnect { host, port, wait } => {
+                    let url = PoolUrl {
+                        tls: current.url.tls,
+                        host: host.unwrap_or_else(|| current.url.host.clone()),
+                        port: port.unwrap_or(current.url.port),
+                    };
+                    current.redirect = Some((url, wait));
+                }
+                Event::RedirectRefused { host } => {
+                    (self.sink)(Notice::RedirectRefused { host: &host });
+                }
+                Event::Message(text) => (self.sink)(Notice::Message(&text)),
+                _ => {}
+            }
+        }
+        if !current.ready && current.session.is_ready() {
+            current.ready = true;
+            (self.sink)(Notice::Ready {
+                pool: current.pool,
+                resumed: resumed_now,
+            });
+        }
+    }
+
+    /// Sends the shares that count here, keeps those that may, and gives up the others.
+    fn offer(&mut self, current: &mut Current) {
+        if !current.session.is_ready() {
+            return;
+        }
+        let now = Instant::now();
+        let mut index = 0;
+        while let Some(waiting) = self.queue.shares.get_mut(index) {
+            index += 1;
+            if waiting.sent.is_some() {
+                continue;
+            }
+            let why = match place(current, &waiting.found) {
+                Place::Wait => continue,
+                Place::Nowhere(why) => why,
+                Place::Here => {
+                    // Its job may be unknown to this connection.
+                    match current.session.resubmit(now, &waiting.found.share) {
+                        Ok(id) => {
+                            waiting.sent = Some(id);
+                            continue;
+                        }
+                        Err(SubmitError::Duplicate) => Lost::Duplicate,
+                        Err(SubmitError::Stale) => Lost::Stale,
+                        // Not now.
+                        Err(_) => return,
+                    }
+                }
+            };
+            index -= 1;
+            if let Some(waiting) = self.queue.shares.remove(index) {
+                let share = &waiting.found;
+                (self.sink)(Notice::Lost { share, why });
+            }
+        }
+    }
+}
+
+/// Where a share belongs.
+enum Place {
+    Here,
+    /// Here or elsewhere, later.
+    Wait,
+    Nowhere(Lost),
+}
+
+fn place(current: &Current, found: &FoundShare) -> Place {
+    let known = current
+        .session
+        .work_named(&found.share.job_id)
+        .is_some_and(|work| {
+            work.extranonce_1 == found.extranonce_1 && work.job.prev_hash == found.prev_hash
+        });
+    let same_session = current.session.extranonce_1() == Some(found.extranonce_1);
+    let same_block = current.prev_hash.map(|hash| hash == found.prev_hash);
+    match (
+        found.pool == current.pool,
+        known || same_session,
+        same_block,
+    ) {
+        (true, _, _) if known => Place::Here,
+        (_, _, Some(false)) => Place::Nowhere(Lost::Stale),
+        // Which block is being worked on shows with the first job.
+        (true, true, None) | (false, _, _) => Place::Wait,
+        (true, true, Some(true)) => Place::Here,
+        (true, false, _) => Place::Nowhere(Lost::NewSession),
+    }
+}

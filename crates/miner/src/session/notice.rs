@@ -1,0 +1,117 @@
+//! What a session tells whoever runs the workers.
+
+use std::time::{Duration, Instant};
+
+use zcn_stratum::client::{ClientError, Work};
+use zcn_stratum::reject::Rejection;
+
+use super::shares::{FoundShare, Lost};
+use crate::wire::SendError;
+
+use thiserror::Error;
+
+/// Something that happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Notice<'a> {
+    /// A pool is being connected to.
+    Connecting {
+        /// Its place in the list.
+        pool: usize,
+    },
+    /// A pool takes shares.
+    Ready {
+        /// Its place in the list.
+        pool: usize,
+        /// What was found in the session before still counts.
+        resumed: bool,
+    },
+    /// Work, in place of all before it. What is found in it is handed in as a [`FoundShare`].
+    Work {
+        /// Place of the pool in the list.
+        pool: usize,
+        /// The work; borrowed, because its memory is used again.
+        work: &'a Work,
+        /// When the bytes were received.
+        received_at: Instant,
+    },
+    /// Bits of the version that may be rolled have changed, for all work.
+    VersionMask(u32),
+    /// There is no pool: what is being worked on counts for nothing until there is new work.
+    Disconnected {
+        /// Place of the pool in the list.
+        pool: usize,
+        /// Why.
+        cause: &'a Disconnect,
+        /// How long that pool is left alone.
+        retry_after: Duration,
+    },
+    /// The pool took a share.
+    Accepted {
+        /// The share.
+        share: &'a FoundShare,
+        /// How long the answer took.
+        rtt: Duration,
+    },
+    /// The pool did not take a share.
+    Rejected {
+        /// The share.
+        share: &'a FoundShare,
+        /// How long the answer took.
+        rtt: Duration,
+        /// Why.
+        rejection: &'a Rejection,
+    },
+    /// A share can no longer be submitted anywhere.
+    Lost {
+        /// The share.
+        share: &'a FoundShare,
+        /// Why.
+        why: Lost,
+    },
+    /// Words of the pool for whoever runs the miner.
+    Message(&'a str),
+    /// Somebody wants us outside of the pool's domain; we stay.
+    RedirectRefused {
+        /// Where to.
+        host: &'a str,
+    },
+}
+
+/// Why a connection with a pool is over.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Disconnect {
+    /// It could not be made, or has died.
+    #[error(transparent)]
+    Net(#[from] zcn::Error),
+    /// It could not be made in time.
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+    /// The pool does not read what is sent.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The pool broke the rules, or refused us, or is silent.
+    #[error(transparent)]
+    Protocol(#[from] ClientError),
+    /// The pool ended the connection.
+    #[error("the pool ended the connection")]
+    Ended,
+    /// The pool wants us elsewhere.
+    #[error("the pool sends us to {host}:{port}")]
+    Redirected {
+        /// Where.
+        host: String,
+        /// The port there.
+        port: u16,
+    },
+    /// The pool sends us around.
+    #[error("the pool sends us around: more than {0} redirects in ten minutes")]
+    RedirectLoop(usize),
+    /// A pool further up in the list works again.
+    #[error("a preferred pool is back")]
+    Returned,
+    /// Whoever runs the session has ended it.
+    #[error("stopped")]
+    Stopped,
+}

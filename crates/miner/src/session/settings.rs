@@ -1,0 +1,62 @@
+//! Settings of the sessions with pools.
+
+use std::time::Duration;
+
+use zcn::tls::{Fingerprint, TlsConnector};
+use zcn_stratum::client::ClientConfig;
+
+use super::PoolUrl;
+
+/// A pool, and who we are there.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Where it is.
+    pub url: PoolUrl,
+    /// Name of the worker.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+    /// With TLS: certificates to be taken instead of those that the system trusts.
+    pub pins: Vec<Fingerprint>,
+}
+
+/// Settings of [`run`](super::run).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SessionSettings {
+    /// The pools, the preferred one first. Nothing is mined for anybody else.
+    pub pools: Vec<Pool>,
+    /// The shortest and the longest time that a pool which failed is left alone.
+    pub retry: (Duration, Duration),
+    /// How often a pool further up in the list is tried while another one works.
+    pub return_after: Duration,
+    /// How long connecting may take, TLS included.
+    pub connect_timeout: Duration,
+    /// How long answers to shares are waited for when a pool is left on purpose.
+    pub drain_timeout: Duration,
+    /// Shares that may wait for a pool.
+    pub max_shares: usize,
+    /// What is spread is spread by this.
+    pub seed: u64,
+    /// What every session begins with; host, user, password and resumption are filled in.
+    pub protocol: ClientConfig,
+    /// Trust for TLS where a pool has no pins; the system's certificates when absent.
+    pub trust: Option<TlsConnector>,
+}
+
+impl SessionSettings {
+    /// Usual settings for these pools.
+    pub fn new(pools: Vec<Pool>) -> Self {
+        Self {
+            pools,
+            retry: (Duration::from_secs(1), Duration::from_secs(60)),
+            return_after: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(5),
+            max_shares: 10_000,
+            seed: 0,
+            protocol: ClientConfig::new("", "", ""),
+            trust: None,
+        }
+    }
+}

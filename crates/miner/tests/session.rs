@@ -1,0 +1,442 @@
+//! Sessions with our own pool, with links that break, and with pools that mean no good. A
+//! "worker" here hands in shares of a difficulty that any hash meets.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use zcn::tls::{Fingerprint, TlsAcceptor};
+use zcn::{Runtime, TcpListener, TcpStream};
+use zcn_miner::pool::{PoolServer, PoolSettings, Template};
+use zcn_miner::session::{
+    Disconnect, FoundShare, Notice, Pool, SessionHandle, SessionSettings, run,
+};
+use zcn_stratum::inline::Extranonce;
+
+/// How long anything may take before a test counts as hung.
+const HANG: Duration = Duration::from_secs(60);
+
+/// Runs a task; fails when it hangs.
+fn on_runtime(test: impl AsyncFnOnce()) {
+    let mut runtime = Runtime::new().expect("a runtime");
+    let done = runtime.block_on(async { zcn::timeout(HANG, test()).await });
+    done.expect("no error").expect("no hang");
+}
+
+fn listen(address: SocketAddr) -> TcpListener {
+    TcpListener::bind(address).expect("a free port")
+}
+
+fn any() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+/// A pool whose shares cost nothing, with work on a block that nobody finds.
+fn pool(listener: TcpListener, change: impl FnOnce(&mut PoolSettings)) -> PoolServer {
+    let mut settings = PoolSettings::default();
+    settings.difficulty = 1e-10;
+    settings.vardiff = None;
+    change(&mut settings);
+    let server = PoolServer::start(listener, settings, |_| {});
+    server.set_template(template(1), true).expect("a job");
+    server
+}
+
+fn template(height: u32) -> Template {
+    Template::synthetic(height, [height as u8; 32], 0x1d00_ffff, 1_700_000_000)
+}
+
+fn at(address: SocketAddr, scheme: &str) -> Pool {
+    Pool {
+        url: format!("{scheme}://{address}").parse().expect("a URL"),
+        user: "me".to_owned(),
+        password: "x".to_owned(),
+        pins: Vec::new(),
+    }
+}
+
+fn settings(pools: Vec<Pool>) -> SessionSettings {
+    let mut settings = SessionSettings::new(pools);
+    settings.retry = (Duration::from_millis(20), Duration::from_millis(200));
+    settings.return_after = Duration::from_millis(50);
+    settings
+}
+
+/// What became of each share: told once, or the test fails.
+#[derive(Default)]
+struct Log {
+    handed_in: u32,
+    told: BTreeMap<u32, &'static str>,
+    ready: Vec<usize>,
+    resumed: usize,
+    causes: Vec<(usize, String)>,
+    work: Option<FoundShare>,
+}
+
+/// A session in a task, with its log.
+struct Miner {
+    handle: SessionHandle,
+    log: Rc<RefCell<Log>>,
+    task: zcn::JoinHandle<()>,
+}
+
+impl Miner {
+    fn start(settings: SessionSettings) -> Self {
+        let handle = SessionHandle::new();
+        let log: Rc<RefCell<Log>> = Rc::default();
+        let (inner, noted) = (handle.clone(), log.clone());
+        let task = zcn::spawn(async move {
+            let mut sink = |notice: Notice<'_>| note(&mut noted.borrow_mut(), notice);
+            run(settings, &inner, &mut sink).await.expect("pools");
+        });
+        Self { handle, log, task }
+    }
+
+    /// Hands in a share of the work of the moment, if there is any; whether there was.
+    fn find(&self) -> bool {
+        let mut log = self.log.borrow_mut();
+        let Some(mut found) = log.work else {
+            return false;
+        };
+        found.share.nonce = log.handed_in;
+        log.handed_in += 1;
+        self.handle.submit(found);
+        true
+    }
+
+    fn count(&self, what: &str) -> usize {
+        let log = self.log.borrow();
+        log.told.values().filter(|&&told| told == what).count()
+    }
+
+    async fn until(&self, what: &str, done: impl Fn(&Log) -> bool) {
+        let begun = Instant::now();
+        while !done(&self.log.borrow()) {
+            zcn::sleep(Duration::from_millis(2)).await;
+            let log = self.log.borrow();
+            assert!(
+                begun.elapsed() < HANG / 2,
+                "never: {what}; {:?} {:?}",
+                log.told,
+                log.causes
+            );
+        }
+    }
+
+    /// Stops, and checks that every share was told of.
+    async fn stop(self) -> Rc<RefCell<Log>> {
+        self.handle.stop();
+        self.task.await.expect("ran to its end");
+        let log = self.log.borrow();
+        assert_eq!(log.told.len(), log.handed_in as usize, "{:?}", log.told);
+        drop(log);
+        self.log
+    }
+}
+
+fn note(log: &mut Log, notice: Notice<'_>) {
+    let mut tell = |share: &FoundShare, what| {
+        let before = log.told.insert(share.share.nonce, what);
+        assert_eq!(before, None, "share {} is told of twice", share.share.nonce);
+    };
+    match notice {
+        Notice::Accepted { share, .. } => tell(share, "accepted"),
+        Notice::Rejected { share, .. } => tell(share, "rejected"),
+        Notice::Lost { share, .. } => tell(share, "lost"),
+        Notice::Ready { pool, resumed } => {
+            log.ready.push(pool);
+            log.resumed += usize::from(resumed);
+        }
+        Notice::Work { pool, work, .. } => {
+            let extranonce_2 =
+                Extranonce::new(&vec![0; work.extranonce_2_len]).expect("at most 32 bytes");
+            log.work = Some(FoundShare {
+                pool,
+                extranonce_1: work.extranonce_1,
+                prev_hash: work.job.prev_hash,
+                share: work.share(extranonce_2, work.job.version, work.job.ntime, 0),
+            });
+        }
+        Notice::Disconnected { pool, cause, .. } => log.causes.push((pool, cause.to_string())),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_share_is_accepted_once() {
+    on_runtime(async || {
+        let server = pool(listen(any()), |_| {});
+        let miner = Miner::start(settings(vec![at(server.local_addr(), "stratum+tcp")]));
+        miner.until("work", |log| log.work.is_some()).await;
+        for round in 0..200 {
+            miner.find();
+            if round % 50 == 0 {
+                // Another job on the same block: what was found before counts.
+                server.set_template(template(1), false).expect("a job");
+                zcn::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        miner.until("answers", |log| log.told.len() == 200).await;
+        assert_eq!(miner.count("accepted"), 200);
+        assert_eq!(server.stats().accepted, 200);
+        let log = miner.stop().await;
+        assert_eq!(log.borrow().causes, [(0, "stopped".to_owned())]);
+    });
+}
+
+#[test]
+fn over_tls_with_a_pinned_certificate() {
+    on_runtime(async || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
+        let acceptor = TlsAcceptor::from_pem(
+            made.cert.pem().as_bytes(),
+            made.signing_key.serialize_pem().as_bytes(),
+        );
+        let acceptor = acceptor.expect("a certificate");
+        let server = pool(listen(any()), |settings| settings.tls = Some(acceptor));
+        let mut right = at(server.local_addr(), "stratum+ssl");
+        let mut wrong = right.clone();
+        right.pins = vec![Fingerprint::of(made.cert.der())];
+        wrong.pins = vec![Fingerprint::from([7; 32])];
+        let miner = Miner::start(settings(vec![wrong, right]));
+        miner.until("work", |log| log.work.is_some()).await;
+        assert!(miner.find());
+        miner.until("an answer", |log| log.told.len() == 1).await;
+        assert_eq!(miner.count("accepted"), 1);
+        let log = miner.stop().await;
+        let log = log.borrow();
+        assert_eq!(log.ready, [1]);
+        assert!(log.causes[0].1.contains("not pinned"), "{:?}", log.causes);
+    });
+}
+
+#[test]
+fn the_next_pool_takes_over_until_the_first_is_back() {
+    on_runtime(async || {
+        // A port that nobody serves for now.
+        let first = listen(any()).local_addr();
+        let second = pool(listen(any()), |_| {});
+        let pools = vec![at(first, "tcp"), at(second.local_addr(), "tcp")];
+        let miner = Miner::start(settings(pools));
+        miner.until("the second pool", |log| log.ready == [1]).await;
+        miner.until("work", |log| log.work.is_some()).await;
+        assert!(miner.find());
+        let first = pool(listen(first), |_| {});
+        miner
+            .until("the first pool", |log| log.ready == [1, 0])
+            .await;
+        miner
+            .until("its work", |log| {
+                log.work.is_some_and(|work| work.pool == 0)
+            })
+            .await;
+        assert!(miner.find());
+        miner.until("answers", |log| log.told.len() == 2).await;
+        assert_eq!((first.stats().accepted, second.stats().accepted), (1, 1));
+        // And once more the other way round, when the first is gone again.
+        first.stop();
+        miner
+            .until("the second pool", |log| log.ready == [1, 0, 1])
+            .await;
+        let log = miner.stop().await;
+        let causes = &log.borrow().causes;
+        assert!(
+            causes
+                .iter()
+                .any(|(pool, cause)| *pool == 1 && cause.contains("preferred")),
+            "{causes:?}"
+        );
+    });
+}
+
+/// Carries bytes between a miner and a pool until `cut` is rung; the answers of the pool from
+/// `deaf_after` shares on are lost with the connection.
+async fn carry(miner: TcpStream, pool: SocketAddr, deaf: bool, life: Duration) {
+    let Ok(pool) = TcpStream::connect(pool).await else {
+        return;
+    };
+    let (miner, pool) = (Rc::new(miner), Rc::new(pool));
+    let (from, to) = (miner.clone(), pool.clone());
+    let up = zcn::spawn(async move {
+        while let Ok(Some(bytes)) = from.recv().await {
+            if to.send(bytes).await.is_err() {
+                break;
+            }
+        }
+    });
+    let (from, to) = (pool.clone(), miner.clone());
+    let begun = Instant::now();
+    let down = zcn::spawn(async move {
+        while let Ok(Some(bytes)) = from.recv().await {
+            // Toward the end of its life a link loses what the pool says.
+            if deaf && begun.elapsed() > life / 2 {
+                continue;
+            }
+            if to.send(bytes).await.is_err() {
+                break;
+            }
+        }
+    });
+    zcn::sleep(life).await;
+    miner.abort();
+    pool.abort();
+    up.await;
+    down.await;
+}
+
+#[test]
+fn a_link_that_breaks_again_and_again_loses_nothing_and_sends_nothing_twice() {
+    on_runtime(async || {
+        let server = pool(listen(any()), |_| {});
+        let target = server.local_addr();
+        let link = listen(any());
+        let address = link.local_addr();
+        zcn::spawn(async move {
+            let mut lives = [20, 35, 50, 27, 60].into_iter().cycle();
+            while let Ok((stream, _)) = link.accept().await {
+                let life = Duration::from_millis(lives.next().unwrap_or(20));
+                zcn::spawn(carry(stream, target, true, life));
+            }
+        });
+        let mut settings = settings(vec![at(address, "tcp")]);
+        settings.retry = (Duration::from_millis(1), Duration::from_millis(5));
+        let miner = Miner::start(settings);
+        miner.until("work", |log| log.work.is_some()).await;
+        for _ in 0..400 {
+            miner.find();
+            zcn::sleep(Duration::from_millis(1)).await;
+        }
+        miner.until("answers", |log| log.told.len() == 400).await;
+        let stats = server.stats();
+        assert_eq!(miner.count("accepted"), 400, "{stats:?}");
+        // Those whose answers were lost were offered again, and known.
+        assert_eq!(stats.accepted, 400, "{stats:?}");
+        assert!(stats.resumed > 3 && stats.refused > 0, "{stats:?}");
+        let log = miner.stop().await;
+        assert!(log.borrow().resumed > 3);
+    });
+}
+
+#[test]
+fn a_pool_that_starts_anew_is_told_apart_from_the_one_before() {
+    on_runtime(async || {
+        let mut server = pool(listen(any()), |_| {});
+        let address = server.local_addr();
+        let miner = Miner::start(settings(vec![at(address, "tcp")]));
+        let mut accepted = 0;
+        for life in 1..=4u32 {
+            miner
+                .until("the pool", |log| log.ready.len() >= life as usize)
+                .await;
+            zcn::sleep(Duration::from_millis(20)).await;
+            for _ in 0..20 {
+                assert!(miner.find());
+            }
+            zcn::sleep(Duration::from_millis(3)).await;
+            server.stop();
+            // While there is no pool, shares wait.
+            assert!(miner.find());
+            while server.stats().connections > 0 {
+                zcn::sleep(Duration::from_millis(2)).await;
+            }
+            accepted += server.stats().accepted;
+            drop(server);
+            let listener = loop {
+                match TcpListener::bind(address) {
+                    Ok(listener) => break listener,
+                    Err(_) => zcn::sleep(Duration::from_millis(2)).await,
+                }
+            };
+            server = pool(listener, |settings| settings.first_extranonce = life << 16);
+        }
+        miner.until("all told of", |log| log.told.len() == 84).await;
+        accepted += server.stats().accepted;
+        assert!(miner.count("accepted") as u64 <= accepted);
+        assert!(miner.count("lost") >= 4);
+        miner.stop().await;
+    });
+}
+
+/// A pool that says one thing, whatever it hears.
+fn parrot(says: Vec<u8>) -> SocketAddr {
+    let listener = listen(any());
+    let address = listener.local_addr();
+    zcn::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let says = says.clone();
+            zcn::spawn(async move {
+                // The hangup of the other side is what ends this.
+                while stream.send_copy(&says).await.is_ok() {
+                    if says.is_empty() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn hostile_pools_are_left_for_the_next() {
+    on_runtime(async || {
+        let job = |params: &str| {
+            format!("{{\"id\":null,\"method\":\"mining.notify\",\"params\":{params}}}\n")
+        };
+        let hostile = [
+            Vec::new(),
+            b"x".repeat(1 << 20),
+            [b"[".repeat(5000), b"\n".to_vec()].concat(),
+            b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+            job("[1,2,3]").into_bytes(),
+            job("{\"a\":1}").into_bytes(),
+            b"{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[-1]}\n".to_vec(),
+            b"{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[1]}\n".repeat(100),
+            b"{\"id\":7,\"method\":\"client.get_version\",\"params\":[]}\n".repeat(100),
+            b"{\"id\":2,\"result\":[[],\"zz\",4]}\n{\"id\":1,\"result\":true}\n".to_vec(),
+        ];
+        let count = hostile.len();
+        let mut pools: Vec<Pool> = hostile
+            .into_iter()
+            .map(|says| at(parrot(says), "tcp"))
+            .collect();
+        let good = pool(listen(any()), |_| {});
+        pools.push(at(good.local_addr(), "tcp"));
+        let mut settings = settings(pools);
+        // Each is tried once on the way down.
+        settings.retry = (HANG, HANG);
+        settings.return_after = HANG;
+        let miner = Miner::start(settings);
+        miner
+            .until("the good pool", |log| log.ready == [count])
+            .await;
+        miner.until("work", |log| log.work.is_some()).await;
+        assert!(miner.find());
+        miner.until("an answer", |log| log.told.len() == 1).await;
+        let log = miner.stop().await;
+        let causes = &log.borrow().causes;
+        let order: Vec<usize> = causes.iter().map(|(pool, _)| *pool).collect();
+        assert_eq!(order, (0..=count).collect::<Vec<_>>(), "{causes:?}");
+    });
+}
+
+#[test]
+fn a_pool_that_sends_us_around_is_left() {
+    on_runtime(async || {
+        let loop_of_one =
+            parrot(b"{\"id\":null,\"method\":\"client.reconnect\",\"params\":[]}\n".to_vec());
+        let good = pool(listen(any()), |_| {});
+        let pools = vec![at(loop_of_one, "tcp"), at(good.local_addr(), "tcp")];
+        let mut settings = settings(pools);
+        settings.retry = (HANG, HANG);
+        settings.return_after = HANG;
+        let miner = Miner::start(settings);
+        miner.until("the good pool", |log| log.ready == [1]).await;
+        let log = miner.stop().await;
+        let causes = &log.borrow().causes;
+        let text = Disconnect::RedirectLoop(5).to_string();
+        assert!(causes.iter().any(|(_, cause)| *cause == text), "{causes:?}");
+    });
+}
