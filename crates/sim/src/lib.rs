@@ -13,6 +13,7 @@
 //! ```text
 //! cargo run --release -p zcn-sim --bin zcn-sim -- --seeds 2000
 //! cargo run -p zcn-sim --bin zcn-sim -- --seed 4711 --trace
+//! cargo run -p zcn-sim --bin zcn-sim -- --seed 4711 --pcapng 4711.pcapng
 //! ```
 //!
 //! # Testing a protocol of your own
@@ -91,5 +92,5 @@ pub use node::{BUFFER_SIZE, NodeConfig};
 pub use random::{Dice, seed_bytes};
 pub use scenario::{Outcome, RunOptions, Scenario};
 pub use simulation::{Ended, Simulation};
-pub use trace::{Lines, Trace};
+pub use trace::{Frames, Lines, Trace};
 pub use violation::{Invariant, Violation, Violations};

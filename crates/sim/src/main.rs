@@ -3,11 +3,15 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a program says what it found")]
 
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use zcn_sim::{RunOptions, Scenario};
+use zcn_link::{CaptureOptions, Direction, PcapngWriter};
+use zcn_sim::{Frames, RunOptions, Scenario};
 
 /// Runs the user-space stack in virtual time on bad networks, and checks the invariants of
 /// TCP at every step.
@@ -20,6 +24,9 @@ struct Arguments {
     /// Print everything that happens.
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Write every frame that leaves a node to a pcapng file; the comment of each says which.
+    #[arg(long, requires = "seed", value_name = "FILE")]
+    pcapng: Option<PathBuf>,
     /// How many seeds to run.
     #[arg(long, default_value_t = 2_000)]
     seeds: u64,
@@ -37,7 +44,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let sound = match arguments.seed {
-        Some(seed) => one(seed, arguments.trace),
+        Some(seed) => one(seed, &arguments),
         None => many(&arguments),
     };
     if sound {
@@ -47,14 +54,48 @@ fn main() -> ExitCode {
     }
 }
 
-fn one(seed: u64, trace: bool) -> bool {
+fn one(seed: u64, arguments: &Arguments) -> bool {
     let scenario = Scenario::of(seed);
     print!("{scenario}");
+    let frames = match arguments.pcapng.as_deref().map(capture).transpose() {
+        Ok(frames) => frames,
+        Err(error) => {
+            let file = arguments.pcapng.as_deref().unwrap_or(Path::new(""));
+            println!("cannot write {}: {error}", file.display());
+            return false;
+        }
+    };
+    let print = |line: &str| println!("{line}");
     let outcome = scenario.run(RunOptions {
-        lines: trace.then(|| Box::new(|line: &str| println!("{line}")) as zcn_sim::Lines),
+        lines: arguments.trace.then(|| Box::new(print) as zcn_sim::Lines),
+        frames,
     });
     println!("{outcome}");
     outcome.is_sound()
+}
+
+/// Writes frames to a file, which begins with the first one.
+fn capture(path: &Path) -> io::Result<Frames> {
+    let mut file = Some(BufWriter::new(File::create(path)?));
+    let mut writer: Option<PcapngWriter<BufWriter<File>>> = None;
+    Ok(Box::new(move |time, node, medium, frame| {
+        if let Some(file) = file.take() {
+            let options = CaptureOptions {
+                cut_super_frames: true,
+                ..CaptureOptions::default()
+            };
+            let name = "zcn-sim";
+            writer = PcapngWriter::new(file, medium, name, "what left the nodes", options).ok();
+        }
+        let node = format!("n{}", node.0);
+        let written = writer
+            .as_mut()
+            .map(|writer| writer.write(time, Direction::Outbound, frame, Some(&node)));
+        if let Some(Err(error)) = written {
+            println!("the capture ends here: {error}");
+            writer = None;
+        }
+    }))
 }
 
 fn many(arguments: &Arguments) -> bool {

@@ -13,7 +13,7 @@ use crate::application::Application;
 use crate::link::{Direction, End, Link, LinkId, NodeId, Switch, SwitchId};
 use crate::monitor::Monitor;
 use crate::node::{Node, NodeConfig};
-use crate::trace::{Lines, Trace};
+use crate::trace::{Frames, Lines, Trace};
 use crate::violation::{Invariant, Violations};
 
 /// Rounds of frames at one instant after which something spins.
@@ -61,6 +61,7 @@ pub struct Simulation {
     violations: Violations,
     started: bool,
     small_steps: usize,
+    watcher: Option<Frames>,
 }
 
 impl fmt::Debug for Simulation {
@@ -97,7 +98,14 @@ impl Simulation {
             violations,
             started: false,
             small_steps: 0,
+            watcher: None,
         }
+    }
+
+    /// Shows every frame that leaves a node to `watcher`, such as one that writes a capture
+    /// ([`PcapngWriter`](zcn_link::PcapngWriter)). The run is the same with it and without.
+    pub fn watch(&mut self, watcher: Frames) {
+        self.watcher = Some(watcher);
     }
 
     /// Adds a host without interfaces.
@@ -358,6 +366,7 @@ impl Simulation {
             trace,
             monitor,
             violations,
+            watcher,
             ..
         } = self;
         let (now, node) = (*now, &mut nodes[index]);
@@ -402,6 +411,9 @@ impl Simulation {
                 let (medium, link) = (port.config.capabilities.medium, port.link);
                 for frame in frames.drain(..) {
                     trace.frame(now, (index, true), &frame);
+                    if let Some(watcher) = watcher {
+                        watcher(now, node.id, medium, &frame);
+                    }
                     monitor.sent(now, node.id, medium, &frame, trace);
                     if let Some((link, side)) = link {
                         links[link.0].push(side, frame, now);

@@ -5,10 +5,15 @@ use std::hash::Hasher;
 use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
-use zcn_frame::Frame;
+use zcn_frame::{Frame, Medium};
+
+use crate::link::NodeId;
 
 /// Who reads the text of a trace, line by line.
 pub type Lines = Box<dyn FnMut(&str)>;
+
+/// Who is shown every frame that leaves a node: when, which one, and on what kind of link.
+pub type Frames = Box<dyn FnMut(Duration, NodeId, Medium, &Frame)>;
 
 /// Hashes everything that happens, in order: two runs with the same hash did the same.
 pub struct Trace {

@@ -277,3 +277,42 @@ fn received_slices_are_handed_out_not_copied() {
     assert_eq!(slice.len(), 2000);
     assert!(target.tcp.recv_buf(target.now, id, 10).is_err());
 }
+
+/// SegmentSmack (CVE-2018-5390): single bytes, every second one, from the end of the window to
+/// its beginning. What is kept has a cap, and when the holes are filled all of it is there.
+#[test]
+fn segment_smack_keeps_a_bounded_number_of_pieces() {
+    let mut config = TcpConfig::default();
+    config.out_of_order_slices = 1_000;
+    let mut target = Target::new(config, 9);
+    let remote = peer(1);
+    let id = target.open(remote, 65_535).expect("a connection");
+    // A duplicate tells our next number.
+    target.segment(remote, TcpFlags::ACK, 0, SeqNum(0), 65_535, b"x");
+    let ack = target.output().pop().expect("an answer").tcp.seq;
+    for at in (1..30_000_u32).rev().step_by(2) {
+        target.segment(remote, TcpFlags::ACK, 1 + at, ack, 65_535, b"x");
+        target.output();
+    }
+    let stats = target.tcp.stats();
+    assert!(stats.ofo_drop >= 14_000 - 1_000, "{}", stats.ofo_drop);
+    assert!(stats.ofo_queue <= 15_000);
+    assert!(
+        target.pool.stats().in_use <= 64,
+        "{:?}",
+        target.pool.stats()
+    );
+    // Somebody sends everything in order: nothing is stuck.
+    for at in 0..30_000_u32 {
+        target.segment(remote, TcpFlags::ACK, 1 + at, ack, 65_535, b"x");
+        if at % 100 == 0 {
+            target.output();
+        }
+    }
+    let mut bytes = vec![0; 60_000];
+    let mut read = 0;
+    while let Ok(count) = target.tcp.recv(target.now, id, &mut bytes) {
+        read += count;
+    }
+    assert_eq!(read, 30_000);
+}

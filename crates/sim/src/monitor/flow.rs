@@ -303,7 +303,12 @@ impl Flow {
         let (Some(iss), Some(ack)) = (self.iss, segment.ack) else {
             return;
         };
-        let (syn, theirs) = (segment.flags.syn(), self.syn.scale);
+        // Before we acknowledged a SYN, the last one that came is the peer's.
+        let theirs = match self.irs {
+            Some(_) => self.syn.scale,
+            None => self.syns.last().and_then(|syn| syn.scale),
+        };
+        let syn = segment.flags.syn();
         let edge = |ours: Option<u8>| {
             let shift = match (syn, ours, theirs) {
                 (false, Some(_), Some(scale)) => scale,

@@ -15,7 +15,7 @@ use super::{Fault, Scenario, Traffic};
 use crate::app::{Client, ClientPlan, Ledger, Server};
 use crate::link::{Direction, LinkId, NodeId};
 use crate::simulation::{Ended, Simulation, node_seed};
-use crate::trace::Lines;
+use crate::trace::{Frames, Lines};
 use crate::violation::{Invariant, Violation};
 
 /// How long after the end everything may take that nobody waits for: TIME-WAIT, orphans
@@ -29,12 +29,15 @@ const SILENCE: Duration = Duration::from_secs(300);
 pub struct RunOptions {
     /// Who reads the trace.
     pub lines: Option<Lines>,
+    /// Who is shown every frame that leaves a node.
+    pub frames: Option<Frames>,
 }
 
 impl fmt::Debug for RunOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunOptions")
             .field("lines", &self.lines.is_some())
+            .field("frames", &self.frames.is_some())
             .finish()
     }
 }
@@ -132,6 +135,9 @@ impl Scenario {
 
     fn run_unguarded(&self, options: RunOptions, ledger: &Ledger) -> Outcome {
         let mut sim = Simulation::with_trace(self.seed, options.lines);
+        if let Some(watcher) = options.frames {
+            sim.watch(watcher);
+        }
         self.build(&mut sim, ledger);
         let ended = sim.run(self.deadline);
         let took = sim.now();
