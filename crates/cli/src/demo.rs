@@ -8,6 +8,7 @@ mod neighbours;
 mod plot;
 mod server;
 mod table;
+mod user_space;
 
 use std::fs;
 use std::io::{self, Write};
@@ -23,12 +24,19 @@ use contender::Field;
 use contest::{Contest, Plan};
 use neighbours::Ticks;
 use server::Account;
+use user_space::UserSpace;
+
+/// The part of the time that is the kernel half's.
+const KERNEL_SHARE: f64 = 0.7;
 
 /// Arguments of `zcn demo`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Everything happens on the loopback interface of this machine, without privileges. The servers run \
-on one core, their clients on another; the clients compare every byte that comes back.")]
+The kernel half runs on the loopback interface of this machine, without privileges: servers on one \
+core, their clients on another. The user-space half runs in network namespaces that the program \
+makes and nobody else sees, with a user namespace around them where that takes no privilege; where \
+namespaces or TAP devices are refused it runs through memory, and says so. The clients compare every \
+byte that comes back.")]
 pub struct DemoArgs {
     /// Seconds the whole demonstration takes.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..=600))]
@@ -41,6 +49,11 @@ pub struct DemoArgs {
     /// Write a report with plots, in one file, to this place.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+
+    /// Write what a ping and a download over the user-space half look like on its link, as
+    /// pcapng, to this place.
+    #[arg(long, value_name = "FILE")]
+    pub pcapng: Option<PathBuf>,
 }
 
 /// What there is to tell at the end.
@@ -50,6 +63,7 @@ struct Story {
     refused: Option<String>,
     plan: Plan,
     contest: Contest,
+    user_space: UserSpace,
     /// Buffers of zcn's servers.
     account: Account,
     /// Share of the machine's CPU time that other programs took meanwhile.
@@ -65,17 +79,21 @@ struct Story {
 /// report cannot be written.
 pub fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
-    if let Some(path) = &args.html {
+    for path in [&args.html, &args.pcapng].into_iter().flatten() {
         // Better now than after the measurement.
         try_to_write(path).map_err(|error| not_written(path, error))?;
     }
+    // Before there are threads.
+    let namespaces = user_space::prepare();
     let field = Field::enter()?;
     if !args.json {
         introduce(&field)?;
     }
-    let plan = Plan::for_seconds(args.seconds, field.contenders.len());
+    let plan = Plan::for_seconds(KERNEL_SHARE * args.seconds as f64, field.contenders.len());
     let before = Ticks::now();
     let contest = contest::run(&field, &plan)?;
+    let sample = plan.user_space_sample((1.0 - KERNEL_SHARE) * args.seconds as f64);
+    let user_space = user_space::run(namespaces, plan.rounds, sample, args.pcapng.as_deref())?;
     let others = before.and_then(|before| before.others_until(&Ticks::now()?));
     let story = Story {
         environment: Environment::detect(),
@@ -83,6 +101,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
         account: field.account.read(),
         plan,
         contest,
+        user_space,
         others,
         took: begun.elapsed(),
     };
@@ -114,7 +133,8 @@ fn introduce(field: &Field) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "zcn demo: echo servers of three kinds under the same load, every byte checked"
+        "zcn demo: echo servers of three kinds under the same load, then the TCP/IP in user space; every \
+         byte checked"
     )?;
     if let Some(reason) = &field.refused {
         writeln!(

@@ -3,5 +3,5 @@
 mod host;
 mod path;
 
-pub(crate) use host::Host;
+pub(crate) use host::{DEVICE, Host};
 pub(crate) use path::Path;

@@ -1,6 +1,6 @@
 //! `zcn stack`: the TCP/IP of zcn in user space, on a link of its own.
 
-mod compare;
+pub(crate) mod compare;
 pub(crate) mod link_args;
 mod services;
 mod summary;

@@ -38,7 +38,7 @@ fn content_survives_every_fault_alone() {
 fn content_survives_all_faults_together() {
     for family in ["", "-6"] {
         transfers(&format!(
-            "--flows 3 --bytes 500k --rtt 2ms --loss 2 --reorder 5 --duplicate 3 --corrupt 2 \
+            "--flows 2 --bytes 200k --rtt 2ms --loss 2 --reorder 5 --duplicate 3 --corrupt 2 \
              --congestion cubic --congestion reno {family}"
         ));
     }
@@ -46,7 +46,7 @@ fn content_survives_all_faults_together() {
 
 #[test]
 fn content_survives_a_narrow_way() {
-    transfers("--flows 2 --bytes 500k --rate 50M --mtu 576 --loss 0");
+    transfers("--flows 2 --bytes 300k --rate 50M --mtu 576 --loss 0");
 }
 
 #[test]

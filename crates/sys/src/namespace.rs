@@ -1,7 +1,9 @@
-//! Network namespaces: a machine's worth of interfaces of one's own.
+//! Namespaces: a machine's worth of interfaces of one's own, and the privilege to set them
+//! up.
 
 #![allow(unsafe_code)]
 
+use std::fs;
 use std::io;
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -23,10 +25,32 @@ pub fn enter_new_network() -> io::Result<()> {
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.map_err(Into::into)
 }
 
+/// Moves the process into a new user namespace in which it is root, with its own user and
+/// group standing behind that: what an ordinary user needs before
+/// [`enter_new_network`]. Files keep their owners, and whoever owned them still may do what
+/// they could; towards the rest of the machine there is no privilege.
+///
+/// To be called before the process starts threads. It cannot go back.
+///
+/// # Errors
+/// `EINVAL` if there are threads already; `EPERM`, `ENOSPC` or `EACCES` where the system
+/// does not let users have namespaces.
+pub fn enter_new_user() -> io::Result<()> {
+    let (user, group) = (
+        rustix::process::getuid().as_raw(),
+        rustix::process::getgid().as_raw(),
+    );
+    // SAFETY: a user namespace changes what the process may do, and nothing in memory.
+    unsafe { unshare_unsafe(UnshareFlags::NEWUSER) }?;
+    // Without it an ordinary user may not map a group (user_namespaces(7)).
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
+    fs::write("/proc/self/gid_map", format!("0 {group} 1"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::io::Write;
     use std::path::PathBuf;
     use std::thread;

@@ -1,7 +1,7 @@
-//! A seccomp filter that refuses io_uring, as container runtimes do.
+//! Seccomp filters that refuse io_uring, or namespaces, as container runtimes do.
 //!
-//! Tests use it to see what a process does where the ring is forbidden; a
-//! program may use it to give up the ring for good.
+//! Tests use them to see what a process does where these are forbidden; a
+//! program may use them to give them up for good.
 
 #![allow(unsafe_code)]
 
@@ -20,11 +20,24 @@ use rustix::thread::set_no_new_privs;
 /// `InvalidInput` when `errno` is not between 1 and 4095; `EINVAL` or
 /// `ENOSYS` on a kernel without seccomp filters.
 pub fn refuse_io_uring(errno: i32) -> io::Result<()> {
+    refuse(libc::SYS_io_uring_setup, errno)
+}
+
+/// Refuses `unshare(2)`, and so new namespaces, as [`refuse_io_uring`] does the ring.
+///
+/// # Errors
+/// As [`refuse_io_uring`].
+pub fn refuse_namespaces(errno: i32) -> io::Result<()> {
+    refuse(libc::SYS_unshare, errno)
+}
+
+fn refuse(call: libc::c_long, errno: i32) -> io::Result<()> {
     let errno = u32::try_from(errno)
         .ok()
         .filter(|errno| (1..=4095).contains(errno))
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no errno"))?;
-    let mut filter = filter(errno);
+    // Numbers of system calls are small and positive.
+    let mut filter = filter(call as u32, errno);
     let program = libc::sock_fprog {
         // Four instructions.
         len: filter.len() as u16,
@@ -48,13 +61,11 @@ pub fn refuse_io_uring(errno: i32) -> io::Result<()> {
     }
 }
 
-/// Load the number of the call; for `io_uring_setup` answer `errno`, for all
-/// others let it pass.
+/// Load the number of the call; for `call` answer `errno`, for all others let it pass.
 ///
-/// The architecture is not looked at: io_uring has the same number on all,
-/// and what slips through by a foreign calling convention is no breach of a
-/// filter that protects nothing.
-fn filter(errno: u32) -> [libc::sock_filter; 4] {
+/// The architecture is not looked at: what slips through by a foreign calling convention
+/// is no breach of a filter that protects nothing.
+fn filter(call: u32, errno: u32) -> [libc::sock_filter; 4] {
     let statement = |code: u32, k: u32| libc::sock_filter {
         // The codes fit the kernel's type by definition.
         code: code as u16,
@@ -66,10 +77,7 @@ fn filter(errno: u32) -> [libc::sock_filter; 4] {
     let load = statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0);
     let compare = libc::sock_filter {
         jf: 1,
-        ..statement(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            libc::SYS_io_uring_setup as u32,
-        )
+        ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call)
     };
     let answer = statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno);
     let pass = statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW);

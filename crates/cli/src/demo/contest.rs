@@ -41,20 +41,31 @@ pub(super) struct Plan {
 
 impl Plan {
     /// What fits into `seconds`.
-    pub(super) fn for_seconds(seconds: u64, contenders: usize) -> Self {
+    pub(super) fn for_seconds(seconds: f64, contenders: usize) -> Self {
         let rounds = match seconds {
-            0..8 => 1,
-            8..45 => 3,
+            ..6.0 => 1,
+            ..32.0 => 3,
             _ => 5,
         };
-        let runs = (rounds * contenders * LOADS.len()) as u32;
-        let each = Duration::from_secs(seconds) / runs;
+        let runs = (rounds * contenders * LOADS.len()) as f64;
+        let each = Duration::from_secs_f64(seconds / runs);
         // Each load warms up for a tenth of its time.
         let sample = each.saturating_sub(OVERHEAD).mul_f64(1.0 / 1.1);
         Self {
             rounds,
             sample: sample.max(SHORTEST),
         }
+    }
+}
+
+impl Plan {
+    /// How long each figure of the user-space half is measured, of two parties with three
+    /// figures each, to be done in `seconds`.
+    pub(super) fn user_space_sample(&self, seconds: f64) -> Duration {
+        let runs = (self.rounds * 2 * 3) as f64;
+        Duration::from_secs_f64(seconds / runs)
+            .saturating_sub(OVERHEAD)
+            .max(SHORTEST)
     }
 }
 
@@ -255,12 +266,12 @@ mod tests {
     #[test]
     fn a_plan_fits_its_seconds() {
         for seconds in [5, 20, 60, 600] {
-            let plan = Plan::for_seconds(seconds, 5);
+            let plan = Plan::for_seconds(seconds as f64, 5);
             let runs = (plan.rounds * 5 * LOADS.len()) as f64;
             let took = runs * (plan.sample.as_secs_f64() * 1.1 + OVERHEAD.as_secs_f64());
             assert!(took <= seconds as f64 + 0.1, "{seconds}: {took}");
         }
-        assert_eq!(Plan::for_seconds(2, 5).rounds, 1);
+        assert_eq!(Plan::for_seconds(2.0, 5).rounds, 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use zcn_measure::table::number;
 
 use super::Story;
 use super::contest::{CONNECTIONS, MESSAGE_BYTES};
+use super::user_space::{middle, show};
 use super::{plot, table};
 
 const STYLE: &str = "\
@@ -83,6 +84,8 @@ pub(super) fn report(story: &Story) -> Result<String, Box<dyn Error + Send + Syn
     let gigabits = |value: f64| format!("{value:.1} Gbit/s");
     page.push_str(&plot::bars(contest, |track| &track.gigabits, gigabits)?);
 
+    user_space(&mut page, story)?;
+
     heading(&mut page, "What these figures mean");
     for note in table::notes(story) {
         paragraph(&mut page, "", &note);
@@ -90,6 +93,48 @@ pub(super) fn report(story: &Story) -> Result<String, Box<dyn Error + Send + Syn
     page.push_str("</body>\n</html>\n");
     Ok(page)
 }
+
+fn user_space(page: &mut String, story: &Story) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let story = &story.user_space;
+    heading(page, "The TCP/IP in user space");
+    paragraph(page, "faint", &show::about(story));
+    page.push_str("<div class=\"scroll\"><table>\n<tr>");
+    for (heading, unit) in show::HEADINGS {
+        write!(page, "<th>{heading}<small>{unit}</small></th>")?;
+    }
+    page.push_str("</tr>\n");
+    for track in &story.tracks {
+        page.push_str("<tr>");
+        for cell in show::cells(track) {
+            write!(page, "<td>{}</td>", escaped(&cell))?;
+        }
+        page.push_str("</tr>\n");
+    }
+    page.push_str("</table></div>\n");
+    for remark in show::remarks(story) {
+        paragraph(page, "", &remark);
+    }
+    let (there, back): (Bars, Bars) = story
+        .tracks
+        .iter()
+        .map(|track| {
+            let bar = |values: &[f64]| (track.name, middle(values).unwrap_or(0.0));
+            (bar(&track.to_server), bar(&track.from_server))
+        })
+        .unzip();
+    let gigabits = |value: f64| format!("{value:.1} Gbit/s");
+    for (bars, way) in [(there, "to"), (back, "from")] {
+        if bars.iter().any(|(_, value)| *value > 0.0) {
+            let about = format!("One connection, as fast as it goes {way} the server.");
+            paragraph(page, "faint", &about);
+            page.push_str(&plot::named_bars(&bars, gigabits)?);
+        }
+    }
+    Ok(())
+}
+
+/// Names and values.
+type Bars = Vec<(&'static str, f64)>;
 
 fn figures(page: &mut String, story: &Story) -> std::fmt::Result {
     page.push_str("<div class=\"scroll\"><table>\n<tr>");

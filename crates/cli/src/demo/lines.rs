@@ -33,6 +33,7 @@ pub(super) fn write(story: &Story, out: &mut impl Write) -> io::Result<()> {
             writeln!(out, "{line}")?;
         }
     }
+    super::user_space::show::lines(&story.user_space, out)?;
     let account = &story.account;
     let line = json!({
         "kind": "account",

@@ -38,30 +38,36 @@ fn ink(size: u32) -> TextStyle<'static> {
 
 /// A horizontal bar for each contender.
 pub(super) fn bars(contest: &Contest, values: Values, label: impl Fn(f64) -> String) -> Drawn {
-    const ROW: i32 = 34;
-    const NAMES: i32 = 190;
-    let count = contest.tracks.len();
-    let most = contest
+    let bars: Vec<(&str, f64)> = contest
         .tracks
         .iter()
-        .map(|track| middle(values(track)))
-        .fold(0.0, f64::max);
+        .map(|track| (track.name, middle(values(track))))
+        .collect();
+    named_bars(&bars, label)
+}
+
+/// A horizontal bar for each name.
+pub(super) fn named_bars(bars: &[(&str, f64)], label: impl Fn(f64) -> String) -> Drawn {
+    const ROW: i32 = 34;
+    const NAMES: i32 = 190;
+    let count = bars.len();
+    let most = bars.iter().map(|(_, value)| *value).fold(0.0, f64::max);
     // The label of the longest bar stands behind it.
     let room = f64::from(WIDTH as i32 - NAMES - 130);
     let mut svg = String::new();
     {
         let size = (WIDTH, (ROW * count as i32 + 8) as u32);
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        for (index, track) in contest.tracks.iter().enumerate() {
-            let value = middle(values(track));
+        for (index, (name, value)) in bars.iter().enumerate() {
+            let value = *value;
             let top = 4 + ROW * index as i32;
             let length = match most > 0.0 {
                 true => (value / most * room) as i32,
                 false => 0,
             };
             let middle = top + ROW / 2;
-            let name = ink(14).pos(Pos::new(HPos::Right, VPos::Center));
-            area.draw(&Text::new(track.name, (NAMES - 12, middle), name))
+            let right = ink(14).pos(Pos::new(HPos::Right, VPos::Center));
+            area.draw(&Text::new(*name, (NAMES - 12, middle), right))
                 .map_err(said)?;
             area.draw(&Rectangle::new(
                 [(NAMES, top + 5), (NAMES + length.max(2), top + ROW - 5)],

@@ -74,6 +74,7 @@ pub(super) fn text(story: &Story) -> String {
     for note in notes(story) {
         wrap(&mut text, &note);
     }
+    text.push_str(&super::user_space::show::text(&story.user_space));
     text
 }
 
@@ -189,7 +190,7 @@ pub(super) fn notes(story: &Story) -> Vec<String> {
 /// Columns of a note.
 const WIDTH: usize = 96;
 
-fn wrap(text: &mut String, note: &str) {
+pub(super) fn wrap(text: &mut String, note: &str) {
     let mut column = 0;
     for word in note.split_whitespace() {
         let length = word.chars().count();

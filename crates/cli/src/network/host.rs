@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io;
+use std::net::UdpSocket;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use zcn::stack::IpCidr;
 use zcn_link::{Interface, OpenError, ReceiveBuffers, Tun};
@@ -20,6 +22,9 @@ const BUFFERS: ReceiveBuffers = ReceiveBuffers {
     small: 16_384,
     large: 4096,
 };
+
+/// How long an address may take to become usable; whoever uses it then is told.
+const USABLE: Duration = Duration::from_secs(5);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -86,6 +91,7 @@ impl Host {
             let interface = Interface::open(DEVICE)?;
             for cidr in addresses {
                 interface.add_address(cidr.address(), cidr.prefix_len())?;
+                await_usable(cidr);
             }
             Ok(queues.into_iter().next())
         })?;
@@ -134,6 +140,14 @@ impl Host {
                 .spawn(work)
         })?
         .map_err(no_thread)
+    }
+}
+
+/// Without duplicate address detection, too, an IPv6 address is usable a little later only.
+fn await_usable(cidr: IpCidr) {
+    let begun = Instant::now();
+    while UdpSocket::bind((cidr.address(), 0)).is_err() && begun.elapsed() < USABLE {
+        thread::sleep(Duration::from_millis(2));
     }
 }
 

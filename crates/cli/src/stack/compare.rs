@@ -24,6 +24,8 @@ use crate::quantity;
 use transfer::Plan;
 use trial::Pair;
 
+pub(crate) use trial::through_memory;
+
 /// What of the kernel's goodput is meant to be reached.
 const TARGET: f64 = 0.8;
 /// Bytes that a bottleneck holds for each of its milliseconds: 10 ms of traffic.

@@ -30,12 +30,27 @@ pub(crate) fn objects(bytes: &[u8]) -> Vec<Value> {
         .collect()
 }
 
+/// Says that a test did not run, and why.
+pub(crate) fn skipped(reason: &dyn std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "SKIPPED: {reason}");
+}
+
 /// Runs `work` on a thread that, with all processes it starts, is refused
 /// io_uring.
 pub(crate) fn without_uring<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    refused(zcn_sys::refusal::refuse_io_uring, work)
+}
+
+/// As [`without_uring`], for namespaces.
+pub(crate) fn without_namespaces<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    refused(zcn_sys::refusal::refuse_namespaces, work)
+}
+
+fn refused<T: Send>(refuse: fn(i32) -> std::io::Result<()>, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            zcn_sys::refusal::refuse_io_uring(1).expect("filters can be installed");
+            refuse(1).expect("filters can be installed");
             work()
         });
         thread.join().expect("the thread ends well")

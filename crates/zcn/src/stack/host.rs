@@ -119,7 +119,12 @@ impl Hosted {
 
     fn lose(&mut self, error: io::Error) {
         if self.gone.is_none() {
-            tracing::error!(%error, "the link of a stack is gone; its connections are cut");
+            // A link through memory ends in order when its other end is dropped.
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                tracing::debug!(%error, "the link of a stack has ended");
+            } else {
+                tracing::error!(%error, "the link of a stack is gone; its connections are cut");
+            }
             self.gone = Some(error);
         }
         self.leaving.clear();

@@ -71,7 +71,7 @@ pub(super) fn start(
                 };
                 if let Err(error) = went {
                     progress.fail(format!("the stack had to stop: {error}"));
-                    return;
+                    break;
                 }
             }
         })

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use zcn::stack::IpCidr;
 use zcn_link::{Impairments, MEMORY_FRAMES, Medium, MemoryLink, memory_capabilities};
+use zcn_stack::tcp::congestion::Algorithm;
 
 use super::ours::{self, Role};
 use super::transfer::{Plan, Progress};
@@ -116,6 +117,42 @@ fn measure(
         (progress.received() - before, start.elapsed())
     };
     Ok(received as f64 * 8.0 / seconds.as_secs_f64())
+}
+
+/// Transfers bulk data between two stacks of ours through memory, on one connection, for
+/// `sample`. Answers the bytes received, each of them compared, and bits per second.
+///
+/// # Errors
+/// A byte is wrong, or nothing moves.
+pub(crate) fn through_memory(sample: Duration) -> Result<(u64, f64), Failure> {
+    let Some((near, far)) = addresses(false) else {
+        return Err(Failure::new("no addresses"));
+    };
+    let plan = Plan {
+        flows: 1,
+        congestion: Algorithm::default(),
+        bytes: None,
+    };
+    let end = |last| {
+        let address = [2, 0, 0, 0, 0, last];
+        memory_capabilities(Medium::Ethernet { address }, 1500)
+    };
+    let (one, other) = MemoryLink::pair(end(1), end(2), MEMORY_FRAMES)
+        .map_err(|error| Failure::new("cannot make a link through memory").because(error))?;
+    let progress = Arc::new(Progress::default());
+    let receiver = ours::start(Box::new(one), near, Role::Receiver, plan, &progress)?;
+    let role = Role::Sender(near.address());
+    let sender = ours::start(Box::new(other), far, role, plan, &progress)
+        .inspect_err(|_| progress.stop())?;
+    let outcome = measure(&progress, &plan, sample, Instant::now());
+    progress.stop();
+    for thread in [receiver, sender] {
+        thread
+            .join()
+            .map_err(|_| Failure::new("a stack's thread panicked"))?;
+    }
+    let bits = outcome.map_err(|error| Failure::new("zcn to zcn").because(error))?;
+    Ok((progress.received(), bits))
 }
 
 /// The addresses of both ends.
