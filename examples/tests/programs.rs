@@ -75,6 +75,20 @@ fn both_echoes_give_every_byte_back() {
 }
 
 #[test]
+fn either_half_runs_the_same_sockets() {
+    for (arguments, half) in [(&[][..], "the kernel's"), (&["memory"][..], "our own")] {
+        let output = Command::new(env!("CARGO_BIN_EXE_either_half"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{text}");
+        assert!(text.contains(half), "{text}");
+        assert!(text.contains("100000 bytes came back"), "{text}");
+    }
+}
+
+#[test]
 fn the_proxy_moves_every_byte_and_both_ends() {
     let target = start(env!("CARGO_BIN_EXE_echo_async"), &["127.0.0.1:0"]);
     let name = format!("localhost:{}", target.address.port());

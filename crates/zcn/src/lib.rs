@@ -1,7 +1,8 @@
 //! **zcn** (zero-copy net): one event loop per core, one buffer type, one socket API.
 //!
-//! A [`Runtime`] is the loop of one core, on io_uring or, where that is refused, on epoll. Two
-//! faces stand on it:
+//! A [`Runtime`] is the loop of one core, on io_uring or, where that is refused, on epoll. Its
+//! sockets are the kernel's, or those of a TCP/IP of its own in user space ([`Net`], [`stack`]).
+//! Three faces stand on it:
 //!
 //! * [`TcpServer`] and [`TcpClient`] with a [`Handler`], [`UdpServer`] with a [`DatagramHandler`]: callbacks, the least between the kernel and your code;
 //! * [`TcpListener`], [`TcpStream`], [`UnixListener`], [`UnixStream`], [`UdpSocket`] for tasks
@@ -35,6 +36,7 @@
 //! # Ok::<(), zcn::Error>(())
 //! ```
 
+pub mod bsd;
 mod client;
 pub mod cluster;
 mod config;

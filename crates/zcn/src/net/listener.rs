@@ -122,9 +122,33 @@ impl TcpListener {
     /// # Errors
     /// When the reactor cannot take the connection.
     pub async fn accept(&self) -> Result<(TcpStream, SocketAddr)> {
-        let (stream, peer) = std::future::poll_fn(|context| self.0.poll_accept(context)).await?;
+        std::future::poll_fn(|context| self.poll_accept(context)).await
+    }
+
+    /// Poll form of [`accept`](Self::accept).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn poll_accept(&self, context: &mut Context<'_>) -> Poll<Result<(TcpStream, SocketAddr)>> {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        Ok((TcpStream::new(stream), peer.ip().unwrap_or(unknown)))
+        self.0.poll_accept(context).map_ok(|(stream, peer)| {
+            let peer = peer.ip().unwrap_or(unknown);
+            (TcpStream::new(stream), peer)
+        })
+    }
+
+    /// Waits until [`accept`](Self::accept) would answer at once.
+    ///
+    /// # Errors
+    /// When the listener is gone.
+    pub fn poll_acceptable(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let polled = self
+            .0
+            .inner
+            .reactor
+            .borrow_mut()
+            .poll_acceptable(self.0.key, context);
+        polled.map_err(|error| Error::new(Action::Accept, &self.0.local, error))
     }
 
     /// The address it listens on.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use zcn_pool::{Buf, SharedBuf};
-use zcn_stack::tcp::SocketOption;
+use zcn_stack::tcp::{SocketOption, TcpInfo};
 
 use super::half::{Half, Net};
 use super::listener::no_paths;
@@ -109,6 +109,58 @@ impl Stream {
     pub fn poll_recv(&self, context: &mut Context<'_>) -> Poll<Result<Option<Buf>>> {
         let polled = self.inner.reactor.borrow_mut().poll_recv(self.key, context);
         polled.map_err(|source| self.error(Action::Receive, source))
+    }
+
+    /// The next bytes as a slice that others may hold, too; `None` at the end of the stream.
+    ///
+    /// Never a copy on either half: [`recv`](Self::recv) makes one where a stack's bytes are also
+    /// held by somebody else, as they are by a sender in the same process until it is
+    /// acknowledged.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub async fn recv_shared(&self) -> Result<Option<SharedBuf>> {
+        std::future::poll_fn(|context| self.poll_recv_shared(context)).await
+    }
+
+    /// Poll form of [`recv_shared`](Self::recv_shared).
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn poll_recv_shared(&self, context: &mut Context<'_>) -> Poll<Result<Option<SharedBuf>>> {
+        let polled = self
+            .inner
+            .reactor
+            .borrow_mut()
+            .poll_recv_shared(self.key, context);
+        polled.map_err(|source| self.error(Action::Receive, source))
+    }
+
+    /// Waits until [`recv`](Self::recv) would answer at once. One task waits at a time, and none
+    /// receives meanwhile: the last one that polled is woken.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let polled = self
+            .inner
+            .reactor
+            .borrow_mut()
+            .poll_readable(self.key, context);
+        polled.map_err(|source| self.error(Action::Receive, source))
+    }
+
+    /// Waits until [`send`](Self::send) would answer at once.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn poll_writable(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let polled = self
+            .inner
+            .reactor
+            .borrow_mut()
+            .poll_writable(self.key, context);
+        polled.map_err(|source| self.send_error(source))
     }
 
     /// Copies the next bytes into `into`; 0 at the end of the stream, or when `into` is empty.
@@ -427,6 +479,26 @@ impl TcpStream {
                 socket.set_option(SocketOption::KeepAlive(true))
             },
         )
+    }
+
+    /// What TCP knows of the connection, in the names of Linux's `struct tcp_info`: of a stack's
+    /// connection. The kernel tells it by `getsockopt` on [`with_socket`](Stream::with_socket).
+    pub fn tcp_info(&self) -> Option<TcpInfo> {
+        let reactor = self.0.inner.reactor.borrow();
+        reactor.stack_socket(self.0.key)?.info()
+    }
+
+    /// Changes an option of a stack's connection that has no method here; on the kernel's that is
+    /// done by [`with_socket`](Stream::with_socket).
+    ///
+    /// # Errors
+    /// The value is out of range, the connection is gone, or the kernel's.
+    pub fn set_stack_option(&self, option: SocketOption) -> Result<()> {
+        self.with_half(|socket| match socket {
+            Socket::Stack(socket) => socket.set_option(option),
+            Socket::Kernel(_) => Err(Error::errno(Action::Option, "", libc::EOPNOTSUPP)
+                .hinted("this connection is the kernel's: with_socket sets its options")),
+        })
     }
 
     /// Ends the write side after what is queued, or both sides at once.

@@ -182,7 +182,16 @@ impl UdpSocket {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub async fn recv_from(&self, into: &mut [u8]) -> Result<(usize, SocketAddr)> {
-        let mut datagram = self.recv().await?;
+        let datagram = self.recv().await?;
+        Ok(self.take_first(datagram, into))
+    }
+
+    /// Copies the first of what may be several coalesced datagrams; the others stay.
+    pub(crate) fn take_first(
+        &self,
+        mut datagram: Datagram,
+        into: &mut [u8],
+    ) -> (usize, SocketAddr) {
         let count = datagram.copy_first(into);
         let peer = datagram.peer;
         if !datagram.data.is_empty() {
@@ -191,7 +200,33 @@ impl UdpSocket {
                 .borrow_mut()
                 .unread_datagram(self.key, datagram);
         }
-        Ok((count, peer))
+        (count, peer)
+    }
+
+    /// Waits until [`recv`](Self::recv) would answer at once.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let polled = self
+            .inner
+            .reactor
+            .borrow_mut()
+            .poll_datagram_readable(self.key, context);
+        polled.map_err(|source| self.receive_error(source))
+    }
+
+    /// Waits until [`send`](Self::send) would answer at once.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub fn poll_writable(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let polled = self
+            .inner
+            .reactor
+            .borrow_mut()
+            .poll_datagram_room(self.key, context, false);
+        polled.map_err(|source| self.error(Action::Send, source))
     }
 
     /// Sends a datagram to `peer` without copying it in user space: a pool

@@ -237,6 +237,22 @@ impl Reactor {
         Poll::Pending
     }
 
+    /// Waits until there is a peer to accept.
+    pub(crate) fn poll_acceptable(
+        &mut self,
+        key: Key,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(listener) = self.listeners.get_mut(key) else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        if !listener.accepted.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        listener.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
     /// Stops listening. The descriptor is closed after the accept's final completion.
     pub(crate) fn close_listener(&mut self, key: Key) {
         let Some(listener) = self.listeners.get_mut(key) else {

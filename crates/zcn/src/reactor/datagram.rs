@@ -1005,6 +1005,29 @@ impl Reactor {
         Poll::Pending
     }
 
+    /// Waits until there is a datagram, or an error to be told.
+    pub(crate) fn poll_datagram_readable(
+        &mut self,
+        key: Key,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(socket) = self.udp.table.get(key) else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        if let (true, UdpHalf::Stack(_)) = (socket.arrived.is_empty(), &socket.half) {
+            self.receive_datagrams_from_stack(key);
+        }
+        let Some(socket) = self.udp.table.get_mut(key) else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        if !socket.arrived.is_empty() || socket.error.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        register(&mut socket.read_wakers, context);
+        self.list_datagram_receive(key);
+        Poll::Pending
+    }
+
     /// Waits for room in the send queue, or until it is empty.
     pub(crate) fn poll_datagram_room(
         &mut self,

@@ -326,6 +326,35 @@ impl Reactor {
         }
     }
 
+    /// The next bytes for a task, in the buffer that they came in.
+    pub(crate) fn poll_recv_shared(
+        &mut self,
+        key: Key,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<SharedBuf>>> {
+        let received = match self.streams.get(key) {
+            Some(stream) if stream.arrived.is_empty() && !stream.is_over() => {
+                match &stream.socket {
+                    Socket::Stack(socket) => Some(socket.receive()),
+                    Socket::Kernel(_) => None,
+                }
+            }
+            _ => None,
+        };
+        let now_ms = self.now_ms;
+        match (received, self.streams.get_mut(key)) {
+            (Some(Received::Data(slice)), Some(stream)) => {
+                stream.receive = Receive::Idle;
+                stream.last_read_ms = now_ms;
+                Poll::Ready(Ok(Some(slice)))
+            }
+            // All else is the same on either half.
+            _ => self
+                .poll_recv(key, context)
+                .map_ok(|buf| buf.map(SharedBuf::from)),
+        }
+    }
+
     /// The next buffer for a task.
     pub(super) fn poll_stack(
         &mut self,

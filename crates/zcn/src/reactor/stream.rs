@@ -214,6 +214,11 @@ impl Stream {
         }
     }
 
+    /// Whether nothing more is received, for whatever reason.
+    pub(crate) fn is_over(&self) -> bool {
+        self.eof || self.error.is_some() || self.closing != Closing::No
+    }
+
     /// Whether a receive may be started now.
     pub(crate) fn wants_data(&self) -> bool {
         let open = match self.closing {

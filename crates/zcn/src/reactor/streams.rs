@@ -653,6 +653,37 @@ impl Reactor {
         Poll::Pending
     }
 
+    /// Waits until there is something to receive, the end included.
+    pub(crate) fn poll_readable(
+        &mut self,
+        key: Key,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        if !stream.arrived.is_empty() || stream.eof {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(errno) = stream.error {
+            return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
+        }
+        if stream.closing != Closing::No {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        }
+        stream.read_waker = Some(context.waker().clone());
+        match &stream.socket {
+            Socket::Stack(socket) if socket.is_readable() => return Poll::Ready(Ok(())),
+            Socket::Stack(_) => stream.receive = Receive::Armed,
+            Socket::Kernel(_) if stream.receive == Receive::Idle => {
+                stream.receive = Receive::Listed;
+                self.list(key);
+            }
+            Socket::Kernel(_) => {}
+        }
+        Poll::Pending
+    }
+
     /// Room in the send queue for a task, or the error the stream died of.
     pub(crate) fn poll_writable(
         &mut self,

@@ -38,5 +38,6 @@ pub use stack_loop::{BorrowedStack, StackHandler, StackLoop, StackStopper};
 pub use zcn_link::{Driver, DropReason, Statistics as LinkStatistics};
 pub use zcn_stack::event::{Event, Readiness};
 pub use zcn_stack::stats::Stats;
+pub use zcn_stack::tcp::{SocketOption, TcpInfo};
 pub use zcn_stack::{Instant, InterfaceId, SocketId, Stack};
 pub use zcn_wire::{EthernetAddress, IpCidr};
