@@ -148,8 +148,9 @@ impl TcpClient {
         })
     }
 
-    /// Begins to connect. The handler hears how it ended, never from inside this call; after a
-    /// [`shutdown`](Self::shutdown) too, with an error.
+    /// Begins to connect. The handler hears how it ended, never from inside this call; during a
+    /// [`shutdown`](Self::shutdown) too, with an error. Once [`is_stopped`](Self::is_stopped) there
+    /// is no handler to hear anything.
     pub fn connect(&self, target: impl Into<Target>) -> Attempt {
         let attempt = Attempt(self.next.replace(self.next.get() + 1));
         let pending = Pending {

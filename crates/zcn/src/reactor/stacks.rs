@@ -299,6 +299,15 @@ impl Reactor {
         }
     }
 
+    /// A server has been given a data event; whether no other one waits for it, which must come
+    /// before what the stack still has.
+    pub(crate) fn all_told(&mut self, key: Key) -> bool {
+        self.streams.get_mut(key).is_some_and(|stream| {
+            stream.untold = stream.untold.saturating_sub(1);
+            stream.untold == 0
+        })
+    }
+
     /// Further bytes for a server that has just been given some, if it still wants them and they
     /// are there.
     pub(crate) fn next_data(&mut self, key: Key) -> Option<Buf> {

@@ -100,6 +100,8 @@ pub(crate) struct Stream {
     pub(crate) paused: bool,
     /// The peer has finished sending.
     pub(crate) eof: bool,
+    /// Data events of a stack's stream that the server has not been given yet.
+    pub(crate) untold: u32,
     pub(crate) arrived: VecDeque<Buf>,
     pub(crate) read_waker: Option<Waker>,
 
@@ -177,6 +179,7 @@ impl Stream {
             small: 0,
             paused: false,
             eof: false,
+            untold: 0,
             arrived: VecDeque::new(),
             read_waker: None,
             queue: VecDeque::new(),

@@ -193,6 +193,7 @@ impl Reactor {
         match stream.owner {
             _ if stream.closing != Closing::No => self.list_receive(key),
             Owner::Server(server) => {
+                stream.untold += u32::from(more);
                 self.events.push_back(Event::Data {
                     server,
                     stream: key,

@@ -45,8 +45,9 @@ impl Runtime {
 
     /// The descriptor that becomes readable when the kernel has something for the runtime, for a
     /// thread that sleeps in another loop; only for waiting, and after
-    /// [`prepare_to_sleep`](Self::prepare_to_sleep). On io_uring, completions cost a little more
-    /// once it has been asked for.
+    /// [`prepare_to_sleep`](Self::prepare_to_sleep). Ask for it before that is called for the first
+    /// time: what ends before it has been asked for does not make it readable. On io_uring,
+    /// completions cost a little more from then on.
     ///
     /// # Errors
     /// No descriptor is left.

@@ -343,7 +343,7 @@ impl<H: Handler> Service for Serving<H> {
                 self.call(inner, stream, |handler, conn, state| {
                     handler.on_data(conn, state, buf)
                 });
-                if more {
+                if more && inner.reactor.borrow_mut().all_told(stream) {
                     self.more_data(inner, stream);
                 }
             }
