@@ -1,7 +1,12 @@
 /* An echo server that copies nothing: what came in goes out of the buffer that it came in.
  *
- *     echo_server [ADDRESS [PORT]]        (default 127.0.0.1 7007; port 0 picks one)
+ *     echo_server [ADDRESS [PORT [NAME=VALUE...]]]    (default 127.0.0.1 7007; port 0 picks one)
  *     printf 'hello\n' | nc -N 127.0.0.1 7007
+ *
+ * The rest are options by name, for example those that put it on the user-space TCP/IP:
+ *
+ *     echo_server 10.9.0.2 7007 backend=stack link=tap:zcn0 \
+ *                 addresses=10.9.0.2/24 kernel_addresses=10.9.0.1/24
  */
 #include "example.h"
 
@@ -24,10 +29,14 @@ int main(int argc, char **argv)
     const char *address = argc > 1 ? argv[1] : "127.0.0.1";
     ZCN_Options *options = example_options(address, argc > 2 ? example_port(argv[2]) : 7007);
     ZCN_Error error;
-    ZCN_Server *server = zcn_server_create_opts(options, &error);
+    ZCN_Server *server;
     ZCN_Address bound;
     ZCN_StatsEx stats;
+    int i;
 
+    for (i = 3; i < argc; i++)
+        example_set(options, argv[i]);
+    server = zcn_server_create_opts(options, &error);
     example_check(error);
     example_check(zcn_options_free(options));
     zcn_server_set_callbacks(server, zcn_server_loop(server), NULL, on_data, NULL);

@@ -60,6 +60,19 @@ static inline ZCN_Options *example_options(const char *address, uint16_t port)
     return options;
 }
 
+/* Sets an option written as NAME=VALUE. */
+static inline void example_set(ZCN_Options *options, char *pair)
+{
+    char *value = strchr(pair, '=');
+
+    if (value == NULL) {
+        fprintf(stderr, "%s is not NAME=VALUE\n", pair);
+        exit(2);
+    }
+    *value++ = '\0';
+    example_check(zcn_options_set_str(options, pair, value));
+}
+
 /* Says where a server listens, which a script may wait for. */
 static inline void example_listening(const ZCN_Address *address)
 {

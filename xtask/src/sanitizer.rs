@@ -73,9 +73,11 @@ fn sanitize(kind: &str, options: (&str, &str)) -> Outcome {
     if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
         return Outcome::Skipped(format!("the sanitizers are set up for {TARGET} only"));
     }
-    // Locks that ThreadSanitizer sees; std's are not instrumented.
+    // Locks that ThreadSanitizer sees, as std's are not instrumented; and no tests that link a
+    // library with AddressSanitizer to programs of another compiler, whose own is another one.
     let extra = match kind {
         "thread" => " --cfg tsan",
+        "address" => " --cfg asan",
         _ => "",
     };
     let sanitized = match chosen(|package| package.sanitizers.iter().any(|name| name == kind)) {

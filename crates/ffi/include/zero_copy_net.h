@@ -233,8 +233,13 @@ typedef struct ZCN_Loop ZCN_Loop;
  * |---|---|---|
  * | `address` | text | where a server or UDP socket is bound: numeric, or `unix:PATH` for servers ["0.0.0.0"] |
  * | `port` | 0 to 65535 | its port; 0 picks a free one [0] |
- * | `backend` | `kernel`, `stack` | whose TCP/IP; `stack` is reserved and answers `ZCN_ERROR_UNSUPPORTED` [`kernel`] |
- * | `link`, `addresses` | text | reserved for `backend` = `stack` |
+ * | `backend` | `kernel`, `stack` | whose TCP/IP carries what is on the loop: the kernel's, or one of the loop's own in user space [`kernel`] |
+ * | `link` | text | where the stack's frames go: `tap:NAME`, `tun:NAME`, `packet:INTERFACE`, or `memory`, where it meets itself |
+ * | `addresses` | text | the stack's addresses with their networks, by commas: "10.9.0.2/24, fd09::2/64" |
+ * | `routes` | text | its further routes, by commas: "0.0.0.0/0 via 10.9.0.1" |
+ * | `kernel_addresses` | text | addresses for the kernel's end of a TAP or TUN device |
+ * | `capture` | path | writes every frame of the stack's link into this pcapng file |
+ * | `stack_file` | path | a TOML file with the link, addresses and routes, in place of the options above |
  * | `reactor` | `auto`, `uring`, `epoll` | how the kernel is waited on [`auto`] |
  * | `ring_entries` | 1 to 32768 | submission entries of the ring [1024] |
  * | `buffers` | 2 to 16777216 | buffers to receive into, and as many to send from [1024] |
@@ -718,7 +723,8 @@ ZCN_EXPERIMENTAL size_t zcn_conn_unsent(const struct ZCN_Loop *event_loop, int f
 ZCN_EXPERIMENTAL int zcn_conn_is_writable(const struct ZCN_Loop *event_loop, int fd);
 
 /**
- * The connection's descriptor, for `getsockopt` and the like, or a negative error. It stays the
+ * The connection's descriptor, for `getsockopt` and the like, or a negative error:
+ * `ZCN_ERROR_UNSUPPORTED` with `backend` = `stack`, whose connections have none. It stays the
  * library's: do not read, write or close it, and do not keep it beyond `on_close`.
  */
 ZCN_EXPERIMENTAL int zcn_conn_fd(const struct ZCN_Loop *event_loop, int fd);

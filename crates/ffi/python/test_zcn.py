@@ -125,7 +125,8 @@ class ZcnTest(unittest.TestCase):
             zcn.Server(self.loop, nonsense=1)
         with self.assertRaises(zcn.Error) as raised:
             zcn.Loop(backend="stack")
-        self.assertEqual(raised.exception.name, "ZCN_ERROR_UNSUPPORTED")
+        self.assertEqual(raised.exception.name, "ZCN_ERROR_INVALID_CONFIG")
+        self.assertIn("needs a link", str(raised.exception))
 
     def test_another_thread_is_refused_but_may_wake_up(self):
         server = echo(self.loop)

@@ -57,6 +57,14 @@ fn connecting() -> Failure {
     )
 }
 
+#[cold]
+fn no_descriptor() -> Failure {
+    Failure::fixed(
+        ZCN_Error::ZCN_ERROR_UNSUPPORTED,
+        c"a connection of the user-space stack has no descriptor",
+    )
+}
+
 /// The open connection of this id; of this endpoint, if one is given.
 #[inline(always)]
 fn open(of: &Loop, owner: Option<&Endpoint>, id: c_int) -> Result<ConnId> {
@@ -118,7 +126,7 @@ fn count_send(of: &Loop, id: c_int, bytes: usize, accepted: bool) {
 #[inline(always)]
 fn send_lease(of: &Loop, id: c_int, lease: &mut ZCN_Buf) -> Result<()> {
     let conn = open(of, None, id)?;
-    let buf = reclaim(&of.pools, lease)?;
+    let buf = reclaim(of, lease)?;
     let len = buf.len();
     let sent = of.runtime.send(conn, buf);
     count_send(of, id, len, sent.is_ok());
@@ -139,11 +147,9 @@ fn not_sent(of: &Loop, error: SendError, lease: &mut ZCN_Buf) -> Failure {
 
 /// Puts a buffer that was not sent back into its lease.
 pub(crate) fn give_back(of: &Loop, data: SharedBuf, lease: &mut ZCN_Buf) {
-    // It was made from a buffer with one owner, so both steps give it back.
-    if let Ok(buf) = data.try_into_buf()
-        && let Ok(again) = lend(&of.pools, buf)
-    {
-        *lease = again;
+    // It was made from a buffer with one owner, so it is one again.
+    if let Ok(buf) = data.try_into_buf() {
+        *lease = lend(of, buf);
     }
 }
 
@@ -220,7 +226,7 @@ pub unsafe extern "C" fn zcn_conn_send_buf_to_all(
             }
         };
         handle::with::<Loop, _>(event_loop, |of| {
-            let data = SharedBuf::from(reclaim(&of.pools, lease)?);
+            let data = SharedBuf::from(reclaim(of, lease)?);
             let mut taken = 0;
             for &id in ids {
                 if let Ok(conn) = open(of, None, id) {
@@ -375,14 +381,17 @@ pub extern "C" fn zcn_conn_is_writable(event_loop: *const ZCN_Loop, fd: c_int) -
     }))
 }
 
-/// The connection's descriptor, for `getsockopt` and the like, or a negative error. It stays the
+/// The connection's descriptor, for `getsockopt` and the like, or a negative error:
+/// `ZCN_ERROR_UNSUPPORTED` with `backend` = `stack`, whose connections have none. It stays the
 /// library's: do not read, write or close it, and do not keep it beyond `on_close`.
 ///
 /// cbindgen:prefix=ZCN_EXPERIMENTAL
 #[unsafe(no_mangle)]
 pub extern "C" fn zcn_conn_fd(event_loop: *const ZCN_Loop, fd: c_int) -> c_int {
     number(guard(|| {
-        with_open(event_loop, fd, |_, conn| conn.raw_fd().ok_or_else(closed))
+        with_open(event_loop, fd, |_, conn| {
+            conn.raw_fd().ok_or_else(no_descriptor)
+        })
     }))
 }
 

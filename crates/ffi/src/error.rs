@@ -229,6 +229,8 @@ impl From<ZcnError> for Failure {
             (_, Some(libc::ENOMEM), _) | (_, None, std::io::ErrorKind::OutOfMemory) => {
                 ZCN_ERROR_OUT_OF_MEMORY
             }
+            // What only the kernel's half has, asked of a stack.
+            (_, Some(libc::EOPNOTSUPP), _) => ZCN_ERROR_UNSUPPORTED,
             (Action::Bind, ..) => ZCN_ERROR_BIND_FAILED,
             (Action::Listen, Some(_), _) => ZCN_ERROR_LISTEN_FAILED,
             (_, None, std::io::ErrorKind::InvalidInput) => ZCN_ERROR_INVALID_CONFIG,

@@ -16,7 +16,7 @@ use crate::error::{Failure, Result, ZCN_Error, code, value_or};
 use crate::guard::guard;
 use crate::handle::{self, Handled, Id, Object, null};
 use crate::options::{self, Options, ZCN_Options};
-use crate::pools::Registered;
+use crate::pools::{self, Registered};
 use crate::stats::{Counter, Figures, LoopFigures};
 
 /// An event loop. It belongs to the thread that made it, and so does everything on it.
@@ -64,6 +64,8 @@ pub(crate) struct Loop {
     anchor: (Instant, u64),
     /// Most used first.
     pub(crate) pools: Registered,
+    /// Further ones that leases were found to be of: those of a stack's link.
+    foreign: RefCell<Vec<Registered>>,
 }
 
 impl Loop {
@@ -94,6 +96,7 @@ impl Loop {
             embedding: OnceCell::new(),
             anchor: (Instant::now(), monotonic_ns()),
             pools: Registered::new(pools),
+            foreign: RefCell::default(),
         });
         made.publish();
         let id = handle::enter::<Self>(Figures::new(figures), Object::Loop(made.clone()))?;
@@ -173,6 +176,16 @@ impl Loop {
         let count = outcome?;
         embedded?;
         Ok(count)
+    }
+
+    /// The number of the pool of a buffer that is of none of the loop's own pools.
+    #[cold]
+    pub(crate) fn number_of_foreign(&self, buf: &Buf) -> u32 {
+        pools::number_of(buf).unwrap_or_else(|| {
+            let (registered, number) = Registered::one(buf.pool());
+            self.foreign.borrow_mut().push(registered);
+            number
+        })
     }
 
     /// Lets other threads see how things stand.

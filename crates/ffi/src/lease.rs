@@ -8,7 +8,6 @@ use crate::address::place;
 use crate::error::{Failure, Result, ZCN_Error, code};
 use crate::event_loop::{Loop, ZCN_Loop};
 use crate::guard::guard;
-use crate::pools::Registered;
 use crate::{handle, pools};
 
 /// A buffer of a loop in the caller's hands: a lease, which ends by sending or releasing it, once.
@@ -61,18 +60,15 @@ impl ZCN_Buf {
     }
 }
 
-/// A buffer as C holds it, of one of these pools in most cases. A buffer of an unknown pool comes
-/// back.
+/// A buffer of the loop as C holds it.
 // Inlined, as is `reclaim`, or the buffer would go through memory in pieces on its way.
 #[inline(always)]
-pub(crate) fn lend(near: &Registered, mut buf: Buf) -> std::result::Result<ZCN_Buf, Buf> {
-    let number = near.number_of(&buf).or_else(|| pools::number_of(&buf));
-    let Some(pool) = number else {
-        return Err(buf);
-    };
+pub(crate) fn lend(of: &Loop, mut buf: Buf) -> ZCN_Buf {
+    let known = of.pools.number_of(&buf);
+    let pool = known.unwrap_or_else(|| of.number_of_foreign(&buf));
     let (data, len, capacity) = (buf.as_mut_ptr(), buf.len(), buf.capacity());
     let RawBuf { index, generation } = buf.into_raw();
-    Ok(ZCN_Buf {
+    ZCN_Buf {
         data,
         len,
         capacity,
@@ -80,13 +76,13 @@ pub(crate) fn lend(near: &Registered, mut buf: Buf) -> std::result::Result<ZCN_B
         index,
         generation,
         reserved: 0,
-    })
+    }
 }
 
 /// Takes a buffer back from C, with what C says is in it; `lease` is empty afterwards.
 #[inline(always)]
-pub(crate) fn reclaim(near: &Registered, lease: &mut ZCN_Buf) -> Result<Buf> {
-    let mut buf = pools::claim(near, lease.pool, lease.raw())?;
+pub(crate) fn reclaim(of: &Loop, lease: &mut ZCN_Buf) -> Result<Buf> {
+    let mut buf = pools::claim(&of.pools, lease.pool, lease.raw())?;
     let skip = lease.data.addr().checked_sub(buf.as_mut_ptr().addr());
     match skip.filter(|&skip| skip <= buf.capacity() && lease.len <= buf.capacity() - skip) {
         Some(skip) => {
@@ -95,18 +91,16 @@ pub(crate) fn reclaim(near: &Registered, lease: &mut ZCN_Buf) -> Result<Buf> {
             *lease = EMPTY;
             Ok(buf)
         }
-        None => Err(reset(near, lease, buf)),
+        None => Err(reset(of, lease, buf)),
     }
 }
 
 /// C changed the fields to something outside the buffer; the lease stays with it, under a new
 /// number, as the old one was just used up.
 #[cold]
-fn reset(near: &Registered, lease: &mut ZCN_Buf, buf: Buf) -> Failure {
+fn reset(of: &Loop, lease: &mut ZCN_Buf, buf: Buf) -> Failure {
     let (data, len, capacity) = (lease.data, lease.len, lease.capacity);
-    if let Ok(again) = lend(near, buf) {
-        *lease = again;
-    }
+    *lease = lend(of, buf);
     Failure::new(
         ZCN_Error::ZCN_ERROR_INVALID_BUFFER,
         format!(
@@ -131,7 +125,7 @@ pub unsafe extern "C" fn zcn_buf_acquire(
         let out = unsafe { place(out, "out")? };
         let lent = handle::with::<Loop, _>(event_loop, |of| {
             let buf = of.runtime.buffer().ok_or_else(no_buffer)?;
-            lend(&of.pools, buf).map_err(|_| Failure::plain(ZCN_Error::ZCN_ERROR_INVALID_BUFFER))
+            Ok(lend(of, buf))
         });
         *out = lent.unwrap_or(EMPTY);
         lent.map(drop)
@@ -166,16 +160,8 @@ pub unsafe extern "C" fn zcn_buf_retain(event_loop: *mut ZCN_Loop, out: *mut ZCN
                       on_datagram, once per call",
                 )
             })?;
-            match lend(&of.pools, buf) {
-                Ok(lease) => {
-                    *out = lease;
-                    Ok(())
-                }
-                Err(buf) => {
-                    of.shared.delivering.set(Some(buf));
-                    Err(Failure::plain(ZCN_Error::ZCN_ERROR_INVALID_BUFFER))
-                }
-            }
+            *out = lend(of, buf);
+            Ok(())
         })
     }))
 }

@@ -12,12 +12,13 @@
 //! * `handle`: what C holds in place of a pointer;
 //! * `event_loop`, `server`, `client`, `udp`, `connection`, `lease`, `options`,
 //!   `stats`, `address`, `error`: the exported functions;
-//! * `member`, `endpoint`, `connections`, `pools`, `embed`: what they share.
+//! * `backend`, `member`, `endpoint`, `connections`, `pools`, `embed`: what they share.
 
 // Documentation for C: its square brackets are addresses and defaults, not links.
 #![allow(rustdoc::broken_intra_doc_links)]
 
 mod address;
+mod backend;
 mod client;
 mod connection;
 mod connections;

@@ -11,6 +11,7 @@ use zcn::{
 };
 
 use crate::address::{parse, parse_ip, text};
+use crate::backend::{self, Backend};
 use crate::error::{Failure, Result, ZCN_Error, code, value_or};
 use crate::guard::guard;
 use crate::handle::{self, null};
@@ -24,8 +25,13 @@ use crate::handle::{self, null};
 /// |---|---|---|
 /// | `address` | text | where a server or UDP socket is bound: numeric, or `unix:PATH` for servers ["0.0.0.0"] |
 /// | `port` | 0 to 65535 | its port; 0 picks a free one [0] |
-/// | `backend` | `kernel`, `stack` | whose TCP/IP; `stack` is reserved and answers `ZCN_ERROR_UNSUPPORTED` [`kernel`] |
-/// | `link`, `addresses` | text | reserved for `backend` = `stack` |
+/// | `backend` | `kernel`, `stack` | whose TCP/IP carries what is on the loop: the kernel's, or one of the loop's own in user space [`kernel`] |
+/// | `link` | text | where the stack's frames go: `tap:NAME`, `tun:NAME`, `packet:INTERFACE`, or `memory`, where it meets itself |
+/// | `addresses` | text | the stack's addresses with their networks, by commas: "10.9.0.2/24, fd09::2/64" |
+/// | `routes` | text | its further routes, by commas: "0.0.0.0/0 via 10.9.0.1" |
+/// | `kernel_addresses` | text | addresses for the kernel's end of a TAP or TUN device |
+/// | `capture` | path | writes every frame of the stack's link into this pcapng file |
+/// | `stack_file` | path | a TOML file with the link, addresses and routes, in place of the options above |
 /// | `reactor` | `auto`, `uring`, `epoll` | how the kernel is waited on [`auto`] |
 /// | `ring_entries` | 1 to 32768 | submission entries of the ring [1024] |
 /// | `buffers` | 2 to 16777216 | buffers to receive into, and as many to send from [1024] |
@@ -64,14 +70,6 @@ pub struct ZCN_Options {
     _opaque: (),
 }
 
-/// Whose TCP/IP carries the connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Backend {
-    #[default]
-    Kernel,
-    Stack,
-}
-
 /// The values, checked one by one as they are set.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -100,7 +98,7 @@ impl Default for Options {
         Self {
             address: "0.0.0.0".to_owned(),
             port: 0,
-            backend: Backend::Kernel,
+            backend: Backend::default(),
             reactor: ReactorKind::Auto,
             ring_entries: 1024,
             buffers: 1024,
@@ -120,8 +118,13 @@ impl Default for Options {
     }
 }
 
-fn invalid(text: String) -> Failure {
+pub(crate) fn invalid(text: String) -> Failure {
     Failure::new(ZCN_Error::ZCN_ERROR_INVALID_CONFIG, text)
+}
+
+/// As much of a text as a message is to hold.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().take(64).collect()
 }
 
 /// A whole number within bounds.
@@ -138,13 +141,13 @@ fn flag(name: &str, value: u64) -> Result<bool> {
 }
 
 /// One of several words.
-fn word<T: Copy>(name: &str, value: &str, words: &[(&str, T)]) -> Result<T> {
+pub(crate) fn word<T: Copy>(name: &str, value: &str, words: &[(&str, T)]) -> Result<T> {
     let found = words.iter().find(|(word, _)| *word == value);
     found.map(|(_, meaning)| *meaning).ok_or_else(|| {
-        let shown: String = value.chars().take(64).collect();
         let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         invalid(format!(
-            "{name} = \"{shown}\" is none of: {}",
+            "{name} = \"{}\" is none of: {}",
+            shown(value),
             words.join(", ")
         ))
     })
@@ -185,12 +188,7 @@ impl Options {
                 parse(value, 0)?;
                 value.clone_into(&mut self.address);
             }
-            "backend" => {
-                let backends = [("kernel", Backend::Kernel), ("stack", Backend::Stack)];
-                self.backend = word(name, value, &backends)?;
-            }
-            // Reserved for the stack backend, which says that it is not there.
-            "link" | "addresses" => {}
+            _ if backend::NAMES.contains(&name) => self.backend.set(name, value)?,
             "reactor" => {
                 self.reactor = word(
                     name,
@@ -237,7 +235,7 @@ impl Options {
             _ => match value.parse() {
                 Ok(number) => return self.set_number(name, number),
                 Err(_) if NUMBERS.contains(&name) => {
-                    let shown: String = value.chars().take(64).collect();
+                    let shown = shown(value);
                     return Err(invalid(format!("{name} = \"{shown}\" is no whole number")));
                 }
                 Err(_) => return Err(unknown(name)),
@@ -301,7 +299,7 @@ impl Options {
             "broadcast" => self.udp.broadcast = flag(name, value)?,
             "ttl" => self.udp.ttl = Some(within(name, value, 1, 255)?),
             "peer_port" => self.peer_port = within(name, value, 1, 65_535)?,
-            _ if TEXTS.contains(&name) => {
+            _ if TEXTS.contains(&name) || backend::NAMES.contains(&name) => {
                 return Err(invalid(format!(
                     "{name} is a text: set it with zcn_options_set_str"
                 )));
@@ -311,20 +309,7 @@ impl Options {
         Ok(())
     }
 
-    /// What cannot be had yet.
-    fn check_backend(&self) -> Result<()> {
-        match self.backend {
-            Backend::Kernel => Ok(()),
-            Backend::Stack => Err(Failure::fixed(
-                ZCN_Error::ZCN_ERROR_UNSUPPORTED,
-                c"backend = \"stack\" is reserved: the user-space TCP/IP is not a backend of this \
-                  release; use backend = \"kernel\"",
-            )),
-        }
-    }
-
     pub(crate) fn runtime(&self) -> Result<Runtime> {
-        self.check_backend()?;
         let receive_buffers = self.receive_buffers.unwrap_or_else(|| {
             let half = (self.buffers / 2).clamp(1, 32_768);
             // The power of two at or below half.
@@ -348,14 +333,16 @@ impl Options {
         if let Some(core) = self.cpu {
             builder = builder.cpu(core);
         }
-        builder.build().map_err(|error| {
+        let runtime = builder.build().map_err(|error| {
             let code = match error.raw_os_error() {
                 None => ZCN_Error::ZCN_ERROR_INVALID_CONFIG,
                 Some(libc::ENOMEM) => ZCN_Error::ZCN_ERROR_OUT_OF_MEMORY,
                 Some(_) => ZCN_Error::ZCN_ERROR_IO_URING_INIT,
             };
             Failure::of(code, &error)
-        })
+        })?;
+        self.backend.open(&runtime)?;
+        Ok(runtime)
     }
 
     /// Where a server listens.
@@ -386,11 +373,8 @@ impl Options {
 /// Names whose value is a text.
 const TEXTS: &[&str] = &[
     "address",
-    "addresses",
-    "backend",
     "congestion",
     "huge_pages",
-    "link",
     "local_address",
     "peer_address",
     "reactor",
@@ -435,9 +419,10 @@ const NUMBERS: &[&str] = &[
 
 #[cold]
 fn unknown(name: &str) -> Failure {
-    let shown: String = name.chars().take(64).collect();
+    let shown = shown(name);
     let near = TEXTS
         .iter()
+        .chain(backend::NAMES)
         .chain(NUMBERS)
         .find(|known| known.contains(name) || name.contains(*known))
         .filter(|_| name.len() > 2);

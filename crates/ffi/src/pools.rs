@@ -40,21 +40,29 @@ fn all() -> MutexGuard<'static, Vec<Known>> {
 #[derive(Debug)]
 pub(crate) struct Registered(Vec<(u32, BufferPool)>);
 
+/// Gives a pool its number.
+fn enter(pool: BufferPool) -> (u32, BufferPool) {
+    // Relaxed: only that no two are the same matters.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    OWN.with(|own| own.borrow_mut().push((number, pool.clone())));
+    all().push(Known {
+        number,
+        pool: pool.clone(),
+        closed: false,
+    });
+    (number, pool)
+}
+
 impl Registered {
     pub(crate) fn new(pools: impl IntoIterator<Item = BufferPool>) -> Self {
-        let mut registered = Vec::new();
-        for pool in pools {
-            // Relaxed: only that no two are the same matters.
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            OWN.with(|own| own.borrow_mut().push((number, pool.clone())));
-            all().push(Known {
-                number,
-                pool: pool.clone(),
-                closed: false,
-            });
-            registered.push((number, pool));
-        }
-        Self(registered)
+        Self(pools.into_iter().map(enter).collect())
+    }
+
+    /// A single pool, with its number.
+    pub(crate) fn one(pool: BufferPool) -> (Self, u32) {
+        let entered = enter(pool);
+        let number = entered.0;
+        (Self(vec![entered]), number)
     }
 
     /// The number of the pool that a buffer is of, if it is one of these.
@@ -95,8 +103,7 @@ fn sweep() {
     drop(done);
 }
 
-/// The number of the pool that a buffer of this thread's loops is of.
-#[cold]
+/// The number of the pool that a buffer is of, if that is known on this thread.
 pub(crate) fn number_of(buf: &Buf) -> Option<u32> {
     OWN.with(|own| {
         let own = own.borrow();

@@ -334,7 +334,7 @@ pub unsafe extern "C" fn zcn_udp_send_buf(
         // SAFETY: C passes an address or NULL, and a lease or NULL.
         let (peer, lease) = unsafe { (recipient(peer)?, place(buf, "buf")?) };
         handle::with::<Udp, _>(udp, |udp| {
-            let data = reclaim(&udp.of.pools, lease)?;
+            let data = reclaim(&udp.of, lease)?;
             let len = data.len();
             let mut socket = udp.socket.socket();
             let segment = (segment_size > 0).then_some(segment_size);

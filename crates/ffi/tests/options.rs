@@ -96,7 +96,12 @@ fn every_option_of_the_documentation_can_be_set() {
             let value = match name {
                 "address" | "local_address" | "peer_address" => "127.0.0.1",
                 "backend" => "kernel",
-                "link" | "addresses" | "congestion" => "cubic",
+                "congestion" => "cubic",
+                "link" => "memory",
+                "capture" => "x.pcapng",
+                "stack_file" => "x.toml",
+                "addresses" | "kernel_addresses" => "10.9.0.2/24, fd09::2/64",
+                "routes" => "0.0.0.0/0 via 10.9.0.1",
                 "reactor" => "auto",
                 "huge_pages" => "try",
                 "zero_copy" => "never",
@@ -124,27 +129,50 @@ fn every_option_of_the_documentation_can_be_set() {
 }
 
 #[test]
-fn the_stack_backend_is_reserved_and_says_so() {
-    let options = options(&[
-        ("backend", "stack"),
-        ("link", "tap0"),
-        ("addresses", "10.0.0.1/24"),
-    ]);
-    let mut error = ZCN_SUCCESS;
-    // SAFETY: places for the codes.
-    unsafe {
-        assert!(zcn_server_create_opts(options, &raw mut error).is_null());
-        assert_eq!(error, ZCN_ERROR_UNSUPPORTED);
-        assert!(last_message().contains("stack"), "{}", last_message());
-        for made in [
-            zcn_loop_create(options, null_mut()).is_null(),
-            zcn_client_create(options, null_mut()).is_null(),
-            zcn_udp_create(options, null_mut()).is_null(),
-        ] {
-            assert!(made);
+fn a_stack_that_cannot_come_up_says_why() {
+    let cases: [(&[(&str, &str)], ZCN_Error, &str); 5] = [
+        (&[], ZCN_ERROR_INVALID_CONFIG, "needs a link"),
+        (
+            &[("link", "memory"), ("stack_file", "x.toml")],
+            ZCN_ERROR_INVALID_CONFIG,
+            "stack_file",
+        ),
+        (
+            &[("stack_file", "no/such.toml")],
+            ZCN_ERROR_SYSTEM,
+            "no/such.toml",
+        ),
+        (
+            &[("link", "packet:no-such-if")],
+            ZCN_ERROR_INVALID_CONFIG,
+            "no-such-if",
+        ),
+        (
+            &[("link", "memory"), ("capture", "no/such/file")],
+            ZCN_ERROR_SYSTEM,
+            "no/such/file",
+        ),
+    ];
+    for (pairs, code, text) in cases {
+        let options = options(&[("backend", "stack")]);
+        for (name, value) in pairs {
+            assert_eq!(set(options, name, value), ZCN_SUCCESS);
         }
+        let mut error = ZCN_SUCCESS;
+        // SAFETY: a place for the code.
+        assert!(unsafe { zcn_loop_create(options, &raw mut error) }.is_null());
+        assert_eq!(error, code, "{}", last_message());
+        assert!(last_message().contains(text), "{}", last_message());
+        // What goes with the loop of its own says the same.
+        // SAFETY: places for the codes.
+        unsafe {
+            assert!(zcn_server_create_opts(options, &raw mut error).is_null());
+            assert!(zcn_client_create(options, null_mut()).is_null());
+            assert!(zcn_udp_create(options, null_mut()).is_null());
+        }
+        assert_eq!(error, code, "{}", last_message());
+        zcn_options_free(options);
     }
-    zcn_options_free(options);
 }
 
 #[test]

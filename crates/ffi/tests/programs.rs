@@ -1,6 +1,8 @@
 //! The library as its users have it: the examples in C, test programs in C and C++ and the Python
 //! module, built against the header and the library of this build, run under valgrind and under the
 //! sanitizers, and driven by programs that know nothing of zcn.
+// Built with AddressSanitizer, the library fits no program of another compiler.
+#![cfg(not(asan))]
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -319,11 +321,15 @@ fn message(len: usize) -> Vec<u8> {
 
 /// Clients that know nothing of zcn get back what they send.
 fn echoes(port: &str) {
+    echoes_at("127.0.0.1", port);
+}
+
+fn echoes_at(address: &str, port: &str) {
     for len in [1, 5000, 1_000_000] {
         let message = message(len);
         for arguments in [
-            &["nc", "-N", "127.0.0.1", port][..],
-            &["socat", "-t20", "-", &format!("TCP:127.0.0.1:{port}")][..],
+            &["nc", "-N", address, port][..],
+            &["socat", "-t20", "-", &format!("TCP:{address}:{port}")][..],
         ] {
             if there(arguments[0]) {
                 let mut command = Command::new(arguments[0]);
@@ -334,7 +340,7 @@ fn echoes(port: &str) {
     }
     if there("curl") {
         // An echo answers a request with itself, which is no HTTP of this century.
-        let url = format!("http://127.0.0.1:{port}/hello");
+        let url = format!("http://{address}:{port}/hello");
         let mut command = Command::new("curl");
         command.args([
             "-s",
@@ -375,6 +381,53 @@ fn echo_server_in_c() {
             panic!("{said}");
         };
         assert!(received > 0 && received == sent && in_use == 0, "{said}");
+    }
+}
+
+/// The same program on the user-space TCP/IP, by its options alone; the kernel is the peer, in a
+/// network namespace of its own.
+#[test]
+fn echo_server_in_c_on_a_stack() {
+    if !need_compilers() {
+        return;
+    }
+    if let Err(error) = File::open("/dev/net/tun") {
+        skipped(format_args!("no TAP device: {error}"));
+        return;
+    }
+    let tested = std::thread::spawn(|| {
+        if let Err(error) = zcn_sys::namespace::enter_new_network() {
+            skipped(format_args!("no network namespace of our own: {error}"));
+            return;
+        }
+        for way in Way::all() {
+            let program = build("../../examples/c/echo_server.c", "c99", way);
+            let capture = program.with_extension("pcapng");
+            let mut arguments = vec![
+                "10.9.0.2".to_owned(),
+                "7007".to_owned(),
+                "backend=stack".to_owned(),
+                "link=tap:zcn0".to_owned(),
+                "addresses=10.9.0.2/24".to_owned(),
+                "kernel_addresses=10.9.0.1/24".to_owned(),
+                format!("capture={}", capture.display()),
+            ];
+            if way == Way::Valgrind {
+                // So that the signal at the end reaches it.
+                arguments.push("reactor=epoll".to_owned());
+            }
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let server = Running::start(&program, way, &arguments);
+            let port = server.port();
+            echoes_at("10.9.0.2", &port);
+            server.end(&port);
+            let frames = fs::metadata(&capture).unwrap().len();
+            assert!(frames > 2_000_000, "{frames} bytes of frames");
+            let _ = fs::remove_file(&capture);
+        }
+    });
+    if let Err(panic) = tested.join() {
+        std::panic::resume_unwind(panic);
     }
 }
 
@@ -539,13 +592,17 @@ fn downloads_through_the_proxy() {
 /// Builds a test program by each of the standards, every way, and runs it: it says this and nothing
 /// is wrong.
 fn says(source: &str, standards: &[&str], line: &str) {
+    says_with(source, standards, &[], line);
+}
+
+fn says_with(source: &str, standards: &[&str], arguments: &[&str], line: &str) {
     if !need_compilers() {
         return;
     }
     for way in Way::all() {
         for standard in standards {
             let program = build(source, standard, way);
-            let (said, errors, status) = run(&mut watched(&program, way), b"");
+            let (said, errors, status) = run(watched(&program, way).args(arguments), b"");
             assert!(status.success(), "{status}: {errors}");
             assert_eq!(String::from_utf8_lossy(&said).trim_end(), line);
             clean(&errors, way);
@@ -583,6 +640,17 @@ fn every_function_of_the_header_is_misused() {
     assert!(names.len() >= 82, "{names:?}");
     for name in names {
         assert!(program.contains(&format!("{name}(")), "{name}");
+    }
+}
+
+#[test]
+fn one_program_on_either_half() {
+    let line = "the same on either half";
+    for reactor in ["reactor=auto", "reactor=epoll"] {
+        for backend in [&["backend=kernel"][..], &["backend=stack", "link=memory"]] {
+            let arguments = [&[reactor], backend].concat();
+            says_with("tests/c/backend.c", &["c99"], &arguments, line);
+        }
     }
 }
 

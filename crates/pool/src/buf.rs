@@ -116,6 +116,11 @@ impl Buf {
         self.core().id()
     }
 
+    /// A handle of the pool it is of.
+    pub fn pool(&self) -> BufferPool {
+        BufferPool::of(self.core())
+    }
+
     /// Whether it is of this pool.
     #[inline]
     pub fn belongs_to(&self, pool: &BufferPool) -> bool {

@@ -79,6 +79,12 @@ impl BufferPool {
         Some(unsafe { Buf::new(self.core, index) })
     }
 
+    /// One more handle.
+    pub(crate) fn of(core: &Core) -> Self {
+        core.add_handle();
+        Self { core: core.into() }
+    }
+
     /// Size of each buffer, in bytes.
     pub fn buffer_size(&self) -> usize {
         self.core().buffer_size()
@@ -117,8 +123,7 @@ impl BufferPool {
 
 impl Clone for BufferPool {
     fn clone(&self) -> Self {
-        self.core().add_handle();
-        Self { core: self.core }
+        Self::of(self.core())
     }
 }
 

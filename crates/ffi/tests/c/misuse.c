@@ -197,20 +197,6 @@ static void destroy_of_the_own_loop(void)
     zcn_client_destroy(client);
 }
 
-/* The other half is reserved, and says so. */
-static void stack_backend(void)
-{
-    ZCN_Options *options = zcn_options_new();
-    ZCN_Error error = zcn_options_set_str(options, "backend", "stack");
-
-    if (error == ZCN_SUCCESS)
-        EXPECT(zcn_server_create_opts(options, &error) == NULL);
-    EXPECT(error == ZCN_ERROR_UNSUPPORTED && error == ZCN_ERR_UNSUPPORTED);
-    EXPECT(strstr(zcn_last_error_message(), "stack") != NULL);
-    EXPECT(zcn_options_set_str(options, "backend", "kernel") == ZCN_SUCCESS);
-    EXPECT(zcn_options_free(options) == ZCN_SUCCESS);
-}
-
 int main(void)
 {
     absurd_configuration();
@@ -218,7 +204,6 @@ int main(void)
     wrong_moment();
     destroy_inside_a_callback();
     destroy_of_the_own_loop();
-    stack_backend();
     puts("everything was refused");
     return 0;
 }
