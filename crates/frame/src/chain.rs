@@ -10,8 +10,9 @@ use zcn_pool::SharedBuf;
 /// when it begins inside one.
 pub const SLICES_MAX: usize = 20;
 
-/// Slices that lie in the chain itself; more of them are in an allocation.
-const INLINE: usize = 4;
+/// Slices that lie in the chain itself: a packet has one or two. More are in an allocation,
+/// which a super-frame of so many is worth, while every packet pays for moving room.
+const INLINE: usize = 2;
 
 /// The chain has [`SLICES_MAX`] slices already; the slice comes back.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,8 @@ pub struct Chain {
     /// Sum of all lengths.
     len: usize,
 }
+
+const _: () = assert!(size_of::<Chain>() <= 96);
 
 impl Chain {
     /// No bytes.

@@ -32,10 +32,15 @@ pub struct Frame {
 impl Frame {
     /// A frame of these headers, without body.
     pub fn new(head: Head) -> Self {
+        Self::of(head, Chain::new())
+    }
+
+    /// A frame of these headers and this body.
+    pub fn of(head: Head, body: Chain) -> Self {
         Self {
             meta: FrameMeta::default(),
             head,
-            body: Chain::new(),
+            body,
         }
     }
 
@@ -136,11 +141,23 @@ impl Frame {
     /// an allocation, and the body as it is. After [`advance`](Self::advance) over the
     /// headers this is the payload.
     #[inline]
-    pub fn into_body(self) -> Chain {
+    pub fn into_body(mut self) -> Chain {
+        self.take_body()
+    }
+
+    /// As [`into_body`](Self::into_body), out of a frame that stays where it is: its body is
+    /// empty afterwards.
+    #[inline]
+    pub fn take_body(&mut self) -> Chain {
+        let body = core::mem::take(&mut self.body);
         if self.head.is_empty() {
-            return self.body;
+            return body;
         }
-        let mut body = self.body;
+        self.joined_with(body)
+    }
+
+    #[cold]
+    fn joined_with(&self, mut body: Chain) -> Chain {
         let mut chain = Chain::from(self.head.to_shared());
         if !chain.append(&mut body) {
             // One slice more than a chain takes: together they are one.

@@ -148,10 +148,10 @@ impl Driver for MemoryLink {
             self.incoming.event.drain()?;
         }
         let count = max.min(state.queue.len());
-        for frame in state.queue.drain(..count) {
+        for frame in state.queue.range(..count) {
             self.statistics.count_in(frame.len());
-            into.push(frame);
         }
+        into.extend(state.queue.drain(..count));
         self.incoming
             .queued
             .store(state.queue.len(), Ordering::Relaxed);
@@ -174,18 +174,29 @@ impl Driver for MemoryLink {
         if state.closed {
             return Err(closed());
         }
-        while state.queue.len() < state.capacity {
-            let Some(frame) = frames.pop_front() else {
-                break;
-            };
-            taken += 1;
-            match admit(&self.capabilities, &frame) {
-                Ok(()) => {
-                    self.statistics.count_out(frame.len());
-                    state.queue.push_back(frame);
-                }
-                Err(reason) => self.statistics.count_drops(reason, 1),
+        let fits = frames.len() <= state.capacity - state.queue.len();
+        let admissible = |frame: &Frame| admit(&self.capabilities, frame).is_ok();
+        if fits && frames.iter().all(admissible) {
+            // As always: they move at once.
+            for frame in &*frames {
+                self.statistics.count_out(frame.len());
             }
+            taken = frames.len();
+            state.queue.append(frames);
+        }
+        while state.queue.len() < state.capacity && !frames.is_empty() {
+            let room = frames.len().min(state.capacity - state.queue.len());
+            taken += room;
+            let statistics = &mut self.statistics;
+            let admitted = frames.drain(..room).filter(|frame| {
+                let admitted = admit(&self.capabilities, frame);
+                match admitted {
+                    Ok(()) => statistics.count_out(frame.len()),
+                    Err(reason) => statistics.count_drops(reason, 1),
+                }
+                admitted.is_ok()
+            });
+            state.queue.extend(admitted);
         }
         state.writer_waits = !frames.is_empty();
         self.outgoing

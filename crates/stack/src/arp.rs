@@ -75,9 +75,9 @@ impl Ip {
             }
         };
         if let Some((link, frames)) = waiting {
-            for frame in frames {
+            for mut frame in frames {
                 // Full queues are counted there.
-                let _ = self.send_ethernet(id, link, frame);
+                let _ = self.send_ethernet(id, link, &mut frame);
             }
         }
         if arp.operation == ArpOperation::Request && for_us {
@@ -178,7 +178,7 @@ impl Ip {
                 .is_ok_and(|bytes| arp.emit(bytes).is_ok());
         if written {
             // A full queue is counted there; whoever asks asks again.
-            let _ = self.push_output(id, Frame::new(head));
+            let _ = self.push_output(id, &mut Frame::new(head));
         }
     }
 }

@@ -3,7 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, VecDeque};
 
-use zcn_frame::{Chain, Head};
+use zcn_frame::{Chain, Frame, Head};
 use zcn_wire::Protocol;
 
 use crate::error::{NetworkError, RouteError};
@@ -187,13 +187,14 @@ impl EchoSockets {
         stats.out_echos += 1;
         let sent = ip.send(
             now,
-            Outgoing {
+            &Outgoing {
                 interface: Some(interface).filter(|&id| id != LOOPBACK),
                 hop_limit: request.hop_limit,
                 dont_fragment: request.dont_fragment,
                 checksum_at: Some(2),
-                ..Outgoing::new(source, remote, protocol, head, request.payload)
+                ..Outgoing::new(source, remote, protocol)
             },
+            &mut Frame::of(head, request.payload),
         );
         match sent {
             Ok(()) => Ok(()),
@@ -272,6 +273,12 @@ impl EchoSockets {
             socket.errors.push_back(SocketError { remote, error });
             self.events.raise(id, &mut socket.pending, Readiness::ERROR);
         }
+    }
+
+    /// Whether [`poll_event`](Self::poll_event) may have something to tell.
+    #[inline]
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<(Id, Readiness)> {

@@ -118,6 +118,12 @@ impl<K> EventQueue<K> {
         *pending |= readiness;
     }
 
+    /// Whether no socket has anything to tell.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// The next socket, maybe gone by now; its pending readiness is then to be taken.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<K> {

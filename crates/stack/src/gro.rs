@@ -4,8 +4,6 @@
 //! window and options (so also the same timestamp); a short segment or PSH is the last.
 //! Nothing is copied: the payloads become one chain.
 
-use std::collections::VecDeque;
-
 use zcn_frame::GsoKind;
 use zcn_wire::{SeqNum, TcpFlags, TcpRepr, TcpView};
 
@@ -20,18 +18,18 @@ const FLOWS: usize = 16;
 const BYTES_MAX: usize = 65_535 - 60 - 40;
 
 /// A segment as it arrived, and the size of the pieces it may be made of already.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Arrived {
     pub(crate) segment: SegmentIn,
     /// Payload of each segment of the wire but the last.
     unit: usize,
 }
 
-/// Checks a TCP packet and takes its headers off.
+/// Checks a TCP packet, and writes what its headers say and the payload to `arrived`.
 ///
 /// # Errors
 /// Why it is to be dropped.
-pub(crate) fn segment_of(mut packet: Packet) -> Result<Arrived, DropReason> {
+pub(crate) fn segment_of(packet: Packet<'_>, arrived: &mut Arrived) -> Result<(), DropReason> {
     let malformed = DropReason::TcpMalformed;
     if packet.to_group || !crate::interface::is_unicast(packet.source) {
         return Err(DropReason::TcpNotUnicast);
@@ -51,13 +49,14 @@ pub(crate) fn segment_of(mut packet: Packet) -> Result<Arrived, DropReason> {
     }
     let header = packet.frame.linear().get(at..).ok_or(malformed)?;
     let view = TcpView::new(header).map_err(|_| malformed)?;
-    let tcp = TcpRepr::parse(&view);
+    let segment = &mut arrived.segment;
+    segment.tcp = TcpRepr::parse(&view);
     let len = packet.payload_len();
     if !packet.checksum_trusted() && !packet.verify(Some(packet.pseudo_header()), len) {
         return Err(DropReason::TcpChecksum);
     }
     let payload_len = len - header_len;
-    let unit = match packet.frame.meta.gso {
+    arrived.unit = match packet.frame.meta.gso {
         Some(gso) if matches!(gso.kind, GsoKind::Tcp4 | GsoKind::Tcp6) => {
             if gso.size == 0 {
                 return Err(DropReason::FrameMetadata);
@@ -66,27 +65,20 @@ pub(crate) fn segment_of(mut packet: Packet) -> Result<Arrived, DropReason> {
         }
         _ => payload_len,
     };
-    let segments = if payload_len > 0 {
-        payload_len.div_ceil(unit) as u16
+    segment.segments = if payload_len > arrived.unit {
+        payload_len.div_ceil(arrived.unit) as u16
     } else {
         1
     };
-    let remote = endpoint(packet.source, tcp.src_port, packet.interface);
-    let local = endpoint(packet.destination, tcp.dst_port, packet.interface);
+    let tcp = &segment.tcp;
+    segment.remote = endpoint(packet.source, tcp.src_port, packet.interface);
+    segment.local = endpoint(packet.destination, tcp.dst_port, packet.interface);
+    segment.interface = packet.interface;
+    segment.ecn = packet.traffic_class.ecn().bits();
+    segment.psh_seen = tcp.flags.contains(TcpFlags::PSH);
     packet.frame.advance(at + header_len);
-    Ok(Arrived {
-        segment: SegmentIn {
-            remote,
-            local,
-            interface: packet.interface,
-            ecn: packet.traffic_class.ecn().bits(),
-            payload: packet.frame.into_body(),
-            segments,
-            psh_seen: tcp.flags.contains(TcpFlags::PSH),
-            tcp,
-        },
-        unit,
-    })
+    segment.payload = packet.frame.take_body();
+    Ok(())
 }
 
 /// The flows being put together.
@@ -96,42 +88,49 @@ pub(crate) struct Gro {
 }
 
 impl Gro {
-    /// Takes a segment. What is complete goes to `out`, for each flow in the order of
-    /// arrival.
-    pub(crate) fn push(&mut self, mut arrived: Arrived, out: &mut VecDeque<SegmentIn>) {
+    /// Takes a segment out of `arrived`, which may be used again. What is complete goes to
+    /// `deliver`, for each flow in the order of arrival.
+    pub(crate) fn push(&mut self, arrived: &mut Arrived, mut deliver: impl FnMut(&mut SegmentIn)) {
         let new = &arrived.segment;
         let found = self.held.iter().position(|held| {
             let held = &held.segment;
             held.remote == new.remote && held.local == new.local && held.interface == new.interface
         });
-        let Some(at) = found else {
-            if !starts_a_train(&arrived) {
-                out.push_back(arrived.segment);
-                return;
-            }
-            if self.held.len() >= FLOWS {
-                out.push_back(self.held.remove(0).segment);
-            }
-            self.held.push(arrived);
-            return;
-        };
-        match join(&mut self.held[at], &mut arrived) {
-            Joined::Open => {}
-            Joined::Complete => out.push_back(self.held.remove(at).segment),
-            Joined::Refused => {
-                out.push_back(self.held.remove(at).segment);
-                if starts_a_train(&arrived) {
-                    self.held.push(arrived);
-                } else {
-                    out.push_back(arrived.segment);
+        if let Some(at) = found {
+            match join(&mut self.held[at], arrived) {
+                Joined::Open => return,
+                Joined::Complete => {
+                    deliver(&mut self.held[at].segment);
+                    self.held.remove(at);
+                    return;
+                }
+                Joined::Refused => {
+                    deliver(&mut self.held[at].segment);
+                    if starts_a_train(arrived) {
+                        // In its place.
+                        core::mem::swap(&mut self.held[at], arrived);
+                        return;
+                    }
+                    self.held.remove(at);
                 }
             }
+        } else if starts_a_train(arrived) {
+            if self.held.len() >= FLOWS {
+                deliver(&mut self.held[0].segment);
+                self.held.remove(0);
+            }
+            self.held.push(core::mem::take(arrived));
+            return;
         }
+        deliver(&mut arrived.segment);
     }
 
-    /// The batch is over: everything goes to `out`.
-    pub(crate) fn flush(&mut self, out: &mut VecDeque<SegmentIn>) {
-        out.extend(self.held.drain(..).map(|held| held.segment));
+    /// The batch is over: everything goes to `deliver`.
+    pub(crate) fn flush(&mut self, mut deliver: impl FnMut(&mut SegmentIn)) {
+        for held in &mut self.held {
+            deliver(&mut held.segment);
+        }
+        self.held.clear();
     }
 }
 

@@ -3,7 +3,7 @@
 use core::net::{IpAddr, Ipv6Addr};
 use core::time::Duration;
 
-use zcn_frame::{Chain, Head};
+use zcn_frame::{Frame, Head};
 use zcn_wire::icmpv6::Icmpv6Repr;
 use zcn_wire::ndp::{self, NdpRepr, solicited_node};
 use zcn_wire::{EthernetAddress, Protocol};
@@ -24,7 +24,7 @@ impl Ip {
     pub(crate) fn ndp_input(
         &mut self,
         now: Instant,
-        packet: &Packet,
+        packet: &Packet<'_>,
         message: NdpRepr<'_>,
     ) -> Result<(), DropReason> {
         let id = packet.interface;
@@ -106,8 +106,8 @@ impl Ip {
         {
             let waiting = interface.neighbours.heard(now, source.into(), link);
             if let Some((link, frames)) = waiting {
-                for frame in frames {
-                    let _ = self.send_ethernet(id, link, frame);
+                for mut frame in frames {
+                    let _ = self.send_ethernet(id, link, &mut frame);
                 }
             }
         }
@@ -151,8 +151,8 @@ impl Ip {
             ..said
         };
         if let Some((link, frames)) = interface.neighbours.advertised(now, target.into(), said) {
-            for frame in frames {
-                let _ = self.send_ethernet(id, link, frame);
+            for mut frame in frames {
+                let _ = self.send_ethernet(id, link, &mut frame);
             }
         }
         Ok(())
@@ -172,6 +172,7 @@ impl Ip {
             own.state = AddressState::Duplicated;
             own.next = None;
             own.left = 0;
+            self.addresses_changed();
         }
     }
 
@@ -277,18 +278,13 @@ impl Ip {
         // What does not leave is asked for, or answered, again.
         let _ = self.send(
             now,
-            Outgoing {
+            &Outgoing {
                 interface: Some(id),
                 hop_limit: Some(ndp::HOP_LIMIT),
                 dont_fragment: true,
-                ..Outgoing::new(
-                    source.into(),
-                    destination.into(),
-                    Protocol::ICMPV6,
-                    head,
-                    Chain::new(),
-                )
+                ..Outgoing::new(source.into(), destination.into(), Protocol::ICMPV6)
             },
+            &mut Frame::new(head),
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use zcn_frame::{Chain, Checksum, Frame, GsoKind, Head};
+use zcn_frame::{Checksum, Frame, GsoKind};
 use zcn_wire::checksum::Sum;
 use zcn_wire::{Protocol, PseudoHeader, TrafficClass};
 
@@ -12,8 +12,11 @@ use crate::id::InterfaceId;
 pub(crate) const HEADROOM: usize = 14 + 40 + 8;
 
 /// A packet that arrived for us: its IP header checked, its fragments put together.
+///
+/// The frame stays where it was received, and is borrowed: moving it from layer to layer would
+/// cost more than what they do with it.
 #[derive(Debug)]
-pub(crate) struct Packet {
+pub(crate) struct Packet<'a> {
     pub(crate) interface: InterfaceId,
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
@@ -21,7 +24,7 @@ pub(crate) struct Packet {
     pub(crate) hop_limit: u8,
     pub(crate) traffic_class: TrafficClass,
     /// From the IP header on, without padding.
-    pub(crate) frame: Frame,
+    pub(crate) frame: &'a mut Frame,
     /// Where the transport header begins in it.
     pub(crate) transport: usize,
     /// Where the field that named the protocol is (IPv6 parameter problems tell).
@@ -33,7 +36,7 @@ pub(crate) struct Packet {
     pub(crate) fragmented: bool,
 }
 
-impl Packet {
+impl Packet<'_> {
     /// Bytes behind the IP headers.
     pub(crate) fn payload_len(&self) -> usize {
         self.frame.len() - self.transport
@@ -52,7 +55,7 @@ impl Packet {
     /// Whether the sum of the payload, and of the pseudo header if there is one, is right.
     pub(crate) fn verify(&self, pseudo: Option<PseudoHeader>, len: usize) -> bool {
         let start = pseudo.map_or(Sum::ZERO, |pseudo| pseudo.sum(len));
-        frame_sum(start, &self.frame, self.transport, len).is_valid()
+        frame_sum(start, self.frame, self.transport, len).is_valid()
     }
 
     /// Copies at most `max` bytes of the packet, from the IP header on: what an ICMP error
@@ -123,7 +126,8 @@ pub(crate) fn frame_sum(mut sum: Sum, frame: &Frame, from: usize, len: usize) ->
     sum
 }
 
-/// A packet to send.
+/// A packet to send: what the network layer has to know of it. Its bytes, from the transport
+/// header on, are in a frame of their own, with [`HEADROOM`] before them.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) source: IpAddr,
@@ -134,27 +138,18 @@ pub(crate) struct Outgoing {
     /// `None`: the stack's.
     pub(crate) hop_limit: Option<u8>,
     pub(crate) traffic_class: TrafficClass,
-    /// The transport header, with [`HEADROOM`] before it.
-    pub(crate) head: Head,
-    pub(crate) body: Chain,
     /// Not to be fragmented, neither here nor on the way.
     pub(crate) dont_fragment: bool,
     /// To be cut into pieces of this payload.
     pub(crate) gso: Option<(GsoKind, u16)>,
-    /// Where the transport checksum lies in `head`, if it is to be filled in; otherwise it
-    /// is complete.
+    /// Where the transport checksum lies in the frame's head, if it is to be filled in;
+    /// otherwise it is complete.
     pub(crate) checksum_at: Option<u16>,
 }
 
 impl Outgoing {
     /// A packet of `protocol` that may be fragmented and has a complete checksum.
-    pub(crate) fn new(
-        source: IpAddr,
-        destination: IpAddr,
-        protocol: Protocol,
-        head: Head,
-        body: Chain,
-    ) -> Self {
+    pub(crate) fn new(source: IpAddr, destination: IpAddr, protocol: Protocol) -> Self {
         Self {
             source,
             destination,
@@ -162,61 +157,54 @@ impl Outgoing {
             protocol,
             hop_limit: None,
             traffic_class: TrafficClass(0),
-            head,
-            body,
             dont_fragment: false,
             gso: None,
             checksum_at: None,
         }
     }
 
-    /// Bytes behind the IP header.
-    pub(crate) fn payload_len(&self) -> usize {
-        self.head.len() + self.body.len()
-    }
-
-    /// Fills in the transport checksum. UDP's zero goes out as all ones (RFC 768).
-    pub(crate) fn complete_checksum(&mut self) {
-        let Some(at) = self.checksum_at.take() else {
+    /// Fills in the transport checksum of `frame`. UDP's zero goes out as all ones (RFC 768).
+    pub(crate) fn complete_checksum(&self, frame: &mut Frame) {
+        let Some(at) = self.checksum_at else {
             return;
         };
         let at = usize::from(at);
-        if self.head.len() < at + 2 {
+        if frame.head.len() < at + 2 {
             return;
         }
-        self.head[at..at + 2].fill(0);
+        frame.head[at..at + 2].fill(0);
         // ICMP for IPv4 is the one protocol without pseudo header.
         let mut sum = if self.protocol == Protocol::ICMP {
             Sum::ZERO
         } else {
-            pseudo_header(self.source, self.destination, self.protocol).sum(self.payload_len())
+            pseudo_header(self.source, self.destination, self.protocol).sum(frame.len())
         };
-        sum.add(&self.head);
-        for slice in self.body.slices() {
+        sum.add(&frame.head);
+        for slice in frame.body.slices() {
             sum.add(slice);
         }
         let mut checksum = sum.checksum();
         if checksum == 0 && self.protocol == Protocol::UDP {
             checksum = 0xffff;
         }
-        self.head[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+        frame.head[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
     }
 
-    /// Whether a device may finish the checksum: that of TCP and UDP.
+    /// Where the checksum is that a device may finish: that of TCP and UDP.
     pub(crate) fn partial_at(&self) -> Option<u16> {
         self.checksum_at
             .filter(|_| matches!(self.protocol, Protocol::TCP | Protocol::UDP))
     }
 
-    /// Puts the sum of the pseudo header into the checksum field, for a device that
+    /// Puts the sum of the pseudo header into the checksum field of `frame`, for a device that
     /// finishes it.
-    pub(crate) fn partial_checksum(&mut self, at: u16) {
+    pub(crate) fn partial_checksum(&self, at: u16, frame: &mut Frame) {
         let at = usize::from(at);
-        if self.head.len() < at + 2 {
+        if frame.head.len() < at + 2 {
             return;
         }
         let pseudo = pseudo_header(self.source, self.destination, self.protocol);
-        let partial = pseudo.partial(self.payload_len());
-        self.head[at..at + 2].copy_from_slice(&partial.to_be_bytes());
+        let partial = pseudo.partial(frame.len());
+        frame.head[at..at + 2].copy_from_slice(&partial.to_be_bytes());
     }
 }

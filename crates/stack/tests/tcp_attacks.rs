@@ -67,7 +67,7 @@ impl Target {
         window: u16,
         payload: &'static [u8],
     ) {
-        let segment = SegmentIn {
+        let mut segment = SegmentIn {
             local: SocketAddr::new(OURS, 80),
             remote,
             interface: InterfaceId(0),
@@ -86,11 +86,16 @@ impl Target {
             segments: 1,
             psh_seen: false,
         };
-        self.tcp.handle_segment(self.now, segment, &mut Route);
+        self.tcp.handle_segment(self.now, &mut segment, &mut Route);
     }
 
     fn output(&mut self) -> Vec<SegmentOut> {
-        std::iter::from_fn(|| self.tcp.poll_segment(self.now, &mut Route)).collect()
+        std::iter::from_fn(|| {
+            let mut segment = SegmentOut::default();
+            let there = self.tcp.poll_segment(self.now, &mut Route, &mut segment);
+            there.then_some(segment)
+        })
+        .collect()
     }
 
     fn pass(&mut self, time: Duration) -> Vec<SegmentOut> {

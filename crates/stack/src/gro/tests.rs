@@ -41,11 +41,12 @@ fn data(port: u16, seq: u32) -> Arrived {
 /// What comes of these: port, number, length and segments of the wire.
 fn coalesced(arrived: Vec<Arrived>) -> Vec<(u16, u32, usize, u16)> {
     let mut gro = Gro::default();
-    let mut out = VecDeque::new();
-    for arrived in arrived {
-        gro.push(arrived, &mut out);
+    let mut out = Vec::new();
+    let mut take = |segment: &mut SegmentIn| out.push(core::mem::take(segment));
+    for mut arrived in arrived {
+        gro.push(&mut arrived, &mut take);
     }
-    gro.flush(&mut out);
+    gro.flush(&mut take);
     assert!(gro.held.is_empty());
     for segment in &out {
         let seq = segment.tcp.seq.0 as usize;

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use bytes::Bytes;
-use zcn_frame::{Chain, Head};
+use zcn_frame::{Chain, Frame, Head};
 use zcn_pool::SharedBuf;
 use zcn_wire::icmpv4::UnreachableV4;
 use zcn_wire::icmpv6::UnreachableV6;
@@ -35,7 +35,7 @@ pub(crate) enum ErrorMessage {
 impl Ip {
     /// Sends an error about `packet`, if there may be one (RFC 1122 section 3.2.2, RFC 4443
     /// section 2.4): not about errors, groups, and senders that are no host; not too often.
-    pub(crate) fn send_error(&mut self, now: Instant, packet: &Packet, message: ErrorMessage) {
+    pub(crate) fn send_error(&mut self, now: Instant, packet: &Packet<'_>, message: ErrorMessage) {
         let v6 = packet.destination.is_ipv6();
         // The one error about what was sent to a group (RFC 4443 section 2.4 e.3).
         let even_to_group = v6 && matches!(message, ErrorMessage::ParameterProblem { code: 2, .. });
@@ -87,10 +87,11 @@ impl Ip {
         // An error that does not leave is no loss.
         let _ = self.send(
             now,
-            Outgoing {
+            &Outgoing {
                 interface: interface.filter(|_| needs_interface(packet.source)),
-                ..Outgoing::new(source, packet.source, protocol, header, body)
+                ..Outgoing::new(source, packet.source, protocol)
             },
+            &mut Frame::of(header, body),
         );
     }
 }
@@ -101,7 +102,7 @@ pub(crate) fn needs_interface(address: IpAddr) -> bool {
 }
 
 /// Whether a packet is an ICMP error, or a redirect, itself.
-fn is_icmp_error(packet: &Packet) -> bool {
+fn is_icmp_error(packet: &Packet<'_>) -> bool {
     let mut kind = [0];
     let there = packet.frame.copy_to_slice(packet.transport, &mut kind) == 1;
     match packet.protocol {
@@ -111,7 +112,7 @@ fn is_icmp_error(packet: &Packet) -> bool {
     }
 }
 
-fn message_v4(packet: &Packet, message: ErrorMessage) -> Option<Vec<u8>> {
+fn message_v4(packet: &Packet<'_>, message: ErrorMessage) -> Option<Vec<u8>> {
     let quoted = &packet.quote(QUOTED_V4);
     let repr = match message {
         ErrorMessage::PortUnreachable => Icmpv4Repr::DestinationUnreachable {
@@ -134,7 +135,7 @@ fn message_v4(packet: &Packet, message: ErrorMessage) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn message_v6(source: IpAddr, packet: &Packet, message: ErrorMessage) -> Option<Vec<u8>> {
+fn message_v6(source: IpAddr, packet: &Packet<'_>, message: ErrorMessage) -> Option<Vec<u8>> {
     let quoted = &packet.quote(QUOTED_V6);
     let repr = match message {
         ErrorMessage::PortUnreachable => Icmpv6Repr::DestinationUnreachable {

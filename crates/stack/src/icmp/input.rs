@@ -1,6 +1,6 @@
 //! Messages that arrive.
 
-use zcn_frame::{Chain, Head};
+use zcn_frame::{Chain, Frame, Head};
 use zcn_wire::icmpv4::UnreachableV4;
 use zcn_wire::icmpv6::UnreachableV6;
 use zcn_wire::{Icmpv4Repr, Icmpv4View, Icmpv6Repr, Icmpv6View, Protocol};
@@ -35,7 +35,7 @@ const ECHO_V6: (u8, u8) = (128, 129);
 impl Ip {
     /// Takes an ICMP message of either version; answers an echo reply in it. Errors of
     /// others are in [`Ip::reports`] afterwards.
-    pub(crate) fn icmp_input(&mut self, now: Instant, packet: Packet) -> Option<EchoReply> {
+    pub(crate) fn icmp_input(&mut self, now: Instant, packet: Packet<'_>) -> Option<EchoReply> {
         let v6 = packet.protocol == Protocol::ICMPV6;
         self.icmp_stats(v6).in_msgs += 1;
         match self.icmp_message(now, packet, v6) {
@@ -56,7 +56,7 @@ impl Ip {
     fn icmp_message(
         &mut self,
         now: Instant,
-        mut packet: Packet,
+        packet: Packet<'_>,
         v6: bool,
     ) -> Result<Option<EchoReply>, DropReason> {
         // Each belongs to its version of IP.
@@ -76,7 +76,7 @@ impl Ip {
         let (request, reply) = if v6 { ECHO_V6 } else { ECHO_V4 };
         if header[1] == 0 && (header[0] == request || header[0] == reply) {
             packet.frame.advance(packet.transport + HEADER_LEN);
-            let payload = core::mem::take(&mut packet.frame).into_body();
+            let payload = core::mem::take(packet.frame).into_body();
             if header[0] == request {
                 self.icmp_stats(v6).in_echos += 1;
                 return self.echo(now, &packet, header, payload).map(|()| None);
@@ -103,7 +103,7 @@ impl Ip {
     fn echo(
         &mut self,
         now: Instant,
-        packet: &Packet,
+        packet: &Packet<'_>,
         request: [u8; HEADER_LEN],
         payload: Chain,
     ) -> Result<(), DropReason> {
@@ -137,12 +137,13 @@ impl Ip {
         // What does not leave is counted there.
         let _ = self.send(
             now,
-            Outgoing {
+            &Outgoing {
                 interface,
                 traffic_class: packet.traffic_class.with_ecn(zcn_wire::Ecn::NotEct),
                 checksum_at: Some(2),
-                ..Outgoing::new(source, packet.source, protocol, head, payload)
+                ..Outgoing::new(source, packet.source, protocol)
             },
+            &mut Frame::of(head, payload),
         );
         Ok(())
     }
@@ -189,7 +190,7 @@ impl Ip {
     fn message_v6(
         &mut self,
         now: Instant,
-        packet: &Packet,
+        packet: &Packet<'_>,
         bytes: &[u8],
     ) -> Result<(), DropReason> {
         let view = Icmpv6View::new(bytes).map_err(|_| DropReason::IcmpMalformed)?;

@@ -5,12 +5,13 @@ mod send;
 mod timeout;
 mod v4;
 mod v6;
+mod ways;
 
 use core::net::IpAddr;
 use std::collections::VecDeque;
 
 use zcn_frame::Frame;
-use zcn_wire::IpCidr;
+use zcn_wire::{EthernetAddress, IpCidr};
 
 use crate::config::{ConfigError, InterfaceConfig, StackConfig};
 use crate::error::{NetworkError, RouteError};
@@ -29,6 +30,7 @@ use crate::tcp::{Path, Paths};
 use crate::time::Instant;
 
 pub(crate) use send::{IpHeader, SendError, header_len};
+use ways::{LinkWay, Way, Ways};
 
 /// Largest packet over the loopback interface.
 const LOOPBACK_MTU: u32 = 65_535;
@@ -55,7 +57,8 @@ pub(crate) struct Ip {
     pub(crate) interfaces: Vec<Interface>,
     /// Packets to our own addresses, on their way back in.
     pub(crate) loopback: VecDeque<Frame>,
-    pub(crate) routes: RouteTable,
+    routes: RouteTable,
+    ways: Ways,
     pub(crate) path_mtus: PathMtus,
     pub(crate) reassembly: Reassembly,
     pub(crate) limits: IcmpLimits,
@@ -77,6 +80,7 @@ impl Ip {
             interfaces: Vec::new(),
             loopback: VecDeque::new(),
             routes: RouteTable::default(),
+            ways: Ways::new(),
             reports: VecDeque::new(),
             stats: Stats::default(),
             seed: *seed,
@@ -179,6 +183,7 @@ impl Ip {
                 return Err(ConfigError::AddressInUse(cidr.address()));
             }
         }
+        self.ways.forget();
         let id = InterfaceId(self.interfaces.len() as u16);
         let random = Random::new(&self.seed, &format!("neighbours of {id}"));
         self.interfaces.push(Interface {
@@ -251,6 +256,7 @@ impl Ip {
 
     /// Gives the interface an address that was checked, and the route to its network.
     fn assign(&mut self, now: Instant, id: InterfaceId, cidr: IpCidr) {
+        self.ways.forget();
         let probes = self.config.dad_transmits;
         let Some(interface) = self.interface_mut(id) else {
             return;
@@ -297,7 +303,7 @@ impl Ip {
             .addresses
             .iter()
             .any(|own| own.cidr.network() == network);
-        self.routes.remove(|route| {
+        self.remove_routes(|route| {
             route.interface == id
                 && (route.source == Some(address) && route.gateway.is_some()
                     || !still_there && route.gateway.is_none() && route.destination == network)
@@ -327,7 +333,60 @@ impl Ip {
             return Err(ConfigError::AddressUnknown(source));
         }
         self.routes.insert(route);
+        self.ways.forget();
         Ok(())
+    }
+
+    pub(crate) fn remove_routes(&mut self, is: impl FnMut(&Route) -> bool) -> usize {
+        self.ways.forget();
+        self.routes.remove(is)
+    }
+
+    /// Every route, longest prefix first, IPv4 before IPv6.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter()
+    }
+
+    /// An address of ours came into use, or is not in use any more.
+    pub(crate) fn addresses_changed(&mut self) {
+        self.ways.forget();
+    }
+
+    /// Where packets to `destination` go, by `interface` if one is given.
+    fn way(&mut self, destination: IpAddr, interface: Option<InterfaceId>) -> Option<Way> {
+        if let Some(way) = self.ways.get(destination, interface) {
+            return Some(way);
+        }
+        let way = self.find_way(destination, interface)?;
+        self.ways.remember(destination, interface, way);
+        Some(way)
+    }
+
+    fn find_way(&self, destination: IpAddr, interface: Option<InterfaceId>) -> Option<Way> {
+        if self.is_own(destination) {
+            return Some(Way::Own);
+        }
+        let (id, next_hop, route) = self.next_hop(destination, interface)?;
+        let out = self.interface(id)?;
+        let group = match next_hop {
+            IpAddr::V4(address) if address.is_broadcast() || out.is_broadcast(address) => {
+                Some(EthernetAddress::BROADCAST)
+            }
+            IpAddr::V4(address) if address.is_multicast() => {
+                Some(EthernetAddress::from_ipv4_multicast(address))
+            }
+            IpAddr::V6(address) if address.is_multicast() => {
+                Some(EthernetAddress::from_ipv6_multicast(address))
+            }
+            _ => None,
+        };
+        Some(Way::Link(LinkWay {
+            interface: id,
+            next_hop,
+            route_mtu: route.and_then(|route| route.mtu),
+            group,
+            neighbour: out.neighbours.id_of(next_hop),
+        }))
     }
 
     /// The way to `destination`, by `interface` if one is given: the interface, the next
@@ -404,11 +463,13 @@ impl Ip {
     /// TCP got through to `remote` and back: so did the next hop on the way (RFC 4861
     /// section 7.3.1).
     pub(crate) fn confirm(&mut self, now: Instant, interface: InterfaceId, remote: IpAddr) {
-        let Some((id, next_hop, _)) = self.next_hop(remote, Some(interface)) else {
+        let Some(Way::Link(way)) = self.way(remote, Some(interface)) else {
             return;
         };
-        if let Some(interface) = self.interface_mut(id) {
-            interface.neighbours.confirm(now, next_hop);
+        if let Some(interface) = self.interface_mut(way.interface) {
+            interface
+                .neighbours
+                .confirm(now, way.neighbour, way.next_hop);
         }
     }
 

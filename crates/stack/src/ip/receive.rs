@@ -13,17 +13,17 @@ use crate::stats::DropReason;
 use crate::time::Instant;
 
 /// What came in, before the protocols above see it.
-pub(crate) type Received = Result<Option<Packet>, DropReason>;
+pub(crate) type Received<'a> = Result<Option<Packet<'a>>, DropReason>;
 
 impl Ip {
     /// Takes a frame that arrived at an interface. Answers the packet in it, if it is one
     /// for us and whole; ARP and fragments are dealt with here.
-    pub(crate) fn receive(
+    pub(crate) fn receive<'a>(
         &mut self,
         now: Instant,
         id: InterfaceId,
-        frame: Frame,
-    ) -> Option<Packet> {
+        frame: &'a mut Frame,
+    ) -> Option<Packet<'a>> {
         match self.receive_frame(now, id, frame) {
             Ok(packet) => packet,
             Err(reason) => {
@@ -34,7 +34,11 @@ impl Ip {
     }
 
     /// Takes a packet that we sent to ourselves.
-    pub(crate) fn receive_from_self(&mut self, now: Instant, frame: Frame) -> Option<Packet> {
+    pub(crate) fn receive_from_self<'a>(
+        &mut self,
+        now: Instant,
+        frame: &'a mut Frame,
+    ) -> Option<Packet<'a>> {
         let received = self.receive_packet(now, LOOPBACK, frame, false);
         match received {
             Ok(packet) => packet,
@@ -45,7 +49,12 @@ impl Ip {
         }
     }
 
-    fn receive_frame(&mut self, now: Instant, id: InterfaceId, mut frame: Frame) -> Received {
+    fn receive_frame<'a>(
+        &mut self,
+        now: Instant,
+        id: InterfaceId,
+        frame: &'a mut Frame,
+    ) -> Received<'a> {
         let interface = self.interface(id).ok_or(DropReason::FrameNotForUs)?;
         let Medium::Ethernet { .. } = interface.capabilities.medium else {
             return self.receive_packet(now, id, frame, false);
@@ -77,20 +86,20 @@ impl Ip {
                 self.receive_packet(now, id, frame, to_group)
             }
             EtherType::ARP => {
-                self.arp_input(now, id, &mut frame)?;
+                self.arp_input(now, id, frame)?;
                 Ok(None)
             }
             _ => Err(DropReason::FrameUnknownType),
         }
     }
 
-    fn receive_packet(
+    fn receive_packet<'a>(
         &mut self,
         now: Instant,
         id: InterfaceId,
-        frame: Frame,
+        frame: &'a mut Frame,
         to_link_group: bool,
-    ) -> Received {
+    ) -> Received<'a> {
         match frame.linear().first().map(|first| first >> 4) {
             Some(4) => self.receive_v4(now, id, frame, to_link_group),
             Some(6) => self.receive_v6(now, id, frame, to_link_group),

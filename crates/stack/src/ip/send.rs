@@ -10,6 +10,7 @@ use zcn_wire::{
     EtherType, EthernetAddress, EthernetRepr, Ipv4Repr, Ipv6Repr, Protocol, TrafficClass,
 };
 
+use super::ways::{LinkWay, Way};
 use super::{Ip, LOOPBACK_QUEUE};
 use crate::fragment;
 use crate::id::InterfaceId;
@@ -108,11 +109,18 @@ pub(crate) fn header_len(address: IpAddr) -> usize {
 }
 
 impl Ip {
-    /// Sends a packet: to its link, to the queue of its neighbour, or back to ourselves.
-    pub(crate) fn send(&mut self, now: Instant, packet: Outgoing) -> Result<(), SendError> {
+    /// Sends a packet, whose bytes from the transport header on are in `frame`: to its link, to
+    /// the queue of its neighbour, or back to ourselves. The frame is taken, or left as it is
+    /// for the caller to drop.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        packet: &Outgoing,
+        frame: &mut Frame,
+    ) -> Result<(), SendError> {
         let v6 = packet.destination.is_ipv6();
         self.ip_stats(v6).out_requests += 1;
-        let result = self.route_and_send(now, packet);
+        let result = self.route_and_send(now, packet, frame);
         match result {
             Ok(()) => {}
             Err(SendError::NoRoute) => {
@@ -129,9 +137,14 @@ impl Ip {
         result
     }
 
-    fn route_and_send(&mut self, now: Instant, mut packet: Outgoing) -> Result<(), SendError> {
+    fn route_and_send(
+        &mut self,
+        now: Instant,
+        packet: &Outgoing,
+        frame: &mut Frame,
+    ) -> Result<(), SendError> {
         let destination = packet.destination;
-        let length = header_len(destination) + packet.payload_len();
+        let length = header_len(destination) + frame.len();
         let longest = match destination {
             IpAddr::V4(_) => 65_535,
             IpAddr::V6(_) => 65_535 + header_len(destination),
@@ -149,15 +162,13 @@ impl Ip {
             identification: 0,
             fragment: None,
         };
-        if self.is_own(destination) {
-            return self.send_to_self(&header, packet);
-        }
-        let (id, next_hop, route) = self
-            .next_hop(destination, packet.interface)
-            .ok_or(SendError::NoRoute)?;
-        let route_mtu = route.and_then(|route| route.mtu);
-        let path = self.path_mtu(now, destination, id, route_mtu);
-        let out = self.interface(id).ok_or(SendError::NoRoute)?;
+        let way = match self.way(destination, packet.interface) {
+            Some(Way::Link(way)) => way,
+            Some(Way::Own) => return self.send_to_self(&header, packet, frame),
+            None => return Err(SendError::NoRoute),
+        };
+        let path = self.path_mtu(now, destination, way.interface, way.route_mtu);
+        let out = self.interface(way.interface).ok_or(SendError::NoRoute)?;
         let link_mtu = out.mtu;
         let link_header = out.capabilities.medium.header_len();
         let scatter_max = out.capabilities.scatter_max;
@@ -165,10 +176,9 @@ impl Ip {
         if path.fragment_on_the_way {
             header.dont_fragment = false;
         }
+        let head_len = frame.head.len();
         let piece = match packet.gso {
-            Some((_, size)) => {
-                length.min(header_len(destination) + packet.head.len() + usize::from(size))
-            }
+            Some((_, size)) => length.min(header_len(destination) + head_len + usize::from(size)),
             None => length,
         };
         // What must not be cut may still find out on the way that it is too large.
@@ -183,26 +193,24 @@ impl Ip {
             }
             header.identification = self.identification(packet.source, destination);
             header.dont_fragment = false;
-            return self.send_fragments(now, id, next_hop, &header, packet, limit);
+            return self.send_fragments(now, &way, &header, packet, frame, limit);
         }
         if !header.dont_fragment && destination.is_ipv4() {
             header.identification = self.identification(packet.source, destination);
         }
-        let head_len = packet.head.len();
         let whole_header = header_len(destination) + head_len;
         let gso = packet
             .gso
             .filter(|&(_, size)| length > whole_header + usize::from(size));
-        let mut frame = Frame::default();
         match packet.partial_at() {
             Some(at) if offloads || gso.is_some() => {
-                packet.partial_checksum(at);
+                packet.partial_checksum(at, frame);
                 frame.meta.checksum = Checksum::Partial {
                     start: (link_header + header_len(destination)) as u16,
                     offset: at,
                 };
             }
-            _ => packet.complete_checksum(),
+            _ => packet.complete_checksum(frame),
         }
         frame.meta.gso = gso.map(|(kind, size)| Gso {
             kind,
@@ -210,40 +218,40 @@ impl Ip {
             hdr_len: (link_header + whole_header) as u16,
             ecn: false,
         });
-        frame.head = packet.head;
-        frame.body = packet.body;
         if 1 + frame.body.slices().len() > scatter_max {
             frame.body = Chain::from(SharedBuf::from(Bytes::from(frame.body.to_vec())));
         }
-        if !header.write(&mut frame) {
+        if !header.write(frame) {
             return Err(SendError::TooBig { mtu: limit });
         }
-        self.send_frame(now, id, next_hop, frame)
+        self.send_frame(now, &way, packet, frame)
     }
 
     /// Cuts a packet into fragments and sends them.
     fn send_fragments(
         &mut self,
         now: Instant,
-        id: InterfaceId,
-        next_hop: IpAddr,
+        way: &LinkWay,
         header: &IpHeader,
-        mut packet: Outgoing,
+        packet: &Outgoing,
+        frame: &mut Frame,
         mtu: u32,
     ) -> Result<(), SendError> {
-        let v6 = header.destination.is_ipv6();
+        let destination = header.destination;
+        let v6 = destination.is_ipv6();
         self.ip_stats(v6).out_frag_reqds += 1;
-        packet.complete_checksum();
-        let room = mtu as usize - header_len(header.destination);
-        let fragments = fragment::cut(header, packet.head, packet.body, room);
+        packet.complete_checksum(frame);
+        let room = mtu as usize - header_len(destination);
+        let Frame { head, body, .. } = core::mem::take(frame);
+        let fragments = fragment::cut(header, head, body, room);
         let Some(fragments) = fragments else {
             return Err(SendError::TooBig { mtu });
         };
         let mut result = Ok(());
-        for frame in fragments {
+        for mut frame in fragments {
             self.ip_stats(v6).out_frag_creates += 1;
             // One that is lost makes the others useless, but not harmful.
-            result = result.and(self.send_frame(now, id, next_hop, frame));
+            result = result.and(self.send_frame(now, way, packet, &mut frame));
         }
         if result.is_ok() {
             self.ip_stats(v6).out_frag_oks += 1;
@@ -252,39 +260,41 @@ impl Ip {
     }
 
     /// Back to ourselves: as a super-frame, its checksum never computed.
-    fn send_to_self(&mut self, header: &IpHeader, mut packet: Outgoing) -> Result<(), SendError> {
+    fn send_to_self(
+        &mut self,
+        header: &IpHeader,
+        packet: &Outgoing,
+        frame: &mut Frame,
+    ) -> Result<(), SendError> {
         if self.loopback.len() >= LOOPBACK_QUEUE {
             self.drop(DropReason::OutputQueueFull);
             return Err(SendError::QueueFull);
         }
-        let mut frame = Frame::default();
-        let head_len = packet.head.len();
+        let head_len = frame.head.len();
         if let Some(at) = packet.partial_at() {
-            packet.partial_checksum(at);
+            packet.partial_checksum(at, frame);
             frame.meta.checksum = Checksum::Partial {
                 start: header_len(header.destination) as u16,
                 offset: at,
             };
         } else {
-            packet.complete_checksum();
+            packet.complete_checksum(frame);
             frame.meta.checksum = Checksum::Verified;
         }
         frame.meta.gso = packet
             .gso
-            .filter(|&(_, size)| packet.payload_len() > head_len + usize::from(size))
+            .filter(|&(_, size)| frame.len() > head_len + usize::from(size))
             .map(|(kind, size)| Gso {
                 kind,
                 size,
                 hdr_len: (header_len(header.destination) + head_len) as u16,
                 ecn: false,
             });
-        frame.head = packet.head;
-        frame.body = packet.body;
-        if !header.write(&mut frame) {
+        if !header.write(frame) {
             return Err(SendError::TooBig { mtu: 65_535 });
         }
         self.count_out(header.destination, frame.len());
-        self.loopback.push_back(frame);
+        self.loopback.push_back(core::mem::take(frame));
         Ok(())
     }
 
@@ -300,40 +310,36 @@ impl Ip {
         }
     }
 
-    /// Sends an IP packet to a next hop, when its link address is known.
+    /// Sends an IP packet on its way, when the link address of the next hop is known.
     fn send_frame(
         &mut self,
         now: Instant,
-        id: InterfaceId,
-        next_hop: IpAddr,
-        mut frame: Frame,
+        way: &LinkWay,
+        packet: &Outgoing,
+        frame: &mut Frame,
     ) -> Result<(), SendError> {
-        let destination = destination_of(&frame).unwrap_or(next_hop);
-        self.count_out(destination, frame.len());
+        self.count_out(packet.destination, frame.len());
+        let id = way.interface;
         let interface = self.interface_mut(id).ok_or(SendError::NoRoute)?;
         if let Medium::Ip = interface.capabilities.medium {
             return self.push_output(id, frame);
         }
-        let group = match next_hop {
-            IpAddr::V4(address) if address.is_broadcast() || interface.is_broadcast(address) => {
-                Some(EthernetAddress::BROADCAST)
-            }
-            IpAddr::V4(address) if address.is_multicast() => {
-                Some(EthernetAddress::from_ipv4_multicast(address))
-            }
-            IpAddr::V6(address) if address.is_multicast() => {
-                Some(EthernetAddress::from_ipv6_multicast(address))
-            }
-            _ => None,
-        };
-        if let Some(link) = group {
+        if let Some(link) = way.group {
             return self.send_ethernet(id, link, frame);
         }
-        match interface.neighbours.resolve(now, next_hop, &mut frame) {
+        let neighbours = &mut interface.neighbours;
+        let known = way.neighbour;
+        if let Some(link) = known.and_then(|id| neighbours.resolve_known(now, id, way.next_hop)) {
+            return self.send_ethernet(id, link, frame);
+        }
+        let resolution = neighbours.resolve(now, way.next_hop, frame);
+        // The neighbour has an entry from now on, or another one.
+        self.ways.forget_one(packet.destination, packet.interface);
+        match resolution {
             Resolution::Send(link) => self.send_ethernet(id, link, frame),
             Resolution::Waits => Ok(()),
             Resolution::Solicit => {
-                self.solicit(now, id, next_hop, None);
+                self.solicit(now, id, way.next_hop, None);
                 Ok(())
             }
             Resolution::Displaced => {
@@ -366,7 +372,7 @@ impl Ip {
         &mut self,
         id: InterfaceId,
         link: EthernetAddress,
-        mut frame: Frame,
+        frame: &mut Frame,
     ) -> Result<(), SendError> {
         let ethertype = match frame.linear().first() {
             Some(first) if first >> 4 == 6 => EtherType::IPV6,
@@ -393,7 +399,11 @@ impl Ip {
     }
 
     /// Queues a complete frame for the driver of an interface.
-    pub(crate) fn push_output(&mut self, id: InterfaceId, frame: Frame) -> Result<(), SendError> {
+    pub(crate) fn push_output(
+        &mut self,
+        id: InterfaceId,
+        frame: &mut Frame,
+    ) -> Result<(), SendError> {
         let cap = self.config.output_queue;
         let Some(interface) = self.interface_mut(id) else {
             return Err(SendError::NoRoute);
@@ -402,7 +412,7 @@ impl Ip {
             self.drop(DropReason::OutputQueueFull);
             return Err(SendError::QueueFull);
         }
-        interface.output.push_back(frame);
+        interface.output.push_back(core::mem::take(frame));
         Ok(())
     }
 
@@ -412,14 +422,5 @@ impl Ip {
             Some(interface) => interface.output.len() < self.config.output_queue,
             None => id == LOOPBACK && self.loopback.len() < LOOPBACK_QUEUE,
         }
-    }
-}
-
-/// The destination that an IP header of ours names.
-fn destination_of(frame: &Frame) -> Option<IpAddr> {
-    let bytes = frame.linear();
-    match bytes.first()? >> 4 {
-        4 => Some(zcn_wire::Ipv4View::quoted(bytes).ok()?.dst().into()),
-        _ => Some(zcn_wire::Ipv6View::quoted(bytes).ok()?.dst().into()),
     }
 }

@@ -78,6 +78,7 @@ impl Ip {
                 own.next = None;
                 if own.state == AddressState::Tentative {
                     own.state = AddressState::Preferred;
+                    self.addresses_changed();
                     if let IpAddr::V6(address) = address {
                         self.announce_v6(now, id, address);
                     }
@@ -112,6 +113,11 @@ impl Ip {
         }
         let to_group = !self.is_own(expired.key.destination);
         let transport = head.len();
+        let mut frame = Frame {
+            meta: FrameMeta::default(),
+            head,
+            body: Chain::from(payload),
+        };
         let packet = Packet {
             interface: expired.key.interface,
             source: expired.key.source,
@@ -123,11 +129,7 @@ impl Ip {
             },
             hop_limit: 0,
             traffic_class: TrafficClass(0),
-            frame: Frame {
-                meta: FrameMeta::default(),
-                head,
-                body: Chain::from(payload),
-            },
+            frame: &mut frame,
             transport,
             next_header_at: 0,
             to_group,

@@ -16,13 +16,13 @@ use crate::stats::DropReason;
 use crate::time::Instant;
 
 impl Ip {
-    pub(super) fn receive_v4(
+    pub(super) fn receive_v4<'a>(
         &mut self,
         now: Instant,
         id: InterfaceId,
-        mut frame: Frame,
+        frame: &'a mut Frame,
         to_link_group: bool,
-    ) -> Received {
+    ) -> Received<'a> {
         self.stats.ipv4.in_receives += 1;
         self.stats.ipv4.in_octets += frame.len() as u64;
         let header_len = usize::from(frame.linear().first().map_or(0, |first| first & 0xf)) * 4;
@@ -83,7 +83,7 @@ impl Ip {
     fn check_options(
         &mut self,
         now: Instant,
-        packet: &Packet,
+        packet: &Packet<'_>,
         options: &Ipv4Options,
     ) -> Result<(), DropReason> {
         for option in options {
@@ -102,7 +102,12 @@ impl Ip {
         Ok(())
     }
 
-    fn reassemble_v4(&mut self, now: Instant, mut packet: Packet, header: &Ipv4Repr) -> Received {
+    fn reassemble_v4<'a>(
+        &mut self,
+        now: Instant,
+        packet: Packet<'a>,
+        header: &Ipv4Repr,
+    ) -> Received<'a> {
         self.stats.ipv4.reasm_reqds += 1;
         let key = FragmentKey {
             source: packet.source,
@@ -111,7 +116,7 @@ impl Ip {
             protocol: header.protocol.0,
             interface: packet.interface,
         };
-        let mut frame = core::mem::take(&mut packet.frame);
+        let mut frame = core::mem::take(packet.frame);
         let first = frame.linear()[..packet.transport].to_vec();
         frame.advance(packet.transport);
         let payload = frame.into_body();
@@ -153,12 +158,12 @@ impl Ip {
         })?;
         self.stats.ipv4.reasm_oks += 1;
         self.stats.ipv4.in_delivers += 1;
+        *packet.frame = Frame {
+            meta: FrameMeta::default(),
+            head,
+            body: Chain::from(whole.payload),
+        };
         Ok(Some(Packet {
-            frame: Frame {
-                meta: FrameMeta::default(),
-                head,
-                body: Chain::from(whole.payload),
-            },
             transport: header.header_len(),
             traffic_class: header.traffic_class,
             hop_limit: header.ttl,

@@ -20,13 +20,13 @@ use crate::time::Instant;
 const FIXED_LEN: usize = ipv6::HEADER_LEN;
 
 impl Ip {
-    pub(super) fn receive_v6(
+    pub(super) fn receive_v6<'a>(
         &mut self,
         now: Instant,
         id: InterfaceId,
-        mut frame: Frame,
+        frame: &'a mut Frame,
         to_link_group: bool,
-    ) -> Received {
+    ) -> Received<'a> {
         self.stats.ipv6.in_receives += 1;
         self.stats.ipv6.in_octets += frame.len() as u64;
         let _ = frame.pull(FIXED_LEN);
@@ -64,10 +64,10 @@ impl Ip {
     }
 
     /// Follows the extension headers of a packet, fragmented or put together.
-    fn receive_chain(&mut self, now: Instant, mut packet: Packet) -> Received {
+    fn receive_chain<'a>(&mut self, now: Instant, mut packet: Packet<'a>) -> Received<'a> {
         let reassembled = packet.fragmented;
-        if has_extensions(&packet.frame) {
-            make_linear(&mut packet.frame);
+        if has_extensions(packet.frame) {
+            make_linear(packet.frame);
         }
         let view =
             Ipv6View::quoted(packet.frame.linear()).map_err(|_| DropReason::Ipv6Malformed)?;
@@ -102,14 +102,14 @@ impl Ip {
         Ok(Some(packet))
     }
 
-    fn reassemble_v6(
+    fn reassemble_v6<'a>(
         &mut self,
         now: Instant,
-        mut packet: Packet,
+        mut packet: Packet<'a>,
         header: FragmentHeader,
-    ) -> Received {
+    ) -> Received<'a> {
         self.stats.ipv6.reasm_reqds += 1;
-        let mut frame = core::mem::take(&mut packet.frame);
+        let mut frame = core::mem::take(packet.frame);
         let linear = frame.linear();
         let fragment_at = first_of(linear, Protocol::FRAGMENT).ok_or(DropReason::Ipv6Malformed)?;
         // The headers before the fragment header, which then is not named any more.
@@ -153,7 +153,7 @@ impl Ip {
         let ecn = Ecn::from_bits(whole.ecn);
         packet.traffic_class = packet.traffic_class.with_ecn(ecn);
         let mut head = Head::new();
-        packet.frame = if head.extend_from_slice(&header).is_ok() {
+        *packet.frame = if head.extend_from_slice(&header).is_ok() {
             Frame {
                 meta: FrameMeta::default(),
                 head,

@@ -48,6 +48,8 @@ struct Entry {
     /// When a packet last went to it; `None` if none ever did.
     used: Option<Instant>,
     updated: Instant,
+    /// When an upper layer's word last counted.
+    confirmed: Instant,
     queue: VecDeque<Frame>,
 }
 
@@ -78,6 +80,8 @@ pub(crate) struct NeighbourCache {
     wheel: Wheel,
     random: Random,
     solicits: RateLimit,
+    /// How long an upper layer's word holds before the next one is worth anything.
+    confirm_interval: Duration,
     /// Packets waiting in all entries.
     waiting: usize,
     pub(crate) stats: NeighbourStats,
@@ -87,6 +91,8 @@ impl NeighbourCache {
     pub(crate) fn new(config: NeighbourConfig, random: Random, now: Instant) -> Self {
         Self {
             solicits: RateLimit::new(config.solicit_rate, config.solicit_burst),
+            // A reachable time is at least half the base: no word is missed for long.
+            confirm_interval: config.reachable_time / 16,
             config,
             entries: Slab::new(),
             by_address: BTreeMap::new(),
@@ -95,6 +101,33 @@ impl NeighbourCache {
             waiting: 0,
             stats: NeighbourStats::default(),
         }
+    }
+
+    /// The entry of a neighbour.
+    pub(crate) fn id_of(&self, address: IpAddr) -> Option<Id> {
+        self.by_address.get(&address).copied()
+    }
+
+    /// The link address of a neighbour whose entry is known, if a packet changes nothing about
+    /// that but when it was used; otherwise [`resolve`](Self::resolve) tells.
+    #[inline]
+    pub(crate) fn resolve_known(
+        &mut self,
+        now: Instant,
+        id: Id,
+        address: IpAddr,
+    ) -> Option<EthernetAddress> {
+        let entry = self.entries.get_mut(id)?;
+        let calm = match entry.state {
+            State::Reachable { until } => now < until,
+            State::Delay { .. } | State::Probe { .. } | State::Permanent => true,
+            State::Incomplete { .. } | State::Stale => false,
+        };
+        if !calm || entry.address != address {
+            return None;
+        }
+        entry.used = Some(now);
+        Some(entry.link)
     }
 
     /// The link address for a packet to `address`; asks for it if it is not known. The
@@ -160,6 +193,7 @@ impl NeighbourCache {
             state: State::Incomplete { sent: 1 },
             used: Some(now),
             updated: now,
+            confirmed: Instant::ZERO,
             queue: VecDeque::new(),
         };
         let Some(id) = self.insert(entry, u8::MAX) else {
@@ -297,6 +331,7 @@ impl NeighbourCache {
             state: State::Stale,
             used: None,
             updated: now,
+            confirmed: Instant::ZERO,
             queue: VecDeque::new(),
         };
         self.insert(entry, UNSOLICITED_RANK);
@@ -326,10 +361,21 @@ impl NeighbourCache {
     }
 
     /// An upper layer got through to the neighbour and back (RFC 4861 section 7.3.1).
-    pub(crate) fn confirm(&mut self, now: Instant, address: IpAddr) {
-        let Some(&id) = self.by_address.get(&address) else {
+    /// `known` may be its entry.
+    pub(crate) fn confirm(&mut self, now: Instant, known: Option<Id>, address: IpAddr) {
+        let known = known.filter(|&id| {
+            let entry = self.entries.get(id);
+            entry.is_some_and(|entry| entry.address == address)
+        });
+        let Some(id) = known.or_else(|| self.id_of(address)) else {
             return;
         };
+        if self.entries.get(id).is_some_and(|entry| {
+            matches!(entry.state, State::Reachable { until } if now < until)
+                && now < entry.confirmed + self.confirm_interval
+        }) {
+            return;
+        }
         let until = now + self.draw_reachable_time();
         if let Some(entry) = self.entries.get_mut(id)
             && matches!(
@@ -338,6 +384,7 @@ impl NeighbourCache {
             )
         {
             entry.state = State::Reachable { until };
+            entry.confirmed = now;
             self.schedule(id, now);
         }
     }
@@ -360,6 +407,7 @@ impl NeighbourCache {
                 state: State::Permanent,
                 used: None,
                 updated: now,
+                confirmed: Instant::ZERO,
                 queue: VecDeque::new(),
             },
             u8::MAX,

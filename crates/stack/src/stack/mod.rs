@@ -5,10 +5,9 @@ mod report;
 mod tcp_calls;
 mod udp_calls;
 
-use core::net::IpAddr;
-use std::collections::VecDeque;
+use core::net::{IpAddr, SocketAddr};
 
-use zcn_frame::{Frame, Head};
+use zcn_frame::{Chain, Frame, GsoKind, Head};
 use zcn_pool::LocalPool;
 use zcn_wire::{EthernetAddress, IpCidr, OptionLayout, Protocol, TrafficClass};
 
@@ -16,7 +15,7 @@ use crate::config::{ConfigError, InterfaceConfig, StackConfig};
 use crate::echo::EchoSockets;
 use crate::error::NetworkError;
 use crate::event::Event;
-use crate::gro::{Gro, segment_of};
+use crate::gro::{Arrived, Gro, segment_of};
 use crate::icmp::ErrorMessage;
 use crate::id::{InterfaceId, SocketId};
 use crate::interface::AddressState;
@@ -58,8 +57,10 @@ pub struct Stack {
     echo: EchoSockets,
     pool: LocalPool,
     gro: Gro,
-    /// Segments put together, on their way to TCP.
-    segments: VecDeque<SegmentIn>,
+    /// The segment that just arrived, and the one that leaves: written in place again and
+    /// again, as moving them costs more than what is done with them.
+    arrived: Arrived,
+    leaving: SegmentOut,
     /// TCP segments dropped before TCP saw them: with errors, and of these for checksums.
     tcp_errors: (u64, u64),
     /// Which protocol is asked first for its next event.
@@ -77,7 +78,8 @@ impl Stack {
             ip: Ip::new(config, seed),
             pool,
             gro: Gro::default(),
-            segments: VecDeque::new(),
+            arrived: Arrived::default(),
+            leaving: SegmentOut::default(),
             tcp_errors: (0, 0),
             turn: 0,
         }
@@ -150,12 +152,12 @@ impl Stack {
 
     /// Takes out the routes for which `is` answers yes, and tells how many there were.
     pub fn remove_routes(&mut self, is: impl FnMut(&Route) -> bool) -> usize {
-        self.ip.routes.remove(is)
+        self.ip.remove_routes(is)
     }
 
     /// Every route, longest prefix first, IPv4 before IPv6.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
-        self.ip.routes.iter()
+        self.ip.routes()
     }
 
     /// The neighbours of an interface.
@@ -188,9 +190,9 @@ impl Stack {
             .interface_mut(interface)
             .filter(|interface| interface.link_address.is_some())
             .ok_or(ConfigError::InterfaceUnknown(interface))?;
-        for frame in found.neighbours.set_permanent(now, address, link) {
+        for mut frame in found.neighbours.set_permanent(now, address, link) {
             // A full queue is counted there.
-            let _ = self.ip.send_ethernet(interface, link, frame);
+            let _ = self.ip.send_ethernet(interface, link, &mut frame);
         }
         Ok(())
     }
@@ -198,36 +200,20 @@ impl Stack {
     /// Takes a batch of frames that arrived at an interface, in order. `frames` is empty
     /// afterwards.
     pub fn handle_frames(&mut self, now: Instant, interface: InterfaceId, frames: &mut Vec<Frame>) {
-        for frame in frames.drain(..) {
+        for frame in frames.iter_mut() {
             if let Some(packet) = self.ip.receive(now, interface, frame) {
                 self.handle_packet(now, packet);
             }
         }
-        self.gro.flush(&mut self.segments);
-        self.handle_segments(now);
+        frames.clear();
+        self.flush_segments(now);
         self.deliver_reports(now);
         self.handle_loopback(now);
     }
 
-    fn handle_packet(&mut self, now: Instant, packet: Packet) {
+    fn handle_packet(&mut self, now: Instant, packet: Packet<'_>) {
         match packet.protocol {
-            Protocol::TCP => match segment_of(packet) {
-                Ok(arrived) if self.ip.config.coalesce => {
-                    self.gro.push(arrived, &mut self.segments);
-                    self.handle_segments(now);
-                }
-                Ok(arrived) => {
-                    self.segments.push_back(arrived.segment);
-                    self.handle_segments(now);
-                }
-                Err(reason) => {
-                    self.tcp_errors.0 += 1;
-                    if reason == DropReason::TcpChecksum {
-                        self.tcp_errors.1 += 1;
-                    }
-                    self.ip.drop(reason);
-                }
-            },
+            Protocol::TCP => self.handle_tcp(now, packet),
             Protocol::UDP => self.udp.input(&mut self.ip, now, packet),
             Protocol::ICMP | Protocol::ICMPV6 => {
                 let (remote, hop_limit) = (packet.source, packet.hop_limit);
@@ -245,26 +231,44 @@ impl Stack {
         }
     }
 
-    fn handle_segments(&mut self, now: Instant) {
-        while let Some(segment) = self.segments.pop_front() {
-            let (interface, remote) = (segment.interface, segment.remote.ip());
-            let progress = self.tcp.handle_segment(now, segment, &mut self.ip);
-            if progress {
-                self.ip.confirm(now, interface, remote);
+    fn handle_tcp(&mut self, now: Instant, packet: Packet<'_>) {
+        match segment_of(packet, &mut self.arrived) {
+            Ok(()) if self.ip.config.coalesce => {
+                let Self { tcp, ip, .. } = self;
+                self.gro.push(&mut self.arrived, |segment| {
+                    handle_segment(tcp, ip, now, segment);
+                });
+            }
+            Ok(()) => {
+                let segment = &mut self.arrived.segment;
+                handle_segment(&mut self.tcp, &mut self.ip, now, segment);
+            }
+            Err(reason) => {
+                self.tcp_errors.0 += 1;
+                if reason == DropReason::TcpChecksum {
+                    self.tcp_errors.1 += 1;
+                }
+                self.ip.drop(reason);
             }
         }
+    }
+
+    /// The batch is over: what was put together so far goes to TCP.
+    fn flush_segments(&mut self, now: Instant) {
+        let Self { tcp, ip, .. } = self;
+        self.gro
+            .flush(|segment| handle_segment(tcp, ip, now, segment));
     }
 
     /// Brings home packets to ourselves, as many as one call may.
     fn handle_loopback(&mut self, now: Instant) {
         for _ in 0..LOOPBACK_BATCH {
-            let Some(frame) = self.ip.loopback.pop_front() else {
+            let Some(mut frame) = self.ip.loopback.pop_front() else {
                 return;
             };
-            if let Some(packet) = self.ip.receive_from_self(now, frame) {
+            if let Some(packet) = self.ip.receive_from_self(now, &mut frame) {
                 self.handle_packet(now, packet);
-                self.gro.flush(&mut self.segments);
-                self.handle_segments(now);
+                self.flush_segments(now);
                 self.deliver_reports(now);
             }
         }
@@ -277,17 +281,20 @@ impl Stack {
         &mut self,
         now: Instant,
         interface: InterfaceId,
-        frames: &mut Vec<Frame>,
+        frames: &mut impl Extend<Frame>,
         max: usize,
     ) -> usize {
         let mut budget = SEGMENTS_MAX;
         loop {
             while budget > 0 && self.waiting(interface) < max.max(1) {
-                let Some(segment) = self.tcp.poll_segment(now, &mut self.ip) else {
+                let Self {
+                    tcp, ip, leaving, ..
+                } = self;
+                if !tcp.poll_segment(now, ip, leaving) {
                     break;
-                };
+                }
                 budget -= 1;
-                self.send_segment(now, segment);
+                self.send_segment(now);
             }
             if self.ip.loopback.is_empty() || budget == 0 {
                 break;
@@ -314,12 +321,15 @@ impl Stack {
             .map_or(0, |interface| interface.output.len())
     }
 
-    /// Makes a packet of a segment and sends it.
-    fn send_segment(&mut self, now: Instant, segment: SegmentOut) {
-        let mut head = Head::with_room(HEADROOM);
+    /// Makes a packet of the segment that leaves and sends it.
+    fn send_segment(&mut self, now: Instant) {
+        let segment = &mut self.leaving;
+        let mut frame = Frame::new(Head::with_room(HEADROOM));
+        frame.body = core::mem::take(&mut segment.payload);
         let layout: OptionLayout = self.ip.config.option_layout;
         let len = segment.tcp.header_len(layout);
-        let written = head
+        let written = frame
+            .head
             .grow(len)
             .is_ok_and(|bytes| segment.tcp.emit(layout, bytes).is_ok());
         if !written {
@@ -327,34 +337,20 @@ impl Stack {
             return;
         }
         let (local, remote) = (segment.local, segment.remote);
-        let kind = if remote.is_ipv4() {
-            zcn_frame::GsoKind::Tcp4
-        } else {
-            zcn_frame::GsoKind::Tcp6
+        let (kind, scope) = match remote {
+            SocketAddr::V4(_) => (GsoKind::Tcp4, None),
+            SocketAddr::V6(v6) => (GsoKind::Tcp6, InterfaceId::from_scope_id(v6.scope_id())),
         };
-        let scope = match remote {
-            core::net::SocketAddr::V6(v6) => InterfaceId::from_scope_id(v6.scope_id()),
-            core::net::SocketAddr::V4(_) => None,
+        let packet = Outgoing {
+            interface: scope.filter(|&id| self.ip.interface(id).is_some()),
+            hop_limit: segment.hop_limit,
+            traffic_class: TrafficClass(segment.traffic_class),
+            dont_fragment: segment.dont_fragment,
+            gso: segment.gso_size.map(|size| (kind, size)),
+            checksum_at: Some(zcn_wire::tcp::CHECKSUM_OFFSET),
+            ..Outgoing::new(local.ip(), remote.ip(), Protocol::TCP)
         };
-        let sent = self.ip.send(
-            now,
-            Outgoing {
-                interface: scope.filter(|&id| self.ip.interface(id).is_some()),
-                hop_limit: segment.hop_limit,
-                traffic_class: TrafficClass(segment.traffic_class),
-                dont_fragment: segment.dont_fragment,
-                gso: segment.gso_size.map(|size| (kind, size)),
-                checksum_at: Some(zcn_wire::tcp::CHECKSUM_OFFSET),
-                ..Outgoing::new(
-                    local.ip(),
-                    remote.ip(),
-                    Protocol::TCP,
-                    head,
-                    segment.payload,
-                )
-            },
-        );
-        if let Err(SendError::TooBig { mtu }) = sent {
+        if let Err(SendError::TooBig { mtu }) = self.ip.send(now, &packet, &mut frame) {
             // The route has changed since TCP asked for the path.
             let error = IcmpError {
                 local,
@@ -388,6 +384,9 @@ impl Stack {
 
     /// The next socket that became ready for something.
     pub fn poll_event(&mut self) -> Option<Event> {
+        if !self.tcp.has_events() && !self.udp.has_events() && !self.echo.has_events() {
+            return None;
+        }
         for _ in 0..3 {
             self.turn = (self.turn + 1) % 3;
             let event = match self.turn {
@@ -437,4 +436,14 @@ impl Stack {
     pub fn path_mtus(&self) -> usize {
         self.ip.path_mtus.len()
     }
+}
+
+/// Hands a segment to TCP. What it acknowledges confirms the neighbour.
+fn handle_segment(tcp: &mut Tcp, ip: &mut Ip, now: Instant, segment: &mut SegmentIn) {
+    let (interface, remote) = (segment.interface, segment.remote.ip());
+    if tcp.handle_segment(now, segment, ip) {
+        ip.confirm(now, interface, remote);
+    }
+    // Of a segment that was dropped the data is still there, and would keep its buffers.
+    segment.payload = Chain::new();
 }

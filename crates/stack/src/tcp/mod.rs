@@ -209,11 +209,11 @@ impl Tcp {
 
     /// A segment arrived: parsed, its checksum good, neither address multicast or broadcast.
     /// Answers whether it acknowledged something new: the way to the peer works in both
-    /// directions (RFC 4861 section 7.3.1).
+    /// directions (RFC 4861 section 7.3.1). The payload is taken out of it.
     pub fn handle_segment(
         &mut self,
         now: Instant,
-        segment: SegmentIn,
+        segment: &mut SegmentIn,
         paths: &mut dyn Paths,
     ) -> bool {
         self.common.stats.in_segs += u64::from(segment.segments.max(1));
@@ -228,7 +228,7 @@ impl Tcp {
         false
     }
 
-    fn handle_for(&mut self, now: Instant, id: Id, segment: SegmentIn) -> bool {
+    fn handle_for(&mut self, now: Instant, id: Id, segment: &mut SegmentIn) -> bool {
         let Some(connection) = self.connections.get_mut(id) else {
             return false;
         };
@@ -292,10 +292,7 @@ impl Tcp {
             }
             return;
         }
-        match connection.next_deadline() {
-            Some(at) => self.wheel.schedule(id.index, at),
-            None => self.wheel.cancel(id.index),
-        }
+        // Its deadline is looked at when it leaves this list: output moves it anyway.
         if !connection.has(Flags::DIRTY) {
             connection.flags.set(Flags::DIRTY, true);
             self.dirty.push_back(id);
@@ -341,10 +338,11 @@ impl Tcp {
             return;
         };
         // The acknowledgement of the peer's FIN leaves the connection with its last breath.
-        if connection.ack.is_due()
-            && let Some(segment) = connection.poll(now, &mut self.common)
-        {
-            self.common.replies.push(segment);
+        if connection.ack.is_due() {
+            let mut segment = SegmentOut::default();
+            if connection.poll(now, &mut self.common, &mut segment) {
+                self.common.replies.push(segment);
+            }
         }
         let entry = TimeWait::new(
             connection.tuple,
@@ -395,23 +393,38 @@ impl Tcp {
         self.ends.remove(hash, |place| place == Place::HalfOpen(id));
     }
 
-    /// The next segment to send, if there is one.
+    /// Writes the next segment to send into `segment`, whatever was in there, and answers
+    /// whether there is one.
     ///
     /// Connections take turns, each for as many bytes as the configuration's `quantum` says
     /// (deficit round robin).
-    pub fn poll_segment(&mut self, now: Instant, paths: &mut dyn Paths) -> Option<SegmentOut> {
-        let segment = self.next_segment(now, paths)?;
-        self.common.stats.out_segs += segment.segments();
-        Some(segment)
+    pub fn poll_segment(
+        &mut self,
+        now: Instant,
+        paths: &mut dyn Paths,
+        segment: &mut SegmentOut,
+    ) -> bool {
+        let there = self.next_segment(now, paths, segment);
+        if there {
+            self.common.stats.out_segs += segment.segments();
+        }
+        there
     }
 
-    fn next_segment(&mut self, now: Instant, paths: &mut dyn Paths) -> Option<SegmentOut> {
+    fn next_segment(
+        &mut self,
+        now: Instant,
+        paths: &mut dyn Paths,
+        segment: &mut SegmentOut,
+    ) -> bool {
         if let Some(reply) = self.common.replies.pop() {
-            return Some(reply);
+            *segment = reply;
+            return true;
         }
         while let Some(id) = self.syn_acks.pop_front() {
-            if let Some(segment) = self.syn_ack(now, id, paths) {
-                return Some(segment);
+            if let Some(syn_ack) = self.syn_ack(now, id, paths) {
+                *segment = syn_ack;
+                return true;
             }
         }
         while let Some(&id) = self.dirty.front() {
@@ -426,21 +439,23 @@ impl Tcp {
                     continue;
                 }
             }
-            let segment = connection.poll(now, &mut self.common);
+            let sent = connection.poll(now, &mut self.common, segment);
+            if sent && !connection.is_done_sending() {
+                connection.deficit -= segment.payload.len() as i32 + 60;
+                return true;
+            }
+            connection.flags.set(Flags::DIRTY, false);
+            connection.deficit = self.common.config.quantum as i32;
+            self.dirty.pop_front();
             match connection.next_deadline() {
                 Some(at) => self.wheel.schedule(id.index, at),
                 None => self.wheel.cancel(id.index),
             }
-            let Some(segment) = segment else {
-                connection.flags.set(Flags::DIRTY, false);
-                connection.deficit = self.common.config.quantum as i32;
-                self.dirty.pop_front();
-                continue;
-            };
-            connection.deficit -= segment.payload.len() as i32 + 60;
-            return Some(segment);
+            if sent {
+                return true;
+            }
         }
-        None
+        false
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called, if nothing happens
@@ -505,6 +520,12 @@ impl Tcp {
                 });
             }
         }
+    }
+
+    /// Whether [`poll_event`](Self::poll_event) may have something to tell.
+    #[inline]
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The next socket that became ready for something. A socket that is gone is not told

@@ -5,7 +5,6 @@ use zcn_frame::{Chain, SEGMENTS_MAX};
 use zcn_wire::{SackBlock, SackBlocks, SeqNum, TcpFlags, TcpOptions, TcpTimestamps};
 
 use super::connection::{Common, Connection, Flags};
-use super::reply::bare;
 use super::segment::SegmentOut;
 use super::sender::Transmission;
 use super::state::State;
@@ -17,32 +16,51 @@ const AUTOSIZE_MIN_SEGMENTS: u32 = 2;
 const SUPER_FRAME_MAX: u32 = 65_535 - 120;
 
 impl Connection {
-    /// The next segment to send now, if there is one.
-    pub(crate) fn poll(&mut self, now: Instant, common: &mut Common) -> Option<SegmentOut> {
+    /// Writes the next segment to send now into `segment`, and answers whether there is one.
+    pub(crate) fn poll(
+        &mut self,
+        now: Instant,
+        common: &mut Common,
+        segment: &mut SegmentOut,
+    ) -> bool {
         if self.state == State::Closed {
-            return None;
+            return false;
         }
         if self.flags.take(Flags::SYN_DUE) {
-            return Some(self.syn(now));
+            self.syn(now, segment);
+            return true;
         }
         if self.state.transmits() {
             // What SACK has to tell goes by itself: in a segment of data it would cost the
             // data its place.
             if self.ack.is_due() && self.has_sack_news() {
-                return Some(self.pure_ack(now));
+                self.pure_ack(now, segment);
+                return true;
             }
-            if let Some(segment) = self.data(now, common) {
-                return Some(segment);
+            if self.data(now, common, segment) {
+                return true;
             }
             self.arm_probe(now);
         }
         if self.flags.take(Flags::PROBE_DUE) {
-            return Some(self.probe(now));
+            self.probe(now, segment);
+            return true;
         }
         if self.ack.is_due() && self.state != State::SynSent {
-            return Some(self.pure_ack(now));
+            self.pure_ack(now, segment);
+            return true;
         }
-        None
+        false
+    }
+
+    /// Whether [`poll`](Self::poll), which has just written a segment, would find nothing more:
+    /// known without asking for the usual connection, which has sent all it had.
+    pub(crate) fn is_done_sending(&mut self) -> bool {
+        !self.ack.is_due()
+            && !self.has(Flags::SYN_DUE | Flags::PROBE_DUE | Flags::FORCE)
+            && self.unsent() == 0
+            && self.state.transmits()
+            && self.sender.note_all_sent()
     }
 
     fn has_sack_news(&self) -> bool {
@@ -54,41 +72,22 @@ impl Connection {
                     .is_some_and(|queue| queue.has_holes()))
     }
 
-    /// A segment without data; the acknowledgement is filled in.
-    pub(crate) fn outgoing(
-        &mut self,
-        flags: TcpFlags,
-        seq: SeqNum,
-        options: TcpOptions,
-    ) -> SegmentOut {
-        let mut segment = bare(
-            self.local(),
-            self.remote(),
-            flags,
-            seq,
-            SeqNum(0),
-            0,
-            options,
-        );
+    /// Begins a segment without data; the acknowledgement is filled in later.
+    pub(crate) fn begin_segment(&mut self, flags: TcpFlags, seq: SeqNum, segment: &mut SegmentOut) {
+        segment.begin(self.local(), self.remote(), flags, seq);
         segment.hop_limit = self.options.hop_limit;
         segment.traffic_class = self.options.traffic_class;
         self.counters.segs_out = self.counters.segs_out.wrapping_add(1);
-        segment
     }
 
-    /// Options of a segment after the handshake; `sack` with what the receiver knows.
-    pub(crate) fn options_of(&mut self, now: Instant, sack: bool) -> TcpOptions {
-        let mut options = TcpOptions::NONE;
+    /// Our timestamp and the echo of the peer's, after the handshake.
+    pub(crate) fn stamp_segment(&self, now: Instant, segment: &mut SegmentOut) {
         if self.timestamps.enabled {
-            options.timestamps = Some(TcpTimestamps {
+            segment.tcp.options.timestamps = Some(TcpTimestamps {
                 val: self.timestamps.value(now),
                 ecr: self.timestamps.recent,
             });
         }
-        if sack && self.has(Flags::SACK) {
-            options.sack = self.sack_blocks();
-        }
-        options
     }
 
     /// What to report: a duplicate first (RFC 2883), then the islands, the one that grew
@@ -122,7 +121,7 @@ impl Connection {
     }
 
     /// SYN, or SYN-ACK after a simultaneous open.
-    fn syn(&mut self, now: Instant) -> SegmentOut {
+    fn syn(&mut self, now: Instant, segment: &mut SegmentOut) {
         let answer = self.state == State::SynReceived;
         let mut options = TcpOptions {
             mss: Some(self.advertised_mss),
@@ -137,7 +136,8 @@ impl Connection {
         }
         options.sack_permitted = self.has(Flags::SACK);
         options.window_scale = self.has(Flags::SCALING).then_some(self.window.scale);
-        let mut segment = self.outgoing(TcpFlags::SYN, self.first_data() - 1_u32, options);
+        self.begin_segment(TcpFlags::SYN, self.first_data() - 1_u32, segment);
+        segment.tcp.options = options;
         segment.tcp.window = self.window.field(true);
         if answer {
             segment.tcp.flags |= TcpFlags::ACK;
@@ -148,26 +148,24 @@ impl Connection {
         if self.stalled_since == Instant::MAX {
             self.stalled_since = now;
         }
-        segment
     }
 
     /// An acknowledgement by itself.
-    fn pure_ack(&mut self, now: Instant) -> SegmentOut {
-        let options = self.options_of(now, true);
-        let seq = self.sender.snd_nxt();
-        let mut segment = self.outgoing(TcpFlags::ACK, seq, options);
-        self.fill_ack(&mut segment);
-        segment
+    fn pure_ack(&mut self, now: Instant, segment: &mut SegmentOut) {
+        self.begin_segment(TcpFlags::ACK, self.sender.snd_nxt(), segment);
+        self.stamp_segment(now, segment);
+        if self.has(Flags::SACK) {
+            segment.tcp.options.sack = self.sack_blocks();
+        }
+        self.fill_ack(segment);
     }
 
     /// A probe of a silent peer or a closed window: a number that the peer has acknowledged
     /// already, so that it must answer and has nothing to take.
-    fn probe(&mut self, now: Instant) -> SegmentOut {
-        let options = self.options_of(now, false);
-        let seq = self.sender.snd_una() - 1_u32;
-        let mut segment = self.outgoing(TcpFlags::ACK, seq, options);
-        self.fill_ack(&mut segment);
-        segment
+    fn probe(&mut self, now: Instant, segment: &mut SegmentOut) {
+        self.begin_segment(TcpFlags::ACK, self.sender.snd_una() - 1_u32, segment);
+        self.stamp_segment(now, segment);
+        self.fill_ack(segment);
     }
 
     /// What of the unsent data may leave now, as far as Nagle's algorithm and cork decide;
@@ -242,10 +240,12 @@ impl Connection {
         self.sender.next_transmission(now, sendable, burst)
     }
 
-    /// Data, new or again, with FIN where it ends.
-    fn data(&mut self, now: Instant, common: &mut Common) -> Option<SegmentOut> {
+    /// Data, new or again, with FIN where it ends. Answers whether there is any.
+    fn data(&mut self, now: Instant, common: &mut Common, segment: &mut SegmentOut) -> bool {
         let forced = self.has(Flags::FORCE);
-        let mut transmission = self.transmission(now, common)?;
+        let Some(mut transmission) = self.transmission(now, common) else {
+            return false;
+        };
         let seq = transmission.seq;
         let end = seq + transmission.len;
         let wanted = if seq.before(self.write_end) {
@@ -265,7 +265,7 @@ impl Connection {
         }
         if transmission.len == 0 {
             debug_assert!(false, "a transmission of nothing");
-            return None;
+            return false;
         }
         push |= fin && len > 0;
         // Whoever coalesces what arrives need not wait for more behind a super-frame; Linux
@@ -274,8 +274,8 @@ impl Connection {
         push |= forced || new && len > u32::from(self.mss);
         self.sender.on_transmitted(now, &transmission, fin);
 
-        let options = self.options_of(now, false);
-        let mut segment = self.outgoing(TcpFlags::ACK, seq, options);
+        self.begin_segment(TcpFlags::ACK, seq, segment);
+        self.stamp_segment(now, segment);
         if push {
             segment.tcp.flags |= TcpFlags::PSH;
         }
@@ -283,13 +283,13 @@ impl Connection {
             segment.tcp.flags |= TcpFlags::FIN;
             self.flags.set(Flags::FIN_SENT, true);
         }
-        self.fill_ack(&mut segment);
+        self.fill_ack(segment);
         if len > u32::from(self.mss) {
             segment.gso_size = Some(self.mss);
         }
         segment.payload = payload;
-        self.after_data(now, common, &segment, new, forced);
-        Some(segment)
+        self.after_data(now, common, segment, new, forced);
+        true
     }
 
     /// Notes that data left.

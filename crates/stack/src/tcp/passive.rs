@@ -45,23 +45,23 @@ impl Tcp {
         &mut self,
         now: Instant,
         hash: u64,
-        segment: SegmentIn,
+        segment: &mut SegmentIn,
         iss: Option<SeqNum>,
         paths: &mut dyn Paths,
     ) {
         let Some(listener) = self.bindings.get(&segment.local) else {
-            self.refuse(now, &segment, DropReason::TcpNoConnection);
+            self.refuse(now, segment, DropReason::TcpNoConnection);
             return;
         };
         let flags = segment.tcp.flags;
         if flags.rst() {
             self.common.drop(DropReason::TcpNoConnection);
         } else if flags.ack() {
-            if flags.syn() || !self.take_cookie(now, hash, listener, None, &segment, paths) {
-                if self.may_follow_a_cookie(now, listener, &segment) {
+            if flags.syn() || !self.take_cookie(now, hash, listener, None, segment, paths) {
+                if self.may_follow_a_cookie(now, listener, segment) {
                     self.common.drop(DropReason::TcpBadAck);
                 } else {
-                    self.refuse(now, &segment, DropReason::TcpNoConnection);
+                    self.refuse(now, segment, DropReason::TcpNoConnection);
                 }
                 return;
             }
@@ -71,13 +71,13 @@ impl Tcp {
         } else if segment.local == segment.remote {
             self.common.drop(DropReason::MartianSource);
         } else {
-            self.handle_syn(now, hash, listener, &segment, iss, paths);
+            self.handle_syn(now, hash, listener, segment, iss, paths);
         }
     }
 
     /// Handles the segment that took a cookie: it may carry data, and is the first one of the
     /// connection.
-    fn handle_place(&mut self, now: Instant, hash: u64, segment: SegmentIn) {
+    fn handle_place(&mut self, now: Instant, hash: u64, segment: &mut SegmentIn) {
         if let Some(Place::Connection(id)) =
             self.find(hash, &Tuple::new(segment.local, segment.remote))
         {
@@ -251,13 +251,13 @@ impl Tcp {
         now: Instant,
         hash: u64,
         id: Id,
-        segment: SegmentIn,
+        segment: &mut SegmentIn,
         paths: &mut dyn Paths,
     ) {
         let Some(entry) = self.half_open.get(id).copied() else {
             return;
         };
-        let head = Incoming::of(&segment);
+        let head = Incoming::of(segment);
         let rcv_nxt = entry.irs + 1_u32;
         if head.syn && !head.rst && !head.has_ack && head.seq == entry.irs {
             // The SYN again: our SYN-ACK was lost, or is on its way.
@@ -304,12 +304,12 @@ impl Tcp {
         if head.ack != entry.iss + 1_u32 {
             // The peer may have taken a cookie that answered its SYN while the table was full;
             // the entry is of the same SYN, sent again.
-            if self.take_cookie(now, hash, listener, Some(id), &segment, paths) {
+            if self.take_cookie(now, hash, listener, Some(id), segment, paths) {
                 self.handle_place(now, hash, segment);
-            } else if self.may_follow_a_cookie(now, listener, &segment) {
+            } else if self.may_follow_a_cookie(now, listener, segment) {
                 self.common.drop(DropReason::TcpBadAck);
             } else {
-                self.refuse(now, &segment, DropReason::TcpBadAck);
+                self.refuse(now, segment, DropReason::TcpBadAck);
             }
             return;
         }
@@ -317,7 +317,7 @@ impl Tcp {
             self.common.stats.listen_overflows += 1;
             if self.common.config.abort_on_overflow {
                 self.drop_half_open(id, &entry);
-                self.refuse(now, &segment, DropReason::TcpAcceptQueueFull);
+                self.refuse(now, segment, DropReason::TcpAcceptQueueFull);
                 return;
             }
             self.common.drop(DropReason::TcpAcceptQueueFull);
@@ -476,13 +476,13 @@ impl Tcp {
         now: Instant,
         hash: u64,
         id: Id,
-        segment: SegmentIn,
+        segment: &mut SegmentIn,
         paths: &mut dyn Paths,
     ) {
         let Some(entry) = self.time_waits.get(id).copied() else {
             return;
         };
-        let head = Incoming::of(&segment);
+        let head = Incoming::of(segment);
         let offset = self.isn.timestamp_offset(&segment.local, &segment.remote);
         let stamps = entry.timestamps(offset);
         let old = head

@@ -95,7 +95,7 @@ impl ReceiveQueue {
         &mut self,
         next: u64,
         offset: u32,
-        payload: Chain,
+        payload: &mut Chain,
         limits: &Limits,
         pool: &LocalPool,
         duplicate: &mut Option<(u64, u64)>,
@@ -148,7 +148,7 @@ impl ReceiveQueue {
     fn insert(
         &mut self,
         start: u64,
-        mut payload: Chain,
+        payload: &mut Chain,
         limits: &Limits,
         duplicate: &mut Option<(u64, u64)>,
     ) {
@@ -241,13 +241,13 @@ impl ReceiveQueue {
 
     /// Puts payload behind what can be read. False, and nothing kept, if there is no
     /// memory for it.
-    fn append(&mut self, payload: Chain, limits: &Limits, pool: &LocalPool) -> bool {
+    fn append(&mut self, payload: &mut Chain, limits: &Limits, pool: &LocalPool) -> bool {
         // Twice the limit: the window was promised, and promises are kept for bytes that
         // arrive in small segments, too. Beyond half of it they are packed.
         if self.cost > 2 * limits.memory {
             return false;
         }
-        for slice in payload {
+        while let Some(slice) = payload.pop_front() {
             let cost = cost_of(&slice, limits.buffer_bytes);
             self.append_slice(slice, cost, limits, pool);
         }

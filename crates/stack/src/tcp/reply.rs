@@ -3,8 +3,7 @@
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 
-use zcn_frame::Chain;
-use zcn_wire::{SeqNum, TcpFlags, TcpOptions, TcpRepr};
+use zcn_wire::{SeqNum, TcpFlags, TcpOptions};
 
 use super::challenge::PerSecond;
 use super::incoming::Incoming;
@@ -24,25 +23,12 @@ pub(crate) fn bare(
     window: u16,
     options: TcpOptions,
 ) -> SegmentOut {
-    SegmentOut {
-        local,
-        remote,
-        tcp: TcpRepr {
-            src_port: local.port(),
-            dst_port: remote.port(),
-            seq,
-            ack,
-            flags,
-            window,
-            urgent: 0,
-            options,
-        },
-        payload: Chain::new(),
-        gso_size: None,
-        traffic_class: 0,
-        hop_limit: None,
-        dont_fragment: true,
-    }
+    let mut segment = SegmentOut::default();
+    segment.begin(local, remote, flags, seq);
+    segment.tcp.ack = ack;
+    segment.tcp.window = window;
+    segment.tcp.options = options;
+    segment
 }
 
 /// The queue of them.

@@ -1,9 +1,9 @@
 //! Segments as they pass between the TCP and the IP layer.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use zcn_frame::Chain;
-use zcn_wire::{SeqNum, TcpRepr};
+use zcn_wire::{SeqNum, TcpFlags, TcpOptions, TcpRepr};
 
 use crate::error::NetworkError;
 use crate::id::InterfaceId;
@@ -50,7 +50,78 @@ pub struct SegmentOut {
     pub dont_fragment: bool,
 }
 
+impl Default for SegmentIn {
+    /// From nobody to nobody.
+    fn default() -> Self {
+        Self {
+            remote: NOBODY,
+            local: NOBODY,
+            interface: InterfaceId(0),
+            ecn: 0,
+            tcp: NO_HEADER,
+            payload: Chain::new(),
+            segments: 1,
+            psh_seen: false,
+        }
+    }
+}
+
+impl Default for SegmentOut {
+    /// From nobody to nobody: for the first call of
+    /// [`poll_segment`](super::Tcp::poll_segment).
+    fn default() -> Self {
+        Self {
+            local: NOBODY,
+            remote: NOBODY,
+            tcp: NO_HEADER,
+            payload: Chain::new(),
+            gso_size: None,
+            traffic_class: 0,
+            hop_limit: None,
+            dont_fragment: true,
+        }
+    }
+}
+
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const NO_HEADER: TcpRepr = TcpRepr {
+    src_port: 0,
+    dst_port: 0,
+    seq: SeqNum(0),
+    ack: SeqNum(0),
+    flags: TcpFlags::NONE,
+    window: 0,
+    urgent: 0,
+    options: TcpOptions::NONE,
+};
+
 impl SegmentOut {
+    /// Begins a segment without acknowledgement, options and data, in the place of what is
+    /// there.
+    pub(crate) fn begin(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        flags: TcpFlags,
+        seq: SeqNum,
+    ) {
+        self.local = local;
+        self.remote = remote;
+        self.tcp.src_port = local.port();
+        self.tcp.dst_port = remote.port();
+        self.tcp.seq = seq;
+        self.tcp.ack = SeqNum(0);
+        self.tcp.flags = flags;
+        self.tcp.window = 0;
+        self.tcp.urgent = 0;
+        self.tcp.options = TcpOptions::NONE;
+        self.payload = Chain::new();
+        self.gso_size = None;
+        self.traffic_class = 0;
+        self.hop_limit = None;
+        self.dont_fragment = true;
+    }
+
     /// How many segments of the wire it makes.
     pub fn segments(&self) -> u64 {
         match self.gso_size {

@@ -20,7 +20,7 @@ use super::state::State;
 use super::timestamps::clock;
 use super::{Place, STARVED_WAIT, Tcp, Tuple, find};
 use crate::demux::Binding;
-use crate::slab::Id;
+use crate::slab::{Id, Slab};
 use crate::time::Instant;
 
 /// Least age of TIME-WAIT before its ends may be used again by a connect (RFC 6191).
@@ -254,9 +254,7 @@ impl Tcp {
 
     /// A connection that the application holds.
     fn held(&mut self, id: Id) -> Option<&mut Connection> {
-        self.connections.get_mut(id).filter(|connection| {
-            !connection.has(Flags::ORPHAN | Flags::UNACCEPTED | Flags::LINGERING)
-        })
+        held(&mut self.connections, id)
     }
 
     /// Queues a copy of as much of `bytes` as there is room for, and tells how much. `more`:
@@ -272,10 +270,7 @@ impl Tcp {
         bytes: &[u8],
         more: bool,
     ) -> Result<usize, SendError> {
-        self.held(id).ok_or(SendError::NotFound)?;
-        let Some(connection) = self.connections.get_mut(id) else {
-            return Err(SendError::NotFound);
-        };
+        let connection = held(&mut self.connections, id).ok_or(SendError::NotFound)?;
         let result = connection.send(&mut self.common, bytes, more);
         if result == Err(SendError::WouldBlock) && connection.queued() == 0 {
             // The pool is empty, and no acknowledgement to come will wake the application.
@@ -298,10 +293,7 @@ impl Tcp {
         more: bool,
     ) -> Result<(), SendBufError> {
         let error = |(error, bytes)| SendBufError { error, bytes };
-        if self.held(id).is_none() {
-            return Err(error((SendError::NotFound, bytes)));
-        }
-        let Some(connection) = self.connections.get_mut(id) else {
+        let Some(connection) = held(&mut self.connections, id) else {
             return Err(error((SendError::NotFound, bytes)));
         };
         let result = connection.send_buf(&mut self.common, bytes, more);
@@ -333,10 +325,7 @@ impl Tcp {
         target: &mut [u8],
         peek: bool,
     ) -> Result<usize, RecvError> {
-        self.held(id).ok_or(RecvError::NotFound)?;
-        let Some(connection) = self.connections.get_mut(id) else {
-            return Err(RecvError::NotFound);
-        };
+        let connection = held(&mut self.connections, id).ok_or(RecvError::NotFound)?;
         let result = connection.recv(now, &mut self.common, target, peek);
         if connection.ack.is_due() {
             self.settle(now, id);
@@ -350,10 +339,7 @@ impl Tcp {
     /// # Errors
     /// If nothing is there, or the connection failed.
     pub fn recv_buf(&mut self, now: Instant, id: Id, max: usize) -> Result<SharedBuf, RecvError> {
-        self.held(id).ok_or(RecvError::NotFound)?;
-        let Some(connection) = self.connections.get_mut(id) else {
-            return Err(RecvError::NotFound);
-        };
+        let connection = held(&mut self.connections, id).ok_or(RecvError::NotFound)?;
         let result = connection.recv_buf(now, &mut self.common, max);
         if connection.ack.is_due() {
             self.settle(now, id);
@@ -516,4 +502,11 @@ impl Tcp {
             .get(id)
             .map(|connection| connection.info(now))
     }
+}
+
+/// A connection that the application holds.
+fn held(connections: &mut Slab<Connection>, id: Id) -> Option<&mut Connection> {
+    connections
+        .get_mut(id)
+        .filter(|connection| !connection.has(Flags::ORPHAN | Flags::UNACCEPTED | Flags::LINGERING))
 }

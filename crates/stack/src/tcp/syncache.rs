@@ -196,6 +196,9 @@ impl SynCache {
 
     /// When [`pop_expired`](Self::pop_expired) has something to say, or may have.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        if self.entries.is_empty() {
+            return None;
+        }
         self.queues
             .iter()
             .filter_map(|queue| queue.front().map(|&(deadline, _)| deadline))

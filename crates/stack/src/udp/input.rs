@@ -26,7 +26,7 @@ struct Incoming {
 
 impl Udp {
     /// Takes a packet of UDP.
-    pub(crate) fn input(&mut self, ip: &mut Ip, now: Instant, mut packet: Packet) {
+    pub(crate) fn input(&mut self, ip: &mut Ip, now: Instant, mut packet: Packet<'_>) {
         match self.check(&mut packet) {
             Ok(incoming) => match self.find(&incoming.local, &incoming.remote) {
                 Some(id) => self.hand_over(ip, id, packet, &incoming),
@@ -47,7 +47,7 @@ impl Udp {
     }
 
     /// Checks header and checksum, and cuts off what is beyond the datagram.
-    fn check(&self, packet: &mut Packet) -> Result<Incoming, DropReason> {
+    fn check(&self, packet: &mut Packet<'_>) -> Result<Incoming, DropReason> {
         let malformed = DropReason::UdpMalformed;
         let at = packet.transport;
         if !packet.frame.pull(at + HEADER_LEN) {
@@ -87,9 +87,9 @@ impl Udp {
         })
     }
 
-    fn hand_over(&mut self, ip: &mut Ip, id: Id, mut packet: Packet, incoming: &Incoming) {
+    fn hand_over(&mut self, ip: &mut Ip, id: Id, packet: Packet<'_>, incoming: &Incoming) {
         packet.frame.advance(packet.transport + HEADER_LEN);
-        let mut payload = core::mem::take(&mut packet.frame).into_body();
+        let mut payload = core::mem::take(packet.frame).into_body();
         let datagram = |payload: Chain, segment_size| Datagram {
             remote: incoming.remote,
             local: incoming.local,

@@ -223,6 +223,12 @@ impl Udp {
         true
     }
 
+    /// Whether [`poll_event`](Self::poll_event) may have something to tell.
+    #[inline]
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// The next socket with something to tell.
     pub(crate) fn poll_event(&mut self) -> Option<(Id, Readiness)> {
         while let Some(id) = self.events.pop() {

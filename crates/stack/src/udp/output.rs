@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use zcn_frame::{Chain, GsoKind, Head};
+use zcn_frame::{Chain, Frame, GsoKind, Head};
 use zcn_wire::{Protocol, TrafficClass, UdpRepr};
 
 use super::socket::UdpSocket;
@@ -129,21 +129,20 @@ impl Udp {
             let gso = segment_size
                 .filter(|_| whole && segments > 1)
                 .map(|size| (GsoKind::UdpL4, size));
-            let packet = datagram(local, remote, part)
-                .map(|packet| Outgoing {
-                    interface: Some(interface).filter(|&id| id != LOOPBACK),
-                    hop_limit: options.hop_limit.or(if is_group(remote.ip()) {
-                        Some(1)
-                    } else {
-                        None
-                    }),
-                    traffic_class: TrafficClass(options.traffic_class),
-                    dont_fragment: options.dont_fragment || unit <= unfragmented,
-                    gso,
-                    ..packet
-                })
-                .ok_or(UdpSendError::MessageTooLong { max: longest })?;
-            match ip.send(now, packet) {
+            let too_long = UdpSendError::MessageTooLong { max: longest };
+            let mut frame = datagram(local, remote, part).ok_or(too_long)?;
+            let packet = Outgoing {
+                interface: Some(interface).filter(|&id| id != LOOPBACK),
+                hop_limit: options
+                    .hop_limit
+                    .or_else(|| is_group(remote.ip()).then_some(1)),
+                traffic_class: TrafficClass(options.traffic_class),
+                dont_fragment: options.dont_fragment || unit <= unfragmented,
+                gso,
+                checksum_at: Some(zcn_wire::udp::CHECKSUM_OFFSET),
+                ..Outgoing::new(local.ip(), remote.ip(), Protocol::UDP)
+            };
+            match ip.send(now, &packet, &mut frame) {
                 // What finds a queue full is lost, as on any link.
                 Ok(()) | Err(SendError::QueueFull) => {}
                 Err(SendError::NoRoute) => return Err(RouteError::NoRoute.into()),
@@ -193,7 +192,7 @@ fn takes_super_frames(ip: &Ip, interface: InterfaceId, length: usize) -> bool {
 }
 
 /// Header and payload of a datagram.
-fn datagram(local: SocketAddr, remote: SocketAddr, payload: Chain) -> Option<Outgoing> {
+fn datagram(local: SocketAddr, remote: SocketAddr, payload: Chain) -> Option<Frame> {
     let repr = UdpRepr {
         src_port: local.port(),
         dst_port: remote.port(),
@@ -201,8 +200,5 @@ fn datagram(local: SocketAddr, remote: SocketAddr, payload: Chain) -> Option<Out
     };
     let mut head = Head::with_room(HEADROOM);
     repr.emit(head.grow(HEADER_LEN).ok()?).ok()?;
-    Some(Outgoing {
-        checksum_at: Some(zcn_wire::udp::CHECKSUM_OFFSET),
-        ..Outgoing::new(local.ip(), remote.ip(), Protocol::UDP, head, payload)
-    })
+    Some(Frame::of(head, payload))
 }

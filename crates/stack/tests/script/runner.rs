@@ -190,7 +190,12 @@ impl Runner {
 
     /// Takes everything that wants to leave.
     fn collect(&mut self) {
-        while let Some(segment) = self.tcp.poll_segment(self.now, &mut self.route) {
+        let mut segment = SegmentOut::default();
+        while self
+            .tcp
+            .poll_segment(self.now, &mut self.route, &mut segment)
+        {
+            let segment = std::mem::take(&mut segment);
             self.out.push_back((self.now, segment));
         }
         while self.tcp.poll_event().is_some() {}
@@ -425,7 +430,7 @@ impl Runner {
         let bytes: Vec<u8> = (0..u64::from(segment.len))
             .map(|at| pattern(u64::from(seq).wrapping_sub(1).wrapping_add(at)))
             .collect();
-        let segment = SegmentIn {
+        let mut segment = SegmentIn {
             remote: SocketAddr::new(self.remote, remote_port),
             local: SocketAddr::new(self.local, local_port),
             interface: InterfaceId(0),
@@ -447,7 +452,8 @@ impl Runner {
             segments: segment.segments,
             psh_seen: segment.flags.psh(),
         };
-        self.tcp.handle_segment(self.now, segment, &mut self.route);
+        self.tcp
+            .handle_segment(self.now, &mut segment, &mut self.route);
         Ok(())
     }
 

@@ -207,7 +207,8 @@ impl Fuzz<'_> {
 
     fn output(&mut self) {
         let mut count = 0;
-        while let Some(segment) = self.tcp.poll_segment(self.now, &mut Route) {
+        let mut segment = SegmentOut::default();
+        while self.tcp.poll_segment(self.now, &mut Route, &mut segment) {
             let mut header = [0; 60];
             segment
                 .tcp
@@ -356,8 +357,8 @@ pub(crate) fn run(seed: u64, random: Choices<'_>, steps: usize) {
         }
         match fuzz.below(10) {
             0..=5 => {
-                let segment = fuzz.segment();
-                fuzz.tcp.handle_segment(fuzz.now, segment, &mut Route);
+                let mut segment = fuzz.segment();
+                fuzz.tcp.handle_segment(fuzz.now, &mut segment, &mut Route);
             }
             6..=7 => fuzz.call(),
             _ => {

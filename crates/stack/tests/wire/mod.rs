@@ -416,9 +416,10 @@ impl Wire {
             let now = self.now;
             loop {
                 let End { tcp, route, .. } = &mut self.ends[from];
-                let Some(segment) = tcp.poll_segment(now, route) else {
+                let mut segment = SegmentOut::default();
+                if !tcp.poll_segment(now, route, &mut segment) {
                     break;
-                };
+                }
                 self.launch(1 - from, segment);
             }
             // What left may have freed connections or told of more.
@@ -451,9 +452,9 @@ impl Wire {
             while let Some(entry) = self.flights.first_entry()
                 && entry.key().0 <= self.now
             {
-                let Flight { to, segment } = entry.remove();
+                let Flight { to, mut segment } = entry.remove();
                 let End { tcp, route, .. } = &mut self.ends[to];
-                tcp.handle_segment(self.now, segment, route);
+                tcp.handle_segment(self.now, &mut segment, route);
             }
             self.settle();
         }

@@ -77,7 +77,6 @@ pub(crate) struct Hosted {
     born: Clock,
     batch: usize,
     received: Vec<Frame>,
-    polled: Vec<Frame>,
     /// What the link had no room for yet, in order.
     leaving: VecDeque<Frame>,
     /// The last look at the link found nothing.
@@ -194,7 +193,6 @@ impl StackHost {
                 born: Clock::now(),
                 batch: config.batch,
                 received: Vec::with_capacity(config.batch),
-                polled: Vec::with_capacity(config.batch),
                 leaving: VecDeque::with_capacity(config.batch),
                 quiet: false,
                 unfinished: false,
@@ -407,8 +405,7 @@ impl Hosted {
             let room = self.batch.saturating_sub(self.leaving.len());
             let polled = self
                 .stack
-                .poll_frames(now, self.interface, &mut self.polled, room);
-            self.leaving.extend(self.polled.drain(..));
+                .poll_frames(now, self.interface, &mut self.leaving, room);
             if gone {
                 self.leaving.clear();
             }

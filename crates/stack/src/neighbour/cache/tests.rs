@@ -155,11 +155,11 @@ fn tcp_confirms_without_a_probe() {
     cache.advertised(secs(2), host(1), announcement(OTHER));
     cache.resolve(secs(10), host(1), &mut frame(1));
     assert_eq!(cache.state(host(1)), Some(NeighbourState::Delay));
-    cache.confirm(secs(12), host(1));
+    cache.confirm(secs(12), None, host(1));
     assert_eq!(cache.state(host(1)), Some(NeighbourState::Reachable));
     assert!(cache.pop_timeout(secs(20)).is_none());
     // It says nothing of a neighbour that was never resolved.
-    cache.confirm(secs(12), host(9));
+    cache.confirm(secs(12), None, host(9));
     assert_eq!(cache.state(host(9)), None);
 }
 

@@ -12,6 +12,7 @@ use crate::tcp::connection::{Common, Connection, Flags};
 use crate::tcp::error::TcpError;
 use crate::tcp::incoming::Incoming;
 use crate::tcp::receive_queue::Received;
+use crate::tcp::segment::SegmentOut;
 use crate::tcp::state::State;
 use crate::time::Instant;
 
@@ -22,7 +23,7 @@ impl Connection {
         now: Instant,
         common: &mut Common,
         head: &Incoming,
-        mut payload: Chain,
+        payload: &mut Chain,
     ) {
         if head.len == 0 && !head.fin {
             return;
@@ -134,7 +135,7 @@ impl Connection {
         common: &mut Common,
         head: &Incoming,
         seq: SeqNum,
-        payload: Chain,
+        payload: &mut Chain,
     ) -> bool {
         let limits = self.receive_limits(common);
         let position = self.received;
@@ -289,8 +290,9 @@ impl Connection {
     /// Sends RST for a connection that ends here and now.
     pub(crate) fn reset_peer(&mut self, now: Instant, common: &mut Common) {
         let seq = self.sender.snd_nxt();
-        let options = self.options_of(now, false);
-        let mut segment = self.outgoing(TcpFlags::RST | TcpFlags::ACK, seq, options);
+        let mut segment = SegmentOut::default();
+        self.begin_segment(TcpFlags::RST | TcpFlags::ACK, seq, &mut segment);
+        self.stamp_segment(now, &mut segment);
         segment.tcp.ack = self.rcv_nxt;
         segment.tcp.window = self.window.field(false);
         if common.replies.push(segment) {

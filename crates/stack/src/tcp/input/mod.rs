@@ -25,8 +25,13 @@ enum Check {
 
 impl Connection {
     /// Handles a segment.
-    pub(crate) fn handle_segment(&mut self, now: Instant, common: &mut Common, segment: SegmentIn) {
-        let mut head = Incoming::of(&segment);
+    pub(crate) fn handle_segment(
+        &mut self,
+        now: Instant,
+        common: &mut Common,
+        segment: &mut SegmentIn,
+    ) {
+        let mut head = Incoming::of(segment);
         self.counters.segs_in = self.counters.segs_in.wrapping_add(u32::from(head.segments));
         if head.len > 0 {
             self.counters.data_segs_in = self
@@ -35,11 +40,11 @@ impl Connection {
                 .wrapping_add(u32::from(head.segments));
         }
         match self.state {
-            State::SynSent => self.handle_in_syn_sent(now, common, &segment, &head),
+            State::SynSent => self.handle_in_syn_sent(now, common, segment, &head),
             State::Closed | State::Listen | State::TimeWait => {
                 common.drop(DropReason::TcpNoConnection);
             }
-            _ => self.handle_in_order_of_checks(now, common, &mut head, segment.payload),
+            _ => self.handle_in_order_of_checks(now, common, &mut head, &mut segment.payload),
         }
     }
 
@@ -49,7 +54,7 @@ impl Connection {
         now: Instant,
         common: &mut Common,
         head: &mut Incoming,
-        payload: Chain,
+        payload: &mut Chain,
     ) {
         if self.check(now, common, head) == Check::Drop {
             return;

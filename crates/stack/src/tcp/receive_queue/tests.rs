@@ -46,7 +46,7 @@ impl Case {
         let received = self.queue.receive(
             self.next,
             (at - self.next) as u32,
-            bytes(at, len),
+            &mut bytes(at, len),
             &LIMITS,
             &self.pool.local(),
             &mut self.duplicate,
@@ -127,7 +127,7 @@ fn small_slices_do_not_pin_large_buffers() {
         let received = case.queue.receive(
             at,
             0,
-            Chain::from(SharedBuf::from(buf)),
+            &mut Chain::from(SharedBuf::from(buf)),
             &small,
             &local,
             &mut duplicate,
@@ -148,7 +148,7 @@ fn small_slices_do_not_pin_large_buffers() {
         case.queue.receive(
             0,
             10 + at * 2,
-            Chain::from(SharedBuf::from(buf)),
+            &mut Chain::from(SharedBuf::from(buf)),
             &small,
             &local,
             &mut duplicate,

@@ -12,6 +12,10 @@ use crate::time::Instant;
 /// much memory, and one walk over it for each acknowledgment.
 pub(super) const MAX_RECORDS: usize = 4_096;
 
+/// Room for so many records stays when nothing is in flight: an exchange of small messages would
+/// otherwise ask for memory with each of them. 160 bytes of a connection that has sent.
+const KEPT: usize = 4;
+
 /// SACKed, not yet acknowledged.
 const SACKED: u8 = 1;
 /// Deemed lost.
@@ -240,7 +244,7 @@ impl Records {
     }
 
     /// Takes what is cumulatively acknowledged out, oldest first, and shows each piece to
-    /// `seen` as it stood. Memory goes when nothing is left.
+    /// `seen` as it stood. Memory goes when nothing is left, but for [`KEPT`] records.
     pub(super) fn acknowledge(&mut self, ack: SeqNum, mut seen: impl FnMut(&Record)) {
         while let Some(front) = self.queue.front_mut() {
             if !front.seq.before(ack) {
@@ -262,7 +266,12 @@ impl Records {
             self.next_lost = ack;
         }
         if self.queue.is_empty() {
+            let mut queue = core::mem::take(&mut self.queue);
+            if queue.capacity() > KEPT {
+                queue = VecDeque::new();
+            }
             *self = Self {
+                queue,
                 next_lost: ack,
                 ..Self::default()
             };
@@ -558,7 +567,7 @@ impl Records {
     #[cfg(any(test, debug_assertions))]
     pub(super) fn check(&self, sack: bool) {
         assert!(self.queue.len() <= 3 * MAX_RECORDS);
-        assert!(!self.queue.is_empty() || self.queue.capacity() == 0);
+        assert!(!self.queue.is_empty() || self.queue.capacity() <= KEPT);
         if self.queue.len() > 200 {
             return;
         }

@@ -129,6 +129,9 @@ impl RttEstimator {
 
     /// The timeout, backed off.
     pub(super) fn rto(&self) -> Duration {
+        if self.backoff == 0 {
+            return self.rto_without_backoff();
+        }
         backed_off(self.rto_without_backoff(), self.backoff)
     }
 

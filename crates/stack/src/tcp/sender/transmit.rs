@@ -75,6 +75,19 @@ impl Sender {
         self.next_new(now, unsent, burst)
     }
 
+    /// The connection has nothing that was never sent. Answers whether nothing is to be sent
+    /// again either: then [`next_transmission`](Self::next_transmission) need not be asked.
+    pub fn note_all_sent(&mut self) -> bool {
+        if self.demand != Demand::None || self.records.lost() > 0 {
+            return false;
+        }
+        let pipe = self.records.pipe();
+        if pipe < self.window.cwnd {
+            self.episode.rate.set_app_limited(pipe);
+        }
+        true
+    }
+
     /// What a timer demanded, once.
     fn demanded(&mut self, unsent: u32) -> Option<Transmission> {
         match self.demand {
