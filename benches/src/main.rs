@@ -19,6 +19,7 @@ mod peer;
 mod pipeline;
 mod pool;
 mod ring;
+mod stack;
 mod stratum;
 mod udp;
 mod wire;
@@ -51,7 +52,8 @@ struct Arguments {
     /// How often each contender is measured [default: 7, quick 1].
     #[arg(long)]
     rounds: Option<usize>,
-    /// Only the situations of `echo` whose heading contains this text, e.g. "64 conns".
+    /// Only the situations of `echo`, `stack` and `stack-tap` whose heading contains this
+    /// text, e.g. "64 conns".
     #[arg(long)]
     only: Option<String>,
 }
@@ -78,6 +80,10 @@ enum Name {
     Ffi,
     /// Drivers: memory, TAP, packet sockets.
     Link,
+    /// The user-space TCP/IP, both ends in memory, beside smoltcp.
+    Stack,
+    /// The user-space TCP/IP on a TAP device, beside the kernel's on a veth.
+    StackTap,
     /// Lines of a mining pool.
     Stratum,
     /// All of them, one after the other.
@@ -87,7 +93,7 @@ enum Name {
 type Bench = fn(&mut Ctx) -> Result;
 
 /// Every benchmark with its name, in the order of `all`.
-const BENCHES: [(Name, &str, Bench); 11] = [
+const BENCHES: [(Name, &str, Bench); 13] = [
     (Name::Pool, "pool", pool::run),
     (Name::Ring, "ring", ring::run),
     (Name::Echo, "echo", echo::run),
@@ -98,6 +104,8 @@ const BENCHES: [(Name, &str, Bench); 11] = [
     (Name::Wire, "wire", wire::run),
     (Name::Ffi, "ffi", ffi::run),
     (Name::Link, "link", link::run),
+    (Name::Stack, "stack", stack::run),
+    (Name::StackTap, "stack-tap", stack::run_tap),
     (Name::Stratum, "stratum", stratum::run),
 ];
 
