@@ -10,8 +10,10 @@ use super::recovery::CaState;
 use super::rtt::INITIAL_RTO;
 use crate::time::Instant;
 
-/// Slack for the granularity of timers on either side, as in Linux.
-const TIMER_SLACK: Duration = Duration::from_millis(2);
+/// What a probe waits at least, and beyond two round trips: Linux's `TCP_TIMEOUT_MIN`, two ticks
+/// of a timer. Where a round trip takes 100 µs, two of them are over before a peer that had to
+/// be woken on a busy machine has answered, and a probe would only tell that it was too soon.
+const TIMEOUT_MIN: Duration = Duration::from_millis(2);
 
 /// A probe that is out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +52,7 @@ impl Sender {
                 + if single {
                     self.rtt.min_rto()
                 } else {
-                    TIMER_SLACK
+                    TIMEOUT_MIN
                 };
         }
         // Never later than the retransmission timer, which an acknowledgment restarts.

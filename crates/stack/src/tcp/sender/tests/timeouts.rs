@@ -46,6 +46,32 @@ fn timeouts_double_up_to_two_minutes() {
     assert!(b.sender.rto() < Duration::from_millis(400));
 }
 
+/// RFC 8985, section 7.2, and the least time of Linux: two round trips of a link within a machine
+/// are shorter than a wake-up may take.
+#[test]
+fn a_probe_on_a_fast_link_waits_two_milliseconds() {
+    let rtt = Duration::from_micros(100);
+    let mut b = Bench::new(&SenderConfig {
+        handshake_rtt: Some(rtt),
+        ..Bench::config()
+    });
+    b.send(2);
+    let waits = |b: &Bench| {
+        let deadline = b.sender.next_timeout().expect("a deadline");
+        deadline.saturating_duration_since(b.now)
+    };
+    let least = Duration::from_millis(2);
+    assert_eq!(waits(&b), 2 * rtt + least);
+    // Also when acknowledgments make the round trips still shorter.
+    for segment in 1..200 {
+        b.now += Duration::from_micros(20);
+        b.ack(segment, &[]);
+        b.send(1);
+        assert!(waits(&b) >= least, "{segment}");
+    }
+    assert_eq!(b.expire(), TimeoutOutcome::LossProbe);
+}
+
 #[test]
 fn a_handshake_timer_backs_off_from_a_second() {
     let seconds: Vec<u64> = (0..9)
