@@ -58,6 +58,11 @@ fn enqueue(stream: &mut Stream, dirty: &mut Vec<Key>, now_ms: u32, key: Key, dat
     }
     stream.unsent += data.len();
     stream.full = stream.unsent >= stream.high_water as usize;
+    if stream.queue.capacity() == 0 {
+        // Most connections never have more waiting than one, and the standard first room for four
+        // would be 96 bytes more on each that ever sent.
+        stream.queue.reserve_exact(1);
+    }
     stream.queue.push_back(data);
     if !stream.sending {
         stream.mark_dirty(dirty, key);
