@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{capture, completions, demo, doctor, echo, man, ping, ping_pong, send, stack};
+use crate::{capture, completions, demo, doctor, echo, man, ping, ping_pong, pool, send, stack};
 
 const AFTER_HELP: &str = "\
 Environment:
@@ -48,6 +48,9 @@ pub enum Command {
     Ping(ping::PingArgs),
     /// Write what passes an interface to a pcapng file, or show it.
     Capture(capture::CaptureArgs),
+    /// Serve work to miners over Stratum: a small solo pool, for tests and
+    /// demonstrations.
+    Pool(pool::PoolArgs),
     /// Examine what this kernel, machine and process allow, and what to do
     /// about the rest.
     Doctor(doctor::DoctorArgs),
@@ -71,6 +74,7 @@ impl Command {
             Command::Stack(args) => stack::run(&args),
             Command::Ping(args) => ping::run(&args),
             Command::Capture(args) => capture::run(&args),
+            Command::Pool(args) => pool::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

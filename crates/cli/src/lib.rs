@@ -20,6 +20,7 @@ pub mod man;
 mod network;
 pub mod ping;
 pub mod ping_pong;
+pub mod pool;
 pub mod quantity;
 pub mod reactor;
 pub mod send;
