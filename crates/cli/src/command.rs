@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{capture, completions, demo, doctor, echo, man, ping, ping_pong, pool, send, stack};
+use crate::{
+    capture, completions, connect, demo, doctor, echo, man, ping, ping_pong, pool, send, stack,
+};
 
 const AFTER_HELP: &str = "\
 Environment:
@@ -44,6 +46,8 @@ pub enum Command {
     Send(send::SendArgs),
     /// Run the TCP/IP in user space on a TAP device or an interface.
     Stack(stack::StackArgs),
+    /// Send standard input to a server, and show what it answers.
+    Connect(connect::ConnectArgs),
     /// Send echo requests from a stack of our own.
     Ping(ping::PingArgs),
     /// Write what passes an interface to a pcapng file, or show it.
@@ -72,6 +76,7 @@ impl Command {
             Command::PingPong(args) => ping_pong::run(&args),
             Command::Send(args) => send::run(&args),
             Command::Stack(args) => stack::run(&args),
+            Command::Connect(args) => connect::run(&args),
             Command::Ping(args) => ping::run(&args),
             Command::Capture(args) => capture::run(&args),
             Command::Pool(args) => pool::run(&args),

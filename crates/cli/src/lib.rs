@@ -10,6 +10,7 @@ pub mod client;
 pub mod colour;
 pub mod command;
 pub mod completions;
+pub mod connect;
 pub mod demo;
 pub mod doctor;
 pub mod echo;

@@ -74,6 +74,17 @@ fn cidr(text: &str) -> Result<IpCidr, String> {
 }
 
 impl LinkArgs {
+    /// Whether a stack of our own is asked for: by its link, or by what only that has.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.tap.is_some()
+            || self.tun.is_some()
+            || self.veth.is_some()
+            || self.mem
+            || self.config.is_some()
+            || !self.address.is_empty()
+            || self.capture.is_some()
+    }
+
     /// The settings of a stack.
     ///
     /// # Errors

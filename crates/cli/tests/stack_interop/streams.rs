@@ -1,5 +1,6 @@
 //! nc, ncat, socat and plain sockets against the small services.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::process::Command;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use zcn_measure::pattern::Pattern;
 
 use crate::rig::{
-    OURS, Scratch, Setting, done, in_bulk_on_every_link, on_every_link, run, text, there,
+    Link, OURS, Scratch, Setting, done, in_bulk_on_every_link, on_every_link, run, text, there,
+    with,
 };
 
 /// What is sent to the echo service comes back through each of the programs.
@@ -146,5 +148,34 @@ fn a_half_closed_connection_carries_the_rest() {
             sender.join().unwrap();
             assert!(back == bytes, "{setting:?}: {} bytes", back.len());
         }
+    });
+}
+
+/// The program's own client on a stack of its own, to a server of the kernel.
+#[test]
+fn connect_talks_to_the_kernel() {
+    with(Setting::on(Link::Tap), |_| {
+        let listener = std::net::TcpListener::bind("10.9.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = thread::spawn(move || {
+            let (mut peer, from) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            peer.read_to_end(&mut request).unwrap();
+            request.reverse();
+            peer.write_all(&request).unwrap();
+            from.ip().to_string()
+        });
+        let mut bytes = vec![0; 1_000_000];
+        Pattern::new(4).fill(0, &mut bytes);
+        let input = Scratch::with("connect", &bytes);
+        // A second stack, on a device of its own, by way of the kernel.
+        fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        let arguments = format!(
+            "connect --tap zc --address 10.8.0.2/24 --kernel-address 10.8.0.1/24 --gateway \
+             10.8.0.1 10.9.0.1 {port}"
+        );
+        let output = done(env!("CARGO_BIN_EXE_zcn"), &arguments, Some(&input.0));
+        assert_eq!(server.join().unwrap(), "10.8.0.2");
+        assert!(output.iter().rev().eq(bytes.iter()));
     });
 }
