@@ -70,7 +70,7 @@ impl Packet<'_> {
             let field = self.transport + usize::from(offset);
             if let Some(field) = bytes.get_mut(field..field + 2) {
                 // The field itself holds the sum of the pseudo header.
-                let sum = frame_sum(Sum::ZERO, &self.frame, self.transport, self.payload_len());
+                let sum = frame_sum(Sum::ZERO, self.frame, self.transport, self.payload_len());
                 let sum = match sum.checksum() {
                     // RFC 768: zero would say that there is none.
                     0 if self.protocol == Protocol::UDP => 0xffff,
