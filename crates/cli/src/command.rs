@@ -6,7 +6,7 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::{
-    capture, completions, connect, demo, doctor, echo, man, ping, ping_pong, pool, send, stack,
+    capture, completions, connect, demo, doctor, echo, man, ping, ping_pong, pool, send, ss, stack,
 };
 
 const AFTER_HELP: &str = "\
@@ -48,6 +48,8 @@ pub enum Command {
     Stack(stack::StackArgs),
     /// Send standard input to a server, and show what it answers.
     Connect(connect::ConnectArgs),
+    /// Show the connections of a stack that `zcn stack up` runs.
+    Ss(ss::SsArgs),
     /// Send echo requests from a stack of our own.
     Ping(ping::PingArgs),
     /// Write what passes an interface to a pcapng file, or show it.
@@ -77,6 +79,7 @@ impl Command {
             Command::Send(args) => send::run(&args),
             Command::Stack(args) => stack::run(&args),
             Command::Connect(args) => connect::run(&args),
+            Command::Ss(args) => ss::run(&args),
             Command::Ping(args) => ping::run(&args),
             Command::Capture(args) => capture::run(&args),
             Command::Pool(args) => pool::run(&args),

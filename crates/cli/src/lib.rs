@@ -26,6 +26,7 @@ pub mod quantity;
 pub mod reactor;
 pub mod send;
 mod signal;
+pub mod ss;
 pub mod stack;
 
 /// The examples of the documents, so that they keep compiling.

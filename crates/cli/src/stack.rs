@@ -1,6 +1,7 @@
 //! `zcn stack`: the TCP/IP of zcn in user space, on a link of its own.
 
 pub(crate) mod compare;
+pub(crate) mod control;
 pub(crate) mod link_args;
 mod services;
 mod summary;

@@ -1,6 +1,7 @@
 //! `zcn stack up`: a stack with the small services of the RFCs and a web server.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -9,10 +10,10 @@ use serde_json::json;
 use zcn::stack::{StackConfig, StackError};
 use zcn::{Net, Runtime};
 
-use super::failure;
 use super::link_args::LinkArgs;
 use super::services::Services;
 use super::summary::Summary;
+use super::{control, failure};
 use crate::failure::Failure;
 use crate::signal;
 
@@ -30,6 +31,11 @@ pub struct UpArgs {
     #[command(flatten)]
     pub on: LinkArgs,
 
+    /// Unix socket by which `zcn ss` asks [default: one in $XDG_RUNTIME_DIR/zcn, if that
+    /// is set].
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
+
     /// Print one JSON object a line instead of text.
     #[arg(long)]
     pub json: bool,
@@ -45,6 +51,12 @@ pub(super) fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
     let mut runtime = Runtime::new()?;
     let net = runtime.open_stack(&config).map_err(failure)?;
     let services = Services::start(&net)?;
+    control::serve(
+        &runtime,
+        &net,
+        &config.link.kind.to_string(),
+        args.control.as_deref(),
+    )?;
     let handle = runtime.handle();
     signal::on_first(move || handle.stop())
         .map_err(|error| Failure::new("cannot watch for signals").because(error))?;

@@ -11,5 +11,6 @@ mod mtus;
 mod ping;
 mod probes;
 mod rig;
+mod ss;
 mod streams;
 mod wire;

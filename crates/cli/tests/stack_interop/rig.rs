@@ -86,6 +86,15 @@ impl Setting {
         }
     }
 
+    /// The control socket of the stack, of which there is one on a thread.
+    #[expect(
+        clippy::unused_self,
+        reason = "the setting is what says that a stack is up"
+    )]
+    pub(crate) fn control(self) -> PathBuf {
+        control()
+    }
+
     /// Our addresses that this MTU leaves, as in a URL, and as elsewhere.
     pub(crate) fn hosts(self) -> Vec<(String, &'static str)> {
         let mut hosts = vec![(OURS.to_owned(), OURS)];
@@ -190,6 +199,15 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+fn control() -> PathBuf {
+    let name = format!(
+        "zcn-{}-{:?}.sock",
+        std::process::id(),
+        thread::current().id()
+    );
+    std::env::temp_dir().join(name)
+}
+
 /// The program with a stack.
 struct Up {
     child: Child,
@@ -236,6 +254,7 @@ impl Up {
                 done("ethtool", &format!("-K {end} {off}"), None);
             }
         }
+        arguments.push_str(&format!(" --control {}", control().display()));
         let capture = (setting.captured && there("tshark")).then(|| Scratch::new("pcapng"));
         if let Some(capture) = &capture {
             arguments.push_str(&format!(" --capture {}", capture.0.display()));

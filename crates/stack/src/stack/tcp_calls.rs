@@ -242,6 +242,11 @@ impl Stack {
         self.tcp.deadline(connection)
     }
 
+    /// The listeners.
+    pub fn tcp_listeners(&self) -> impl Iterator<Item = Id> {
+        self.tcp.listener_ids()
+    }
+
     /// How many entries the tables of TCP hold: connections with an application or
     /// without, half-open ones, and those in TIME-WAIT.
     pub fn tcp_table_sizes(&self) -> (usize, usize, usize) {

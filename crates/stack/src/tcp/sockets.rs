@@ -481,6 +481,11 @@ impl Tcp {
             .map(|connection| (connection.local(), connection.remote()))
     }
 
+    /// The listeners.
+    pub fn listener_ids(&self) -> impl Iterator<Item = Id> {
+        self.listeners.iter().map(|(id, _)| id)
+    }
+
     /// The connections that applications hold.
     pub fn ids(&self) -> impl Iterator<Item = Id> {
         self.connections.iter().map(|(id, _)| id)
