@@ -1,0 +1,88 @@
+//! After warm-up, jobs and finds cost no allocation.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use zcn_miner::crew::{Crew, CrewOptions, Event, Idle, VersionBits, Work};
+use zcn_miner::latency::{JobTimes, Latencies};
+use zcn_miner::rate::RateMeter;
+use zcn_sha256d::{Engine, Nonces, Target};
+
+/// The system's allocator, counted.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: hands everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn a_job_costs_no_allocation() {
+    let mut number = [0xff; 32];
+    number[..2].copy_from_slice(&[0, 0x0f]);
+    let mut work = Work {
+        id: 0,
+        header: [9; 80],
+        target: Target::from_be_bytes(number),
+        nonces: Nonces::ALL,
+        versions: VersionBits::new(0x1fff_e000),
+    };
+    for roll in [false, true] {
+        let options = CrewOptions {
+            engine: Engine::best(),
+            roll,
+            cores: vec![None; 2],
+            idle: Idle::Sleep,
+        };
+        let mut crew = Crew::start(&options, || ()).unwrap();
+        let mut latencies = Latencies::new();
+        let mut meter = RateMeter::new(Instant::now());
+        let mut jobs = |count: u64, crew: &mut Crew, latencies: &mut Latencies| {
+            for _ in 0..count {
+                work.id += 1;
+                let received = Instant::now();
+                crew.assign_parts(&work);
+                let times = JobTimes {
+                    received,
+                    parsed: received,
+                    dispatched: Instant::now(),
+                };
+                let (mut started, mut found) = (0, 0);
+                while started < 2 || found < 2 {
+                    assert!(received.elapsed() < Duration::from_secs(30), "no event");
+                    match crew.poll() {
+                        Some(Event::Started { id, at, .. }) if id == work.id => {
+                            latencies.record_job(&times, at);
+                            started += 1;
+                        }
+                        Some(Event::Found { id, .. }) if id == work.id => found += 1,
+                        _ => std::thread::yield_now(),
+                    }
+                }
+                meter.record(Instant::now(), crew.hashes());
+            }
+        };
+        jobs(3, &mut crew, &mut latencies);
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        jobs(20, &mut crew, &mut latencies);
+        let after = ALLOCATIONS.load(Ordering::Relaxed);
+        assert_eq!(after - before, 0, "rolled {roll}");
+    }
+}
