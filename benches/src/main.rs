@@ -14,6 +14,7 @@ mod echo;
 mod ffi;
 mod harness;
 mod link;
+mod mine;
 mod paced;
 mod peer;
 mod pipeline;
@@ -86,6 +87,8 @@ enum Name {
     StackTap,
     /// Lines of a mining pool.
     Stratum,
+    /// Double SHA-256 over nonces.
+    Mine,
     /// All of them, one after the other.
     All,
 }
@@ -93,7 +96,7 @@ enum Name {
 type Bench = fn(&mut Ctx) -> Result;
 
 /// Every benchmark with its name, in the order of `all`.
-const BENCHES: [(Name, &str, Bench); 13] = [
+const BENCHES: [(Name, &str, Bench); 14] = [
     (Name::Pool, "pool", pool::run),
     (Name::Ring, "ring", ring::run),
     (Name::Echo, "echo", echo::run),
@@ -107,6 +110,7 @@ const BENCHES: [(Name, &str, Bench); 13] = [
     (Name::Stack, "stack", stack::run),
     (Name::StackTap, "stack-tap", stack::run_tap),
     (Name::Stratum, "stratum", stratum::run),
+    (Name::Mine, "mine", mine::run),
 ];
 
 fn main() -> ExitCode {
