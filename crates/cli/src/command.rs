@@ -6,7 +6,8 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::{
-    capture, completions, connect, demo, doctor, echo, man, ping, ping_pong, pool, send, ss, stack,
+    capture, completions, connect, demo, doctor, echo, man, mine, ping, ping_pong, pool, send, ss,
+    stack,
 };
 
 const AFTER_HELP: &str = "\
@@ -54,6 +55,8 @@ pub enum Command {
     Ping(ping::PingArgs),
     /// Write what passes an interface to a pcapng file, or show it.
     Capture(capture::CaptureArgs),
+    /// Mine for a pool over Stratum, on every core.
+    Mine(mine::MineArgs),
     /// Serve work to miners over Stratum: a small solo pool, for tests and
     /// demonstrations.
     Pool(pool::PoolArgs),
@@ -82,6 +85,7 @@ impl Command {
             Command::Ss(args) => ss::run(&args),
             Command::Ping(args) => ping::run(&args),
             Command::Capture(args) => capture::run(&args),
+            Command::Mine(args) => mine::run(&args),
             Command::Pool(args) => pool::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Completions(args) => completions::run(&args),

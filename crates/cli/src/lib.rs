@@ -18,6 +18,7 @@ pub mod endpoint;
 pub mod failure;
 pub mod logging;
 pub mod man;
+pub mod mine;
 mod network;
 pub mod ping;
 pub mod ping_pong;

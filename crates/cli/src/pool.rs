@@ -267,8 +267,12 @@ fn report(json: bool, notice: &PoolNotice<'_>) {
     }
 }
 
-/// Prints a line. A reader who went away does not stop the pool.
-fn say(json: bool, object: impl FnOnce() -> serde_json::Value, text: impl FnOnce() -> String) {
+/// Prints a line. A reader who went away does not stop a pool, or a miner.
+pub(crate) fn say(
+    json: bool,
+    object: impl FnOnce() -> serde_json::Value,
+    text: impl FnOnce() -> String,
+) {
     let line = if json { object().to_string() } else { text() };
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());

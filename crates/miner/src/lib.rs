@@ -8,6 +8,7 @@
 //! * [`ledger`]: found shares on disk, so that a killed program loses none.
 //! * [`session`]: the connection to a pool that always comes back: fail-over between pools,
 //!   TLS, and no found share lost.
+//! * [`rig`]: session and workers as one miner.
 //! * [`pool`]: a small pool, for tests and demonstrations.
 //!
 //! Nothing here connects anywhere that it was not told to.
@@ -23,6 +24,8 @@ pub mod ledger;
 #[cfg(not(loom))]
 pub mod pool;
 pub mod rate;
+#[cfg(not(loom))]
+pub mod rig;
 #[cfg(not(loom))]
 pub mod session;
 #[cfg(not(loom))]

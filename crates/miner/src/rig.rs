@@ -1,0 +1,422 @@
+//! A session and its workers as one miner.
+//!
+//! [`run`] lets a [`Crew`] search what a [`session`](crate::session) brings: each worker has
+//! second extranonces of its own, and draws the next when all nonces of one are tried. What a
+//! worker finds is looked at once more before it is handed in; what comes late, for the work
+//! before, is handed in as well, and the session knows whether it still counts.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use zcn_sha256d::{Nonces, Target};
+use zcn_stratum::client::Work;
+use zcn_stratum::extranonce::ExtranonceRange;
+use zcn_stratum::hash::sha256d;
+use zcn_stratum::header::HEADER_LEN;
+use zcn_stratum::job::CoinbasePrefix;
+use zcn_stratum::share::Share;
+
+use crate::crew::{self, Crew, CrewError, CrewOptions, VersionBits};
+use crate::latency::{JobTimes, Latencies, Stage};
+use crate::rate::{RateMeter, Rates};
+use crate::session::{self, FoundShare, Notice, SessionError, SessionHandle, SessionSettings};
+
+/// Assignments of each worker that a late find may be for.
+const REMEMBERED: usize = 4;
+/// How often hashes are read for the rates.
+const READING: Duration = Duration::from_secs(1);
+
+/// Why a rig did not run.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RigError {
+    /// The workers did not start.
+    #[error(transparent)]
+    Crew(#[from] CrewError),
+    /// The session did not.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Hashes done.
+    pub hashes: u64,
+    /// Hashes per second.
+    pub rates: Rates,
+    /// Jobs taken up.
+    pub jobs: u64,
+    /// Shares that pools took.
+    pub accepted: u64,
+    /// Shares that they did not take.
+    pub rejected: u64,
+    /// Shares that could no longer be submitted anywhere.
+    pub lost: u64,
+    /// Finds that did not meet their target when looked at again: a broken machine.
+    pub wrong: u64,
+}
+
+/// The state of a rig, to be looked at from the tasks of its thread while it runs.
+#[derive(Clone, Default)]
+pub struct RigMeter(Rc<RefCell<Meter>>);
+
+#[derive(Default)]
+struct Meter {
+    totals: Totals,
+    latencies: Latencies,
+}
+
+impl std::fmt::Debug for RigMeter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RigMeter({:?})", self.totals())
+    }
+}
+
+impl RigMeter {
+    /// A meter to be given to [`run`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts; those of hashes are at most a second old.
+    pub fn totals(&self) -> Totals {
+        self.0.borrow().totals
+    }
+
+    /// How long things took.
+    pub fn latencies(&self) -> Latencies {
+        self.0.borrow().latencies.clone()
+    }
+}
+
+/// Mines until stopped by `handle`; `sink` is told what happens.
+///
+/// # Errors
+/// The workers do not start, or there is no pool in the settings.
+pub async fn run(
+    workers: &CrewOptions,
+    settings: SessionSettings,
+    handle: &SessionHandle,
+    meter: &RigMeter,
+    sink: &mut dyn FnMut(Notice<'_>),
+) -> Result<(), RigError> {
+    let bell = Arc::new(Bell::default());
+    let (rung, last) = (bell.clone(), bell.clone());
+    let crew = Crew::start(workers, move || rung.ring())?;
+    let rig = Rc::new(RefCell::new(Rig {
+        crew,
+        meter: meter.clone(),
+        rate: RateMeter::new(Instant::now()),
+        current: None,
+        assigned: VecDeque::new(),
+        next_id: 1,
+        found_at: BTreeMap::new(),
+        ended: false,
+    }));
+    let (collector, submit) = (rig.clone(), handle.clone());
+    let collecting = zcn::spawn(async move {
+        let mut reading = Instant::now();
+        loop {
+            // Waits for a worker, but no longer than until the next reading.
+            let _ = zcn::timeout(READING, bell.wait()).await;
+            let mut rig = collector.borrow_mut();
+            if rig.ended {
+                return;
+            }
+            rig.collect(&submit);
+            if reading.elapsed() >= READING {
+                reading = Instant::now();
+                rig.read();
+            }
+        }
+    });
+    let mut hear = |notice: Notice<'_>| {
+        rig.borrow_mut().hear(&notice);
+        sink(notice);
+    };
+    let done = session::run(settings, handle, &mut hear).await;
+    rig.borrow_mut().end();
+    last.ring();
+    // It notices; the workers are joined when the last that holds the rig is gone.
+    collecting.await;
+    Ok(done?)
+}
+
+/// Rung on the threads of workers, heard on that of the session.
+#[derive(Default)]
+struct Bell {
+    /// Acquire and release: who hears it sees what was queued before.
+    rung: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Bell {
+    fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            let waker = self
+                .waker
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    async fn wait(&self) {
+        std::future::poll_fn(|context: &mut Context<'_>| {
+            // Left before looking, so that a ring in between wakes.
+            let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+            *waker = Some(context.waker().clone());
+            drop(waker);
+            if self.rung.swap(false, Ordering::AcqRel) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+}
+
+/// What the workers search.
+struct Current {
+    pool: usize,
+    work: Work,
+    prefix: CoinbasePrefix,
+    /// The second extranonces of each worker.
+    ranges: Vec<ExtranonceRange>,
+    times: JobTimes,
+    /// No worker has told of its first hashes yet.
+    fresh: bool,
+    /// The first assignment of this work.
+    first_id: u64,
+}
+
+/// What one worker was told to search.
+struct Assigned {
+    id: u64,
+    header: [u8; HEADER_LEN],
+    target: Target,
+    /// Bits of the version that a share has to say.
+    version_mask: Option<u32>,
+    /// The share but for nonce and version.
+    found: FoundShare,
+}
+
+struct Rig {
+    crew: Crew,
+    meter: RigMeter,
+    rate: RateMeter,
+    current: Option<Current>,
+    /// The latest last.
+    assigned: VecDeque<Assigned>,
+    next_id: u64,
+    /// When shares were found that are not answered yet.
+    found_at: BTreeMap<Share, Instant>,
+    ended: bool,
+}
+
+impl Rig {
+    /// Takes notice of what the session tells.
+    fn hear(&mut self, notice: &Notice<'_>) {
+        match notice {
+            Notice::Work {
+                pool,
+                work,
+                received_at,
+            } => self.take_up(*pool, work, *received_at),
+            Notice::VersionMask(mask) => {
+                if let Some(current) = &mut self.current {
+                    current.work.version_mask = Some(*mask);
+                    self.assign_all();
+                }
+            }
+            Notice::Disconnected { .. } => {
+                self.current = None;
+                self.crew.rest();
+            }
+            Notice::Accepted { share, .. } => {
+                self.answered(&share.share);
+                self.count(|totals| totals.accepted += 1);
+            }
+            Notice::Rejected { share, .. } => {
+                self.answered(&share.share);
+                self.count(|totals| totals.rejected += 1);
+            }
+            Notice::Lost { share, .. } => {
+                self.found_at.remove(&share.share);
+                self.count(|totals| totals.lost += 1);
+            }
+            _ => {}
+        }
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Totals)) {
+        change(&mut self.meter.0.borrow_mut().totals);
+    }
+
+    fn answered(&mut self, share: &Share) {
+        if let Some(at) = self.found_at.remove(share) {
+            let mut meter = self.meter.0.borrow_mut();
+            meter.latencies.record(Stage::Acknowledge, at.elapsed());
+        }
+    }
+
+    fn take_up(&mut self, pool: usize, work: &Work, received: Instant) {
+        let parsed = Instant::now();
+        let workers = self.crew.workers() as u64;
+        self.current = Some(Current {
+            pool,
+            prefix: work.job.coinbase_prefix(work.extranonce_1.as_bytes()),
+            work: work.clone(),
+            ranges: (0..workers)
+                .map(|worker| ExtranonceRange::new(work.extranonce_2_len, worker, workers))
+                .collect(),
+            times: JobTimes {
+                received,
+                parsed,
+                dispatched: parsed,
+            },
+            fresh: true,
+            first_id: self.next_id,
+        });
+        self.assign_all();
+        self.count(|totals| totals.jobs += 1);
+    }
+
+    fn assign_all(&mut self) {
+        for worker in 0..self.crew.workers() {
+            self.assign(worker);
+            if worker == 0
+                && let Some(current) = &mut self.current
+            {
+                current.times.dispatched = Instant::now();
+            }
+        }
+    }
+
+    /// Gives a worker its next second extranonce; one that has no more waits for the next job.
+    fn assign(&mut self, worker: usize) {
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        let Some(extranonce_2) = current.ranges[worker].draw() else {
+            return;
+        };
+        let work = &current.work;
+        let root = work
+            .job
+            .merkle_root(&current.prefix, extranonce_2.as_bytes());
+        let header = work.job.header(root);
+        let id = self.next_id;
+        self.next_id += 1;
+        let assigned = Assigned {
+            id,
+            header: header.to_bytes(),
+            target: Target::from_le_bytes(work.target.to_le_bytes()),
+            version_mask: work.version_mask,
+            found: FoundShare {
+                pool: current.pool,
+                extranonce_1: work.extranonce_1,
+                prev_hash: work.job.prev_hash,
+                share: work.share(extranonce_2, header.version, header.ntime, 0),
+            },
+        };
+        self.crew.assign(
+            worker,
+            &crew::Work {
+                id,
+                header: assigned.header,
+                target: assigned.target,
+                nonces: Nonces::ALL,
+                versions: VersionBits::new(assigned.version_mask.unwrap_or(0)),
+            },
+        );
+        if self.assigned.len() >= REMEMBERED * self.crew.workers() {
+            self.assigned.pop_front();
+        }
+        self.assigned.push_back(assigned);
+    }
+
+    /// Takes what workers tell.
+    fn collect(&mut self, submit: &SessionHandle) {
+        while let Some(event) = self.crew.poll() {
+            match event {
+                crew::Event::Started { id, at, .. } => self.started(id, at),
+                crew::Event::Found {
+                    id,
+                    version,
+                    nonce,
+                    at,
+                    ..
+                } => self.found(id, version, nonce, at, submit),
+                crew::Event::Exhausted { worker, id } => {
+                    // Of work that is over, it comes too late.
+                    if self
+                        .current
+                        .as_ref()
+                        .is_some_and(|current| id >= current.first_id)
+                    {
+                        self.assign(worker);
+                    }
+                }
+            }
+        }
+    }
+
+    fn started(&mut self, id: u64, at: Instant) {
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        if current.fresh && id >= current.first_id {
+            current.fresh = false;
+            let mut meter = self.meter.0.borrow_mut();
+            meter.latencies.record_job(&current.times, at);
+        }
+    }
+
+    fn found(&mut self, id: u64, version: u32, nonce: u32, at: Instant, submit: &SessionHandle) {
+        let Some(assigned) = self.assigned.iter().find(|assigned| assigned.id == id) else {
+            // Found for work that is long over.
+            return;
+        };
+        let mut header = assigned.header;
+        header[..4].copy_from_slice(&version.to_le_bytes());
+        header[76..].copy_from_slice(&nonce.to_le_bytes());
+        if !assigned.target.is_met_by(&sha256d(&header)) {
+            tracing::error!(nonce, version, "a worker found what is no share");
+            self.count(|totals| totals.wrong += 1);
+            return;
+        }
+        let mut found = assigned.found;
+        found.share.nonce = nonce;
+        found.share.version_bits = assigned.version_mask.map(|mask| version & mask);
+        self.found_at.insert(found.share, at);
+        submit.submit(found);
+    }
+
+    /// Lets the workers rest for good.
+    fn end(&mut self) {
+        self.read();
+        self.crew.rest();
+        self.ended = true;
+    }
+
+    /// Brings the counts of hashes up to date.
+    fn read(&mut self) {
+        let hashes = self.crew.hashes();
+        self.rate.record(Instant::now(), hashes);
+        let rates = self.rate.rates();
+        self.count(|totals| (totals.hashes, totals.rates) = (hashes, rates));
+    }
+}
