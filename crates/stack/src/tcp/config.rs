@@ -51,8 +51,8 @@ pub struct TcpConfig {
     /// section 4.2 asks for each at once.
     pub sack_compression: bool,
     /// Whether a super-frame is no more than what leaves in a millisecond at the pace of the
-    /// congestion window, and at least two segments, as Linux sizes them. Off: as large as
-    /// link and window allow.
+    /// congestion window, and at least two segments, as Linux sizes them; a part of one may
+    /// wait for the next acknowledgement. Off: as large as link and window allow, at once.
     pub tso_autosize: bool,
     /// How long an acknowledgement waits at least for data to travel with.
     pub delayed_ack_min: Duration,

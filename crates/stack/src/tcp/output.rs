@@ -204,10 +204,17 @@ impl Connection {
         if !common.config.tso_autosize {
             return room.max(mss);
         }
-        let segments = (self.sender.autosized() / mss).max(AUTOSIZE_MIN_SEGMENTS);
+        let segments = self.autosized() / mss;
         // At least two in a window, so that acknowledgements keep coming.
         let half = (self.sender.cwnd() / mss / 2).max(1);
         (segments.min(half) * mss).min(room.max(mss))
+    }
+
+    /// Bytes of a super-frame that is sized after the pace.
+    fn autosized(&self) -> u32 {
+        let mss = u32::from(self.mss);
+        let segments = self.sender.autosized() / mss;
+        segments.clamp(AUTOSIZE_MIN_SEGMENTS, SUPER_FRAME_MAX / mss) * mss
     }
 
     /// What the sender wants to leave next.
@@ -219,11 +226,14 @@ impl Connection {
             }
         }
         // A probe prefers data that was not sent yet (RFC 8985 section 7.3).
-        let sendable = if self.flags.take(Flags::PROBES_LOSS) {
+        let mut sendable = if self.flags.take(Flags::PROBES_LOSS) {
             self.unsent()
         } else {
             self.sendable()
         };
+        if common.config.tso_autosize && self.sender.defers(now, sendable, self.autosized()) {
+            sendable = 0;
+        }
         let next = self.sender.snd_nxt();
         let mut burst = self.burst(common);
         if sendable > 0

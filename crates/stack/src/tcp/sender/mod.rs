@@ -304,6 +304,28 @@ impl Sender {
             .saturating_add(near)
     }
 
+    /// Whether Linux would wait for the next acknowledgment to send a super-frame instead of a
+    /// part of one, which is all that `sendable` bytes would leave as: if something left in
+    /// the last millisecond, the acknowledgment is near, and what may leave is neither a
+    /// super-frame of `whole` bytes nor a third of the window.
+    pub(crate) fn defers(&self, now: Instant, sendable: u32, whole: u32) -> bool {
+        const RECENT: Duration = Duration::from_millis(1);
+        /// `tcp_tso_win_divisor`.
+        const WINDOW_PART: u32 = 3;
+        let Some(front) = self.records.front() else {
+            return false;
+        };
+        let since = |at| now.saturating_duration_since(at);
+        let room = self.window.cwnd.saturating_sub(self.records.pipe());
+        let limit = room.min(self.usable_window());
+        let part = self.snd_wnd.min(self.window.cwnd) / WINDOW_PART;
+        self.state < CaState::Recovery
+            && sendable > self.window.mss
+            && limit < sendable.min(whole).min(part)
+            && since(self.last_sent_at) <= RECENT
+            && since(front.sent_at) >= self.rtt.srtt() / 2
+    }
+
     /// Whether the window was reduced since the last call. On a connection that agreed on ECN
     /// the next new segment then carries CWR (RFC 3168, section 6.1.2).
     pub fn take_cwr(&mut self) -> bool {

@@ -346,7 +346,9 @@ impl Sender {
 
     pub(super) fn reduce_ssthresh(&mut self, now: Instant, event: CongestionEvent) {
         let ssthresh = self.congestion.on_congestion(now, &self.window, event);
-        self.window.ssthresh = ssthresh.max(2 * self.window.mss);
+        // Whole segments, as Linux, which counts in them.
+        let mss = self.window.mss;
+        self.window.ssthresh = (ssthresh / mss).max(2) * mss;
         self.cwr = true;
     }
 
