@@ -64,7 +64,7 @@ impl Backend {
 
     fn config(&self) -> Result<StackConfig> {
         match (&self.file, &self.link) {
-            (Some(path), None) => self.from_file(path),
+            (Some(path), None) => self.file_config(path),
             (None, Some(link)) => {
                 let mut link = link.clone();
                 link.kernel_addresses.clone_from(&self.kernel_addresses);
@@ -83,7 +83,7 @@ impl Backend {
         }
     }
 
-    fn from_file(&self, path: &Path) -> Result<StackConfig> {
+    fn file_config(&self, path: &Path) -> Result<StackConfig> {
         let empty = self.addresses.is_empty()
             && self.routes.is_empty()
             && self.kernel_addresses.is_empty()

@@ -130,7 +130,13 @@ fn every_option_of_the_documentation_can_be_set() {
 
 #[test]
 fn a_stack_that_cannot_come_up_says_why() {
-    let cases: [(&[(&str, &str)], ZCN_Error, &str); 5] = [
+    // Options by name, the code, and what the message holds.
+    type Case = (
+        &'static [(&'static str, &'static str)],
+        ZCN_Error,
+        &'static str,
+    );
+    let cases: [Case; 5] = [
         (&[], ZCN_ERROR_INVALID_CONFIG, "needs a link"),
         (
             &[("link", "memory"), ("stack_file", "x.toml")],

@@ -1,6 +1,6 @@
 //! A session and its workers as one miner.
 //!
-//! [`run`] lets a [`Crew`] search what a [`session`](crate::session) brings: each worker has
+//! [`run`] lets a [`Crew`] search what a [`session`](mod@crate::session) brings: each worker has
 //! second extranonces of its own, and draws the next when all nonces of one are tried. What a
 //! worker finds is looked at once more before it is handed in; what comes late, for the work
 //! before, is handed in as well, and the session knows whether it still counts.
