@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use common::{closed_port, on_both};
+use common::{closed_port, on_both, on_both_reactors};
 use zcn::{Action, ConnectOptions, Fault, ReactorKind, Resolver, Runtime, TcpStream};
 
 fn listener() -> (StdListener, SocketAddr) {
@@ -31,7 +31,7 @@ fn fixed(addresses: Vec<SocketAddr>) -> Resolver {
 
 #[test]
 fn localhost_and_literals_are_found() {
-    on_both(async |_| {
+    on_both_reactors(async |_| {
         let (_listener, address) = listener();
         let resolver = Resolver::system();
         let name = format!("localhost:{}", address.port());
@@ -166,7 +166,7 @@ fn the_queue_is_bounded_and_given_up_lookups_free_it() {
 
 #[test]
 fn the_next_address_is_tried_when_one_refuses() {
-    on_both(async |_| {
+    on_both_reactors(async |_| {
         let (_listener, good) = listener();
         let (one, other) = (closed_port(), closed_port());
         let resolver = fixed(vec![one.1, other.1, good]);
@@ -226,7 +226,7 @@ fn mute() -> Mute {
 
 #[test]
 fn the_next_address_is_tried_when_one_does_not_answer() {
-    on_both(async |_| {
+    on_both_reactors(async |_| {
         let mute = mute();
         let (_listener, good) = listener();
         let stream = TcpStream::connect_host("two:1", &options(fixed(vec![mute.address, good])))
@@ -238,7 +238,7 @@ fn the_next_address_is_tried_when_one_does_not_answer() {
 
 #[test]
 fn a_connect_that_is_not_answered_ends_by_its_limit() {
-    on_both(async |_| {
+    on_both_reactors(async |_| {
         let mute = mute();
         let mut options = options(fixed(vec![mute.address]));
         options.timeout = Some(Duration::from_millis(50));

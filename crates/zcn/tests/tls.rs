@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{any, on_both, pattern, skipped};
+use common::{any, on_both, on_both_reactors, pattern, skipped};
 use zcn::tls::{Fingerprint, TlsAcceptor, TlsConnector, TlsStream};
 use zcn::{TcpListener, TcpStream};
 
@@ -275,7 +275,7 @@ fn a_client_of_openssl_is_served() {
     if !openssl() {
         return;
     }
-    on_both(async |kind| {
+    on_both_reactors(async |kind| {
         let identity = identity();
         let folder = Folder::of(&identity, &format!("client-{kind:?}"));
         let server = echo(identity.acceptor());
@@ -325,7 +325,7 @@ fn a_server_of_openssl_is_talked_to() {
     if !openssl() {
         return;
     }
-    on_both(async |kind| {
+    on_both_reactors(async |kind| {
         let identity = identity();
         let folder = Folder::of(&identity, &format!("server-{kind:?}"));
         // A port that is free now; whoever takes it between makes this test fail.
