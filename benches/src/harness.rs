@@ -13,8 +13,9 @@
 //! ```
 
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use zcn_measure::core::on_core;
 pub use zcn_measure::environment::Environment;
 pub use zcn_measure::rounds::{Contest, Figure};
 pub use zcn_measure::row::{Row, Target};
@@ -112,6 +113,30 @@ impl Ctx {
         self.rows.clear();
         Ok(())
     }
+}
+
+/// Repeats `step` for about `sample` on `core`, with a look at the clock after every `block`:
+/// elapsed time and how often.
+pub fn repeat(
+    core: usize,
+    sample: Duration,
+    block: u64,
+    mut step: impl FnMut() + Send,
+) -> Result<(Duration, u64)> {
+    Ok(on_core(core, || {
+        let mut steps = 0;
+        let begun = Instant::now();
+        loop {
+            for _ in 0..block {
+                step();
+            }
+            steps += block;
+            let elapsed = begun.elapsed();
+            if elapsed >= sample {
+                return Ok((elapsed, steps));
+            }
+        }
+    })?)
 }
 
 /// The figure `ns/op`, of `operations` operations that took `elapsed`.

@@ -7,13 +7,13 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use zcn_measure::core::{allowed, on_core};
+use zcn_measure::core::allowed;
 use zcn_stratum::client::{ClientConfig, ClientSession};
 use zcn_stratum::inline::JobId;
 use zcn_stratum::message::{FromPool, write};
 use zcn_stratum::{Job, hex};
 
-use crate::harness::{Contender, Ctx, Figure, Result, ns_per_op};
+use crate::harness::{Contender, Ctx, Figure, Result, ns_per_op, repeat};
 
 const BENCH: &str = "stratum";
 /// Operations between two looks at the clock.
@@ -175,19 +175,7 @@ fn decode(ctx: &mut Ctx, core: usize, line: &[u8]) -> Result {
 }
 
 /// The time of a step, repeated for about `sample` on `core`.
-fn time(core: usize, sample: Duration, mut step: impl FnMut() + Send) -> Result<Vec<Figure>> {
-    Ok(on_core(core, || {
-        let mut steps = 0;
-        let begun = Instant::now();
-        loop {
-            for _ in 0..BLOCK {
-                step();
-            }
-            steps += BLOCK;
-            let elapsed = begun.elapsed();
-            if elapsed >= sample {
-                return Ok(vec![ns_per_op(elapsed, steps)]);
-            }
-        }
-    })?)
+fn time(core: usize, sample: Duration, step: impl FnMut() + Send) -> Result<Vec<Figure>> {
+    let (elapsed, steps) = repeat(core, sample, BLOCK, step)?;
+    Ok(vec![ns_per_op(elapsed, steps)])
 }

@@ -5,18 +5,18 @@
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire as peer;
-use zcn_measure::core::{allowed, on_core};
+use zcn_measure::core::allowed;
 use zcn_wire::checksum::{Sum, copy_and_sum};
 use zcn_wire::{
     EtherType, EthernetAddress, EthernetRepr, EthernetView, Ipv4Repr, Ipv4View, OptionLayout,
     Protocol, SeqNum, TcpFlags, TcpOptions, TcpRepr, TcpTimestamps, TcpView, tcp,
 };
 
-use crate::harness::{Contender, Ctx, Figure, Result, ns_per_op};
+use crate::harness::{Contender, Ctx, Figure, Result, ns_per_op, repeat};
 
 const BENCH: &str = "wire";
 /// Operations between two looks at the clock.
@@ -239,26 +239,8 @@ fn copies(ctx: &mut Ctx, core: usize, len: usize) -> Result {
     ctx.report_all(contest.rows(BENCH, &situation, Some(COPY_THEN_SUM)))
 }
 
-/// Repeats `step` for about `sample` on `core`: elapsed time and how often.
-fn repeat(core: usize, sample: Duration, mut step: impl FnMut() + Send) -> Result<(Duration, u64)> {
-    Ok(on_core(core, || {
-        let mut steps = 0;
-        let begun = Instant::now();
-        loop {
-            for _ in 0..BLOCK {
-                step();
-            }
-            steps += BLOCK;
-            let elapsed = begun.elapsed();
-            if elapsed >= sample {
-                return Ok((elapsed, steps));
-            }
-        }
-    })?)
-}
-
 fn time(core: usize, sample: Duration, step: impl FnMut() + Send) -> Result<Vec<Figure>> {
-    let (elapsed, steps) = repeat(core, sample, step)?;
+    let (elapsed, steps) = repeat(core, sample, BLOCK, step)?;
     Ok(vec![ns_per_op(elapsed, steps)])
 }
 
@@ -268,7 +250,7 @@ fn rate(
     len: usize,
     step: impl FnMut() + Send,
 ) -> Result<Vec<Figure>> {
-    let (elapsed, steps) = repeat(core, sample, step)?;
+    let (elapsed, steps) = repeat(core, sample, BLOCK, step)?;
     let rate = (steps * len as u64) as f64 / elapsed.as_nanos() as f64;
     Ok(vec![Figure::new("rate", rate, "GB/s")])
 }

@@ -30,6 +30,23 @@ impl LineReader {
         }
     }
 
+    /// Hands every line of `input` that is complete to `look`, but for empty ones.
+    ///
+    /// # Errors
+    /// The first that `look` answers, or a line that is too long; the rest is not looked at.
+    pub(crate) fn each_line<E: From<LineTooLong>>(
+        &mut self,
+        mut input: &[u8],
+        mut look: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while let Some(line) = self.next_line(&mut input)? {
+            if !line.is_empty() {
+                look(line)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the next line off the front of `input`, without its end (LF, or CR and LF); `None`
     /// when all of `input` is taken and no line is complete.
     ///

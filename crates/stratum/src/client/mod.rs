@@ -160,7 +160,7 @@ impl ClientSession {
     ///
     /// # Errors
     /// What ended the session.
-    pub fn handle_bytes(&mut self, now: Instant, mut bytes: &[u8]) -> Result<(), ClientError> {
+    pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) -> Result<(), ClientError> {
         if self.stage == Stage::Over {
             return Ok(());
         }
@@ -169,18 +169,7 @@ impl ClientSession {
         }
         // Out of `self` while its lines are looked at; it is back before anything returns.
         let mut reader = std::mem::replace(&mut self.reader, LineReader::new(0));
-        let done = loop {
-            match reader.next_line(&mut bytes) {
-                Ok(None) => break Ok(()),
-                Ok(Some([])) => {}
-                Ok(Some(line)) => {
-                    if let Err(error) = self.handle_line(now, line) {
-                        break Err(error);
-                    }
-                }
-                Err(error) => break Err(error.into()),
-            }
-        };
+        let done = reader.each_line(bytes, |line| self.handle_line(now, line));
         self.reader = reader;
         done.inspect_err(|_| self.stage = Stage::Over)
     }

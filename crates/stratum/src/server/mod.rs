@@ -118,7 +118,7 @@ impl ServerSession {
     ///
     /// # Errors
     /// What ended the session.
-    pub fn handle_bytes(&mut self, now: Instant, mut bytes: &[u8]) -> Result<(), ServerError> {
+    pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) -> Result<(), ServerError> {
         if self.over {
             return Ok(());
         }
@@ -127,18 +127,7 @@ impl ServerSession {
         }
         // Out of `self` while its lines are looked at; it is back before anything returns.
         let mut reader = std::mem::replace(&mut self.reader, LineReader::new(0));
-        let done = loop {
-            match reader.next_line(&mut bytes) {
-                Ok(None) => break Ok(()),
-                Ok(Some([])) => {}
-                Ok(Some(line)) => {
-                    if let Err(error) = self.handle_line(now, line) {
-                        break Err(error);
-                    }
-                }
-                Err(error) => break Err(error.into()),
-            }
-        };
+        let done = reader.each_line(bytes, |line| self.handle_line(now, line));
         self.reader = reader;
         done.inspect_err(|_| self.over = true)
     }
