@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use crate::error::OpenError;
-use crate::ioctl::{InterfaceRequest, Request, add_ipv6};
+use crate::ioctl::{self, InterfaceRequest, Request, add_ipv6};
 
 const ADMIN: &str = "CAP_NET_ADMIN";
 
@@ -99,6 +99,21 @@ impl Interface {
             request.set_flags(flags);
         })?;
         Ok(())
+    }
+
+    /// Whether it has a carrier: it is up, and so is what it is connected to.
+    ///
+    /// Where this says `true`, a frame sent from now on is not lost at this end. Without
+    /// asking, that may come up to a second after the carrier: the kernel readies such an
+    /// interface when it finds the time (`net/core/link_watch.c`), and drops until then.
+    /// Set one end of a veth pair up after the other, and it is the first that waits.
+    ///
+    /// # Errors
+    /// The interface is gone, or is of a kind that knows no carrier (`EOPNOTSUPP`).
+    pub fn carrier(&self) -> Result<bool, OpenError> {
+        ioctl::carrier(self.control.as_fd(), &self.name).map_err(|error| {
+            OpenError::from_kernel(&self.name, "ask for its carrier", ADMIN, error)
+        })
     }
 
     /// Gives it an address: the only one for IPv4, one more for IPv6. It belongs to the

@@ -112,6 +112,33 @@ pub(crate) fn add_ipv6(
     check(result)
 }
 
+/// Whether the interface of this name has a carrier (`ETHTOOL_GLINK`).
+///
+/// Before the kernel answers it does what a change of the carrier left for later: until then an
+/// interface that got its carrier drops what is sent through it.
+pub(crate) fn carrier(fd: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+    /// `ETHTOOL_GLINK` of `linux/ethtool.h`.
+    const GET_LINK: u32 = 0xa;
+    /// `struct ethtool_value`.
+    #[repr(C)]
+    struct Value {
+        command: u32,
+        data: u32,
+    }
+    let mut value = Value {
+        command: GET_LINK,
+        data: 0,
+    };
+    let mut request = InterfaceRequest::new(name);
+    let pointer = &raw mut value;
+    request.put(&pointer.expose_provenance().to_ne_bytes());
+    // SAFETY: the request reads and writes an `ifreq`, which this is; its second part points to
+    // a `struct ethtool_value`, which this command reads and writes. Both live through the call.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCETHTOOL, request.0.as_mut_ptr()) };
+    check(result)?;
+    Ok(value.data != 0)
+}
+
 /// Says which offloads the reader of a TAP or TUN device takes (`TUN_F_*`).
 pub(crate) fn set_tun_offload(fd: BorrowedFd<'_>, offloads: libc::c_uint) -> io::Result<()> {
     // SAFETY: the argument is a number, not a pointer.

@@ -189,6 +189,8 @@ impl PacketBuilder {
             });
         }
         let interface = Interface::open(&self.interface)?;
+        // Asked so that the first frames are not lost, whatever the answer; loopback has none.
+        let _ = interface.carrier();
         let capabilities = self.capabilities(&interface)?;
         let mut sockets = Vec::new();
         for _ in 0..self.queues {

@@ -220,7 +220,7 @@ fn want_of_buffers_costs_frames_and_is_counted_and_ends() {
             .buffers(ReceiveBuffers { small: 4, large: 1 });
         let Some(mut tun) = open(builder) else { return };
         let path = introduce(&tun, "zcn0");
-        let socket = UdpSocket::bind((KERNEL, 5000)).expect("a port");
+        let socket = UdpSocket::bind((KERNEL, 0)).expect("a port");
         let mut kept = Vec::new();
         for index in 0..10u8 {
             // Two of these need the large buffer, of which there is one.

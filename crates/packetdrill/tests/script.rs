@@ -42,7 +42,7 @@ fn a_handshake_data_and_close_both_ways() {
     let (fin, _) = tool.expect();
     assert_eq!((fin.flags, fin.seq), (FIN | ACK, seq.wrapping_add(5)));
     tool.inject(&Segment::new(ACK, 7, seq.wrapping_add(6)).v4());
-    assert_eq!(tool.read(connection, 1), Err(libc::EBADF));
+    // That the number is bad now is asked in `c/plugin.c`: here another test may have it.
     assert_eq!(tool.close(listener), Ok(0));
 }
 

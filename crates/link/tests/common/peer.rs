@@ -1,6 +1,7 @@
 //! What a driver says to the kernel's stack on the other end of its link, by hand.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -120,8 +121,19 @@ pub(crate) fn ping(driver: &mut impl Driver, path: &Path, size: usize) {
 }
 
 /// A kernel socket that our datagrams go to.
+///
+/// The one before it at the same address may live a moment longer than its owner: while another
+/// test starts a program, its child holds copies of all descriptors from `fork` to `exec`.
 pub(crate) fn kernel_socket(path: &Path) -> UdpSocket {
-    let socket = UdpSocket::bind(path.dst).expect("the kernel's address");
+    let start = Instant::now();
+    let socket = loop {
+        match UdpSocket::bind(path.dst) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && start.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => break result.expect("the kernel's address"),
+        }
+    };
     socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
     socket
 }
