@@ -32,7 +32,7 @@ fn no_seed_violates_an_invariant_and_each_replays() {
 }
 
 /// Seeds of the long run that once broke an invariant, with what they found.
-const FIXED: [(u64, &str); 16] = [
+const FIXED: [(u64, &str); 18] = [
     (
         5_323,
         "the window of a SYN-ACK sent again cannot say what an ACK said",
@@ -85,6 +85,11 @@ const FIXED: [(u64, &str); 16] = [
         177_890,
         "an ACK between a peer's SYN and our answer has its scale",
     ),
+    (
+        200_197,
+        "a lost neighbour ends SYN-RECEIVED, whose peer is established",
+    ),
+    (293_535, "the same over IPv6"),
 ];
 
 #[test]

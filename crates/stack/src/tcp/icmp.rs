@@ -30,7 +30,7 @@ impl Connection {
                     self.set_mss(mss);
                 }
             }
-            kind if opening => {
+            kind if self.state == State::SynSent => {
                 let refused = matches!(
                     kind,
                     NetworkError::PortUnreachable | NetworkError::ProtocolUnreachable
@@ -42,7 +42,9 @@ impl Connection {
                 };
                 self.finish(Some(error), common);
             }
-            // What an established connection hears is a hint, not an order (RFC 5461).
+            // What a connection hears whose peer has spoken is a hint, not an order (RFC 5461).
+            // In SYN-RECEIVED after a simultaneous open the peer may be established, with data
+            // on its way: who gives up there resets it.
             _ => self.flags.set(Flags::SOFT_UNREACHABLE, true),
         }
         true
