@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::mem;
+use std::ptr;
 
 use bytes::Bytes;
 
@@ -57,7 +58,21 @@ pub fn let_go(mut each: impl FnMut(Bytes)) -> bool {
 #[derive(Clone)]
 pub(crate) struct Foreign(Bytes);
 
+/// No bytes at all lie in its middle, so that they are told from none of an owner's: where it begins,
+/// another's bytes may end.
+static NOTHING: [u8; 2] = [0; 2];
+
 impl Foreign {
+    /// No bytes, and nobody's.
+    pub(crate) const fn nothing() -> Self {
+        Self(Bytes::from_static(NOTHING.split_at(1).0.split_at(1).1))
+    }
+
+    /// Whether there is no owner that could mind.
+    fn is_nothing(&self) -> bool {
+        self.0.is_empty() && ptr::eq(self.0.as_ptr(), &raw const NOTHING[1])
+    }
+
     pub(crate) const fn new(bytes: Bytes) -> Self {
         Self(bytes)
     }
@@ -78,7 +93,7 @@ impl Foreign {
 impl Drop for Foreign {
     #[inline]
     fn drop(&mut self) {
-        if HOLDS.get() == 0 {
+        if HOLDS.get() == 0 || self.is_nothing() {
             return;
         }
         let bytes = mem::take(&mut self.0);
@@ -129,6 +144,18 @@ mod tests {
         assert!(let_go(drop));
         assert_eq!(count(), 3);
         assert!(!let_go(drop));
+    }
+
+    #[test]
+    fn nothing_is_not_kept() {
+        let hold = Hold::new();
+        let mut slice = SharedBuf::from(Bytes::from(vec![1, 2]));
+        drop(mem::take(&mut slice).split_to(0));
+        drop(slice);
+        drop(hold);
+        let mut kept = 0;
+        let_go(|_| kept += 1);
+        assert_eq!(kept, 1, "the one that was taken");
     }
 
     #[test]

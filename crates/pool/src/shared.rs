@@ -34,14 +34,14 @@ enum Repr {
 
 impl Default for Repr {
     fn default() -> Self {
-        Self::Bytes(Foreign::new(Bytes::new()))
+        Self::Bytes(Foreign::nothing())
     }
 }
 
 impl SharedBuf {
     /// No bytes.
     pub const fn new() -> Self {
-        Self(Repr::Bytes(Foreign::new(Bytes::new())))
+        Self(Repr::Bytes(Foreign::nothing()))
     }
 
     /// Bytes that are always there.

@@ -1,4 +1,5 @@
-//! The steady state allocates nothing: counted over 100,000 echoes on either face.
+//! The steady state allocates nothing: counted over 100,000 echoes on either face, and over 10,000 on a
+//! stack of our own.
 #![allow(unsafe_code)]
 
 mod common;
@@ -9,8 +10,8 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::{any, builder, client, echo, for_each_reactor};
-use zcn::{Runtime, Sleep, TcpListener};
+use common::{Ground, Half, any, builder, client, echo, for_each_reactor};
+use zcn::{Handle, ReactorKind, Runtime, Sleep, TcpListener, TcpStream};
 
 thread_local! {
     /// Counts on this thread, unless it is negative.
@@ -53,14 +54,23 @@ static ALLOCATOR: Counting = Counting;
 
 const CONNECTIONS: usize = 20;
 const ECHOES: usize = 100_000;
+const ECHOES_ON_A_STACK: usize = 10_000;
+
+/// Ends the loop when the clients do, were it by a panic, which is then seen.
+struct StopWhenGone(Handle);
+
+impl Drop for StopWhenGone {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
 
 /// Runs the loop while clients have `ECHOES` messages echoed; how often the loop's thread allocated
 /// meanwhile.
 fn allocations(runtime: &mut Runtime, address: SocketAddr, echoes: usize) -> i64 {
-    let handle = runtime.handle();
-    let start = runtime.handle();
-    let stop = runtime.handle();
+    let end = StopWhenGone(runtime.handle());
     let thread = std::thread::spawn(move || {
+        let StopWhenGone(handle) = &end;
         let mut streams: Vec<_> = (0..CONNECTIONS).map(|_| client(address)).collect();
         let mut round = |number: usize| {
             let message = [number as u8; 64];
@@ -75,17 +85,16 @@ fn allocations(runtime: &mut Runtime, address: SocketAddr, echoes: usize) -> i64
         };
         // Until every queue and list has its size.
         (0..200).for_each(&mut round);
-        start.spawn(|| {
+        handle.spawn(|| {
             COUNT.set(0);
             async {}
         });
         (0..echoes / CONNECTIONS).for_each(&mut round);
-        stop.spawn(|| {
+        handle.spawn(|| {
             let counted = COUNT.replace(-1);
             RESULT.set(counted);
             async {}
         });
-        handle.stop();
     });
     runtime.run().unwrap();
     thread.join().unwrap();
@@ -103,6 +112,28 @@ fn for_each_loop(test: impl Fn(Runtime)) {
             test(builder(kind).sleep(sleep).build().unwrap());
         }
     });
+}
+
+/// A task for every connection that echoes.
+fn echo_with_tasks(runtime: &Runtime) -> SocketAddr {
+    let listener = {
+        let _current = runtime.enter();
+        TcpListener::bind(any()).unwrap()
+    };
+    let address = listener.local_addr();
+    runtime.spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            zcn::spawn(async move {
+                while let Ok(Some(buf)) = stream.recv().await {
+                    if stream.send(buf).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
 }
 
 /// The start's own task and the end's closures are allocated while counting.
@@ -125,27 +156,65 @@ fn a_hundred_thousand_echoes_through_callbacks_allocate_nothing() {
 fn a_hundred_thousand_echoes_through_tasks_allocate_nothing() {
     for_each_loop(|mut runtime| {
         let kind = runtime.reactor_kind();
-        let listener = {
-            let _current = runtime.enter();
-            TcpListener::bind(any()).unwrap()
-        };
-        let address = listener.local_addr();
-        runtime.spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                zcn::spawn(async move {
-                    while let Ok(Some(buf)) = stream.recv().await {
-                        if stream.send(buf).await.is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-        });
+        let address = echo_with_tasks(&runtime);
         let counted = allocations(&mut runtime, address, ECHOES);
         assert!(
             (0..=OF_THE_TEST).contains(&counted),
             "{kind:?}: {counted} allocations"
         );
+    });
+}
+
+/// Both ends on a stack of the runtime's own; how often the loop's thread allocated.
+fn allocations_on_a_stack(kind: ReactorKind, serve: impl FnOnce(&Runtime) -> SocketAddr) -> i64 {
+    let ground = Ground {
+        reactor: kind,
+        half: Half::Stack,
+    };
+    let mut runtime = builder(ground).build().unwrap();
+    let address = serve(&runtime);
+    runtime
+        .block_on(async {
+            let mut streams = Vec::new();
+            for _ in 0..CONNECTIONS {
+                streams.push(TcpStream::connect(address).await.unwrap());
+            }
+            let round = async |number: usize| {
+                let message = [number as u8; 64];
+                for stream in &streams {
+                    stream.send_copy(&message).await.unwrap();
+                }
+                for stream in &streams {
+                    let mut answer = [0; 64];
+                    stream.read_exact(&mut answer).await.unwrap();
+                    assert_eq!(answer, message);
+                }
+            };
+            // Until every queue and list has its size.
+            for number in 0..200 {
+                round(number).await;
+            }
+            COUNT.set(0);
+            for number in 0..ECHOES_ON_A_STACK / CONNECTIONS {
+                round(number).await;
+            }
+            COUNT.replace(-1)
+        })
+        .unwrap()
+}
+
+#[test]
+fn ten_thousand_echoes_through_callbacks_on_a_stack_allocate_nothing() {
+    for_each_reactor(|kind| {
+        let counted = allocations_on_a_stack(kind, |runtime| echo(runtime).1);
+        assert_eq!(counted, 0, "{kind:?}");
+    });
+}
+
+#[test]
+fn ten_thousand_echoes_through_tasks_on_a_stack_allocate_nothing() {
+    for_each_reactor(|kind| {
+        let counted = allocations_on_a_stack(kind, echo_with_tasks);
+        assert_eq!(counted, 0, "{kind:?}");
     });
 }
