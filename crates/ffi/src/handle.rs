@@ -135,7 +135,7 @@ struct Local {
 thread_local! {
     /// Not dropped with the thread: what is then left was never destroyed, and an event loop cannot
     /// be ended while its thread's other values go. Its handles answer `ZCN_ERROR_WRONG_THREAD` to
-    /// all other threads.
+    /// all other threads. With the last object goes the memory of the table.
     static LOCAL: ManuallyDrop<RefCell<Local>> = const {
         ManuallyDrop::new(RefCell::new(Local { places: Vec::new(), free: Vec::new() }))
     };
@@ -246,6 +246,10 @@ pub(crate) fn take(id: Id) -> Option<Object> {
         }
         let object = found.take();
         local.free.push(place);
+        if local.free.len() == local.places.len() {
+            // The memory, too: nobody else gives it back when the thread ends.
+            *local = Local::default();
+        }
         object.map(|(_, object)| object)
     })
 }

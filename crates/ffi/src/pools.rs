@@ -26,7 +26,7 @@ static NEXT: AtomicU32 = AtomicU32::new(1);
 
 thread_local! {
     /// The pools of this thread's own loops, found without a lock. Not dropped with the thread, as
-    /// its loops are not.
+    /// its loops are not; with the last pool goes the memory of the list.
     static OWN: ManuallyDrop<RefCell<Vec<(u32, BufferPool)>>> =
         const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
@@ -86,7 +86,14 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        OWN.with(|own| own.borrow_mut().retain(|(number, _)| !self.has(*number)));
+        OWN.with(|own| {
+            let mut own = own.borrow_mut();
+            own.retain(|(number, _)| !self.has(*number));
+            if own.is_empty() {
+                // The memory, too: nobody else gives it back when the thread ends.
+                *own = Vec::new();
+            }
+        });
         for known in all().iter_mut().filter(|known| self.has(known.number)) {
             known.closed = true;
         }
