@@ -14,6 +14,9 @@ pub(crate) const COPY_BELOW: usize = 512;
 /// What a queued slice costs beside its bytes.
 const CHUNK_COST: usize = size_of::<Chunk>();
 
+/// Chunks looked at before the search begins anew, by halves.
+const GUESSES: usize = 4;
+
 #[derive(Debug)]
 struct Chunk {
     /// Sequence number of the first byte.
@@ -151,8 +154,27 @@ impl SendQueue {
         }
     }
 
-    /// Index of the chunk with the byte `seq`.
+    /// Index of the chunk with the byte `seq`. Those of a stream are mostly of one size, so it
+    /// is looked for where it would then be: a search by halves goes through memory that is in
+    /// no cache.
     fn index_of(&self, seq: SeqNum) -> usize {
+        let (Some(first), Some(last)) = (self.chunks.front(), self.chunks.back()) else {
+            return 0;
+        };
+        if first.end().after(seq) {
+            return 0;
+        }
+        let total = u64::from(last.end().distance(first.at)).max(1);
+        let ahead = u64::from(seq.distance(first.at)) * self.chunks.len() as u64;
+        let mut index = (ahead / total) as usize;
+        for _ in 0..GUESSES {
+            match self.chunks.get(index) {
+                Some(chunk) if chunk.at.after(seq) => index -= 1,
+                Some(chunk) if chunk.end().before_eq(seq) => index += 1,
+                Some(_) => return index,
+                None => break,
+            }
+        }
         self.chunks
             .partition_point(|chunk| chunk.end().before_eq(seq))
     }
@@ -212,6 +234,27 @@ mod tests {
             .count(16)
             .build()
             .unwrap()
+    }
+
+    #[test]
+    fn every_byte_is_found_whatever_the_sizes_are() {
+        let mut queue = SendQueue::default();
+        let start = SeqNum(u32::MAX - 200);
+        let mut bytes = Vec::new();
+        for size in [1, 1, 1, 90, 1, 4, 4, 4, 4, 200, 1, 1, 30] {
+            let at = start + bytes.len();
+            let slice: Vec<u8> = (0..size).map(|i| (bytes.len() + i) as u8).collect();
+            bytes.extend_from_slice(&slice);
+            queue.push(at, SharedBuf::from(bytes::Bytes::from(slice)), false);
+        }
+        for una in [0_u32, 2, 50, 110, 300] {
+            queue.acknowledge(start + una);
+            for from in una..bytes.len() as u32 {
+                let (chain, _) = queue.slices(start + from, 1);
+                assert_eq!(chain.to_vec(), [bytes[from as usize]], "{una}, {from}");
+            }
+            assert_eq!(queue.span(start + bytes.len(), 1), 0);
+        }
     }
 
     #[test]
