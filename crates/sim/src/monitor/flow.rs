@@ -105,6 +105,11 @@ impl Flow {
             self.take_offer(segment);
         }
         let Some(iss) = self.iss else {
+            if segment.len == 0 && !segment.flags.fin() {
+                // SYN and SYN-ACK waited for the neighbour's address, and of what waits there
+                // the newest stays: an answer to the peer's SYN that came again.
+                return Ok(());
+            }
             let fault = "before any SYN".to_owned();
             return Err((Invariant::ResetLast, fault));
         };
