@@ -66,6 +66,15 @@ fn value(number: c_int) -> Vec<u8> {
     number.to_ne_bytes().to_vec()
 }
 
+/// What TCP_DEFER_ACCEPT answers: the seconds that whole waits for the SYN-ACK take, of a
+/// second and then twice as long each.
+fn deferral(wait: Duration) -> c_int {
+    match wait.as_secs() {
+        0 => 0,
+        seconds => (1_u64 << (64 - seconds.min(1 << 20).leading_zeros())) as c_int - 1,
+    }
+}
+
 /// Which option of the stack it is.
 fn option(level: c_int, name: c_int, bytes: &[u8]) -> Result<Option<SocketOption>> {
     let on = || number(bytes).map(|number| number != 0);
@@ -93,6 +102,12 @@ fn option(level: c_int, name: c_int, bytes: &[u8]) -> Result<Option<SocketOption
         }
         (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => SocketOption::KeepAliveCount(small()?),
         (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => SocketOption::SynRetries(small()?),
+        (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) => SocketOption::WindowClamp(count(bytes)?),
+        (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT) => {
+            // Negative is none, as Linux has it.
+            let time = u64::try_from(number(bytes)?).unwrap_or(0);
+            SocketOption::DeferAccept(Duration::from_secs(time))
+        }
         (libc::IPPROTO_TCP, libc::TCP_LINGER2) => {
             SocketOption::FinTimeout(Some(seconds(bytes)?).filter(|time| !time.is_zero()))
         }
@@ -305,6 +320,20 @@ impl Core {
             (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => value(options.keepalive_count.into()),
             (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => {
                 value(options.syn_retries.unwrap_or(config.syn_retries).into())
+            }
+            (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => {
+                let quick = match socket.kind {
+                    Kind::Connection(id) => self.stack.tcp_quick_ack(id),
+                    _ => None,
+                };
+                value(quick.unwrap_or(true).into())
+            }
+            (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) => {
+                let bytes = options.window_clamp.or(options.receive_buffer);
+                value(bytes.unwrap_or(config.receive_buffer) as c_int)
+            }
+            (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT) => {
+                value(deferral(options.defer_accept.unwrap_or_default()))
             }
             (libc::IPPROTO_TCP, libc::TCP_LINGER2) => {
                 seconds(options.fin_timeout.unwrap_or(config.fin_timeout))

@@ -121,6 +121,7 @@ impl Settings {
         config.tcp.sack_compression = true;
         config.tcp.tso_autosize = true;
         config.tcp.rfc1337 = false;
+        config.tcp.syn_linear_timeouts = 4;
         config
     }
 

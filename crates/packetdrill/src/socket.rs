@@ -334,11 +334,14 @@ impl Core {
         flags: c_int,
         to: Option<&[u8]>,
     ) -> Result<usize> {
-        if flags & libc::MSG_OOB != 0 || flags & libc::MSG_FASTOPEN != 0 {
+        if flags & libc::MSG_FASTOPEN != 0 {
             return Err(Errno(libc::EOPNOTSUPP));
         }
         let socket = self.socket(fd)?;
         if socket.is_udp() {
+            if flags & libc::MSG_OOB != 0 {
+                return Err(Errno(libc::EOPNOTSUPP));
+            }
             let remote = to.map(|to| address::read(to, socket.v6)).transpose()?;
             let id = self.udp(fd)?;
             if let Some(error) = self.stack.udp_take_error(id) {
@@ -353,8 +356,16 @@ impl Core {
         if let Some(State::SynSent | State::SynReceived) = self.stack.tcp_state(id) {
             return Err(WOULD_BLOCK);
         }
-        let more = flags & libc::MSG_MORE != 0;
+        // The end of a record is no place to wait for more.
+        let more = flags & libc::MSG_MORE != 0 && flags & libc::MSG_EOR == 0;
         let sent = self.stack.tcp_send(self.now, id, bytes, more);
+        let whole = sent.as_ref().is_ok_and(|count| *count == bytes.len());
+        if whole && flags & libc::MSG_EOR != 0 {
+            self.stack.tcp_end_record(id)?;
+        }
+        if whole && flags & libc::MSG_OOB != 0 {
+            self.stack.tcp_mark_urgent(self.now, id)?;
+        }
         match sent {
             Err(SendError::Connection(_)) => {
                 // Told once, as SO_ERROR.

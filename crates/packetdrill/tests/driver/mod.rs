@@ -110,6 +110,10 @@ impl Tool {
         call!(self, write, fd, bytes.as_ptr().cast(), bytes.len())
     }
 
+    pub fn send(&self, fd: c_int, bytes: &[u8], flags: c_int) -> Answer<isize> {
+        call!(self, send, fd, bytes.as_ptr().cast(), bytes.len(), flags)
+    }
+
     pub fn close(&self, fd: c_int) -> Answer<c_int> {
         call!(self, close, fd)
     }
@@ -246,6 +250,8 @@ pub struct Segment {
     pub options: Vec<u8>,
     pub payload: Vec<u8>,
     /// Of a packet that left.
+    pub urgent: u16,
+    /// Of a packet that left.
     pub traffic_class: u8,
 }
 
@@ -354,6 +360,7 @@ impl Segment {
             ack: word(8),
             flags: tcp[13],
             window: short(14),
+            urgent: short(18),
             options: tcp[20..header].to_vec(),
             payload: tcp[header..].to_vec(),
             traffic_class: if packet[0] >> 4 == 4 {

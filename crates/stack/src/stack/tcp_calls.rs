@@ -91,6 +91,22 @@ impl Stack {
         self.tcp.send(now, connection, bytes, more)
     }
 
+    /// Ends a record; see [`Tcp::end_record`](crate::tcp::Tcp::end_record).
+    ///
+    /// # Errors
+    /// If nothing can be sent any more.
+    pub fn tcp_end_record(&mut self, connection: Id) -> Result<(), SendError> {
+        self.tcp.end_record(connection)
+    }
+
+    /// Makes what was sent urgent; see [`Tcp::mark_urgent`](crate::tcp::Tcp::mark_urgent).
+    ///
+    /// # Errors
+    /// If nothing can be sent any more.
+    pub fn tcp_mark_urgent(&mut self, now: Instant, connection: Id) -> Result<(), SendError> {
+        self.tcp.mark_urgent(now, connection)
+    }
+
     /// Queues a slice whole, without copying it.
     ///
     /// # Errors
@@ -220,6 +236,11 @@ impl Stack {
     /// Why a connection failed; told once (SO_ERROR).
     pub fn tcp_take_error(&mut self, connection: Id) -> Option<TcpError> {
         self.tcp.take_error(connection)
+    }
+
+    /// Whether acknowledgements leave at once just now (TCP_QUICKACK).
+    pub fn tcp_quick_ack(&self, connection: Id) -> Option<bool> {
+        self.tcp.quick_ack(connection)
     }
 
     /// Both ends of a connection, ours first.

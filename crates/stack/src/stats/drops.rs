@@ -143,6 +143,8 @@ reasons! {
     TcpNoRoom = "tcp-no-room",
     /// A handshake that found the accept queue full.
     TcpAcceptQueueFull = "tcp-accept-queue-full",
+    /// The handshake is complete, and the listener waits for data (TCP_DEFER_ACCEPT).
+    TcpDeferred = "tcp-deferred",
     /// A SYN that found the table of half-open connections full, with cookies switched off.
     TcpSynTableFull = "tcp-syn-table-full",
     /// A handshake beyond the limit of connections.

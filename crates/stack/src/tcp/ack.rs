@@ -329,6 +329,11 @@ impl AckPolicy {
         }
     }
 
+    /// What [`set_quick`](Self::set_quick) chose, or the traffic since.
+    pub(crate) fn may_be_quick(&self) -> bool {
+        !self.interactive
+    }
+
     /// When data last came, for TCP_INFO.
     pub(crate) fn last_data(&self) -> Stamp {
         self.last_data

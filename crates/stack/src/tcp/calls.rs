@@ -119,6 +119,25 @@ impl Connection {
         Ok(())
     }
 
+    /// What was sent last ends a record: what follows begins a segment of its own.
+    pub(crate) fn end_record(&mut self) -> Result<(), SendError> {
+        self.may_send()?;
+        if let Some(queue) = &mut self.send_queue {
+            queue.end_record();
+        }
+        Ok(())
+    }
+
+    /// Everything sent so far, and not acknowledged, is urgent.
+    pub(crate) fn mark_urgent(&mut self) -> Result<(), SendError> {
+        self.may_send()?;
+        let end = self.write_end;
+        if let Some(queue) = &mut self.send_queue {
+            queue.mark_urgent(end);
+        }
+        Ok(())
+    }
+
     /// What a receive with nothing to read answers; `Ok` means the end of the stream.
     fn nothing_to_read(&self) -> Result<(), RecvError> {
         if let Some(error) = self.error {
@@ -290,8 +309,10 @@ impl Connection {
             SocketOption::KeepAlive(_) | SocketOption::KeepAliveIdle(_) => {
                 self.restart_keepalive(now);
             }
-            SocketOption::ReceiveBuffer(bytes) => {
-                self.window.set_buffer(bytes);
+            SocketOption::ReceiveBuffer(_) | SocketOption::WindowClamp(_) => {
+                if let Some(bytes) = self.options.receive_limit() {
+                    self.window.set_buffer(bytes);
+                }
             }
             SocketOption::MaxSegment(_) => {
                 let mss = self.effective_mss(&common.config);

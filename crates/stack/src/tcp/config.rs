@@ -78,6 +78,10 @@ pub struct TcpConfig {
     pub min_mss: u16,
     /// Times a SYN is sent again before the connect fails.
     pub syn_retries: u8,
+    /// Times a SYN is sent again without a longer wait before waits double, and before
+    /// [`syn_retries`](Self::syn_retries) counts (Linux's `tcp_syn_linear_timeouts`, 4 there).
+    /// 0 as RFC 6298 has it.
+    pub syn_linear_timeouts: u8,
     /// Times a SYN-ACK is sent again before a half-open connection is forgotten.
     pub syn_ack_retries: u8,
     /// First wait for an answer to SYN or SYN-ACK; doubles (RFC 6298 section 2.1).
@@ -148,6 +152,7 @@ impl Default for TcpConfig {
             writable_fraction: 3,
             min_mss: 48,
             syn_retries: 6,
+            syn_linear_timeouts: 0,
             syn_ack_retries: 5,
             syn_timeout: Duration::from_secs(1),
             retries: 15,

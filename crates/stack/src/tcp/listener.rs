@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::config::TcpConfig;
 use super::socket_options::SocketOptions;
 use crate::demux::Binding;
 use crate::event::Readiness;
@@ -44,6 +45,22 @@ impl Listener {
     /// Whether a further connection must wait outside.
     pub(crate) fn is_full(&self) -> bool {
         self.ready.len() > self.backlog
+    }
+
+    /// How many times the SYN-ACK of a handshake that waits for data is sent again at most
+    /// before a bare acknowledgement will do (TCP_DEFER_ACCEPT); 0: it does not wait.
+    pub(crate) fn deferrals(&self, config: &TcpConfig) -> u8 {
+        let Some(wait) = self.options.defer_accept else {
+            return 0;
+        };
+        let (mut timeouts, mut timeout) = (1, config.syn_timeout);
+        let mut passed = timeout;
+        while passed < wait && timeouts < config.syn_ack_retries {
+            timeout *= 2;
+            passed += timeout;
+            timeouts += 1;
+        }
+        timeouts
     }
 
     /// Whether its share of the table of half-open connections is used up: one listener

@@ -503,8 +503,20 @@ impl Tcp {
         }
     }
 
+    /// Whether the peer of a half-open connection has acknowledged, and need not do so again
+    /// before its data comes (TCP_DEFER_ACCEPT).
+    fn waits_for_data(&self, id: Id) -> bool {
+        self.half_open.get(id).is_some_and(|entry| {
+            let listener = self.listeners.id_at(entry.listener_index());
+            let listener = listener.and_then(|id| self.listeners.get(id));
+            let deferrals = listener.map_or(0, |l| l.deferrals(&self.common.config));
+            entry.has(syncache::ACKED) && entry.retries() < deferrals
+        })
+    }
+
     fn on_half_open_timeout(&mut self, expired: Expired) {
         match expired {
+            Expired::Retransmit(id) if self.waits_for_data(id) => {}
             Expired::Retransmit(id) => {
                 self.common.stats.retrans_segs += 1;
                 self.send_syn_ack(id);

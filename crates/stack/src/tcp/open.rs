@@ -40,8 +40,8 @@ pub(crate) fn first_window(
     let room = if timestamps { 12 } else { 0 };
     ReceiveWindow::new(
         now,
-        options.receive_buffer.unwrap_or(config.receive_buffer),
-        options.receive_buffer.is_none(),
+        options.receive_limit().unwrap_or(config.receive_buffer),
+        options.receive_limit().is_none(),
         scale,
         u32::from(mss).saturating_sub(room).max(1),
         None,
@@ -53,7 +53,7 @@ pub(crate) fn offered_scale(config: &TcpConfig, options: &SocketOptions) -> u8 {
     match (
         config.window_scaling,
         config.window_scale,
-        options.receive_buffer,
+        options.receive_limit(),
     ) {
         (false, ..) => 0,
         (true, None, Some(bytes)) => WindowScale::for_window(bytes).shift(),

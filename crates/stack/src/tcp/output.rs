@@ -157,7 +157,23 @@ impl Connection {
         if self.has(Flags::SACK) {
             segment.tcp.options.sack = self.sack_blocks();
         }
+        self.point_at_urgent(segment);
         self.fill_ack(segment);
+    }
+
+    /// Where urgent data ends, if it is not before `seq`.
+    fn urgent_end(&self, seq: SeqNum) -> Option<SeqNum> {
+        self.send_queue.as_ref()?.urgent_end(seq)
+    }
+
+    /// The urgent pointer, behind the last urgent byte as everybody has it (RFC 6093 section
+    /// 2.1), or as far as the field goes.
+    fn point_at_urgent(&self, segment: &mut SegmentOut) {
+        if let Some(end) = self.urgent_end(segment.tcp.seq) {
+            let ahead = end.distance(segment.tcp.seq);
+            segment.tcp.urgent = ahead.min(u32::from(u16::MAX)) as u16;
+            segment.tcp.flags |= TcpFlags::URG;
+        }
     }
 
     /// A probe of a silent peer or a closed window: a number that the peer has acknowledged
@@ -175,11 +191,18 @@ impl Connection {
         if unsent == 0 || self.has(Flags::FIN_QUEUED) {
             return unsent;
         }
-        let tail = unsent % u32::from(self.mss);
+        let next = self.sender.snd_nxt();
+        let queue = self.send_queue.as_ref();
+        // Records before the last one wait for nothing.
+        let last = queue.and_then(|queue| queue.record_start(next));
+        let last = last.map_or(unsent, |start| self.write_end.distance(start));
+        let tail = last % u32::from(self.mss);
         let corked = self.options.cork || self.has(Flags::MORE);
         // Minshall's variant of Nagle's algorithm, as Linux has it: only another small
         // segment in flight holds one back.
+        let urgent = self.urgent_end(next).is_some();
         let nagle = !self.options.nodelay
+            && !urgent
             && self.has(Flags::SMALL_IN_FLIGHT)
             && self.small_end.after(self.sender.snd_una());
         if corked || nagle {
@@ -236,6 +259,10 @@ impl Connection {
         }
         let next = self.sender.snd_nxt();
         let mut burst = self.burst(common);
+        if self.urgent_end(self.sender.snd_una()).is_some() {
+            // The pointer counts from each segment: who cuts a super-frame copies it.
+            burst = u32::from(self.mss);
+        }
         if sendable > 0
             && let Some(queue) = &self.send_queue
             && self.write_end.after(next)
@@ -293,6 +320,7 @@ impl Connection {
             segment.tcp.flags |= TcpFlags::FIN;
             self.flags.set(Flags::FIN_SENT, true);
         }
+        self.point_at_urgent(segment);
         self.fill_ack(segment);
         if len > u32::from(self.mss) {
             segment.gso_size = Some(self.mss);

@@ -313,6 +313,18 @@ impl Tcp {
             }
             return;
         }
+        let deferrals = self
+            .listeners
+            .get(listener)
+            .map_or(0, |listener| listener.deferrals(&self.common.config));
+        if entry.retries() < deferrals && head.end() == rcv_nxt {
+            // TCP_DEFER_ACCEPT: the application wants to hear of it when there is data.
+            self.common.drop(DropReason::TcpDeferred);
+            if let Some(entry) = self.half_open.get_mut(id) {
+                entry.flags |= ACKED;
+            }
+            return;
+        }
         if self.listeners.get(listener).is_none_or(|l| l.is_full()) {
             self.common.stats.listen_overflows += 1;
             if self.common.config.abort_on_overflow {

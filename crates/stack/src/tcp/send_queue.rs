@@ -24,6 +24,8 @@ struct Chunk {
     bytes: SharedBuf,
     /// A write of the application ended here: the segment with the last byte carries PSH.
     push: bool,
+    /// A record ended here: no segment has bytes from both sides (MSG_EOR).
+    ends_record: bool,
     /// Bytes of memory that this chunk keeps busy.
     cost: u32,
     /// We copied the bytes into a buffer of our own, so more may be written behind them.
@@ -44,6 +46,10 @@ impl Chunk {
 pub(crate) struct SendQueue {
     chunks: VecDeque<Chunk>,
     cost: usize,
+    /// Behind the last byte of urgent data (RFC 9293 section 3.8.5: `SND.UP`).
+    urgent_end: Option<SeqNum>,
+    /// Where the record begins that the last byte belongs to, if one ended before it.
+    record_start: Option<SeqNum>,
 }
 
 impl SendQueue {
@@ -63,10 +69,12 @@ impl SendQueue {
         }
         let cost = bytes.len() + CHUNK_COST;
         self.cost += cost;
+        self.begin_record(at);
         self.chunks.push_back(Chunk {
             at,
             bytes,
             push,
+            ends_record: false,
             cost: cost as u32,
             own: false,
         });
@@ -95,10 +103,12 @@ impl SendQueue {
             }
             let cost = buf.buffer_size() + CHUNK_COST;
             self.cost += cost;
+            self.begin_record(at + done);
             self.chunks.push_back(Chunk {
                 at: at + done,
                 bytes: buf.into(),
                 push: false,
+                ends_record: false,
                 cost: cost as u32,
                 own: true,
             });
@@ -112,7 +122,8 @@ impl SendQueue {
 
     /// Writes into the room behind the last chunk, if that is ours alone.
     fn pack(&mut self, bytes: &[u8]) -> usize {
-        let Some(last) = self.chunks.back_mut().filter(|last| last.own) else {
+        let packs = |last: &&mut Chunk| last.own && !last.ends_record;
+        let Some(last) = self.chunks.back_mut().filter(packs) else {
             return 0;
         };
         match std::mem::take(&mut last.bytes).try_into_buf() {
@@ -137,6 +148,35 @@ impl SendQueue {
         if let Some(last) = self.chunks.back_mut() {
             last.push = true;
         }
+    }
+
+    /// A chunk that begins at `at` is about to be queued.
+    fn begin_record(&mut self, at: SeqNum) {
+        if self.chunks.back().is_some_and(|last| last.ends_record) {
+            self.record_start = Some(at);
+        }
+    }
+
+    /// Where the record of the last byte begins, if that is behind `seq`.
+    pub(crate) fn record_start(&self, seq: SeqNum) -> Option<SeqNum> {
+        self.record_start.filter(|start| start.after(seq))
+    }
+
+    /// The last byte so far ends a record.
+    pub(crate) fn end_record(&mut self) {
+        if let Some(last) = self.chunks.back_mut() {
+            last.ends_record = true;
+        }
+    }
+
+    /// Everything before `end` is urgent.
+    pub(crate) fn mark_urgent(&mut self, end: SeqNum) {
+        self.urgent_end = Some(end);
+    }
+
+    /// Where urgent data ends, if any of it has number `seq` or a later one.
+    pub(crate) fn urgent_end(&self, seq: SeqNum) -> Option<SeqNum> {
+        self.urgent_end.filter(|end| end.after(seq))
     }
 
     /// Drops the bytes before `una`.
@@ -179,7 +219,7 @@ impl SendQueue {
             .partition_point(|chunk| chunk.end().before_eq(seq))
     }
 
-    /// How many bytes from `seq` on, at most `max`, fit a chain.
+    /// How many bytes from `seq` on, at most `max`, fit a chain and belong to one record.
     pub(crate) fn span(&self, seq: SeqNum, max: u32) -> u32 {
         let mut span = 0;
         for chunk in self.chunks.range(self.index_of(seq)..).take(SLICES_MAX) {
@@ -187,12 +227,15 @@ impl SendQueue {
             if span >= max {
                 return max;
             }
+            if chunk.ends_record {
+                break;
+            }
         }
         span
     }
 
     /// The `len` bytes from `seq` on, and whether a write ended with the last of them.
-    /// Fewer, if more than a chain takes was asked for.
+    /// Fewer, if more than a chain takes was asked for, or a record ends before.
     pub(crate) fn slices(&self, seq: SeqNum, len: u32) -> (Chain, bool) {
         let mut chain = Chain::new();
         let mut push = false;
@@ -207,6 +250,9 @@ impl SendQueue {
                 break;
             }
             push = chunk.push && to == chunk.bytes.len();
+            if chunk.ends_record {
+                break;
+            }
         }
         (chain, push)
     }
@@ -216,6 +262,8 @@ impl SendQueue {
         self.chunks.clear();
         self.chunks.shrink_to(16);
         self.cost = 0;
+        self.urgent_end = None;
+        self.record_start = None;
     }
 }
 

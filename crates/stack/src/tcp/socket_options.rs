@@ -37,6 +37,9 @@ pub struct SocketOptions {
     pub send_buffer: Option<u32>,
     /// SO_RCVBUF: the receive window; `None`: follows what is read.
     pub receive_buffer: Option<u32>,
+    /// TCP_WINDOW_CLAMP: the receive window is never larger; it then does not follow what is
+    /// read either.
+    pub window_clamp: Option<u32>,
     /// TCP_NOTSENT_LOWAT: writable only below so many unsent bytes.
     pub unsent_low_water: Option<u32>,
     /// SO_RCVLOWAT: readable only from so many bytes on.
@@ -50,6 +53,10 @@ pub struct SocketOptions {
     /// IP_TOS, IPV6_TCLASS: the differentiated services of what leaves (RFC 2474). The two ECN
     /// bits are not the application's (RFC 3168) and left out.
     pub traffic_class: u8,
+    /// Listeners: TCP_DEFER_ACCEPT, how long a handshake waits for the first data before a
+    /// bare acknowledgement completes it; counted in whole times that the SYN-ACK is sent
+    /// again. `None`: not at all.
+    pub defer_accept: Option<Duration>,
     /// Listeners: SO_REUSEADDR.
     pub reuse_address: bool,
     /// Listeners: IPV6_V6ONLY.
@@ -71,12 +78,14 @@ impl Default for SocketOptions {
             syn_retries: None,
             send_buffer: None,
             receive_buffer: None,
+            window_clamp: None,
             unsent_low_water: None,
             receive_low_water: 1,
             max_segment: None,
             congestion: Algorithm::default(),
             hop_limit: None,
             traffic_class: 0,
+            defer_accept: None,
             reuse_address: true,
             v6_only: false,
         }
@@ -113,6 +122,10 @@ pub enum SocketOption {
     SendBuffer(u32),
     /// SO_RCVBUF, at least 2,304 bytes.
     ReceiveBuffer(u32),
+    /// TCP_WINDOW_CLAMP, at least 1,152 bytes.
+    WindowClamp(u32),
+    /// TCP_DEFER_ACCEPT, of listeners; zero: not at all.
+    DeferAccept(Duration),
     /// TCP_NOTSENT_LOWAT.
     UnsentLowWater(Option<u32>),
     /// SO_RCVLOWAT.
@@ -144,6 +157,14 @@ fn count(value: u8) -> Result<u8, OptionError> {
 }
 
 impl SocketOptions {
+    /// The largest receive window that the application allows; `None`: it follows the traffic.
+    pub(crate) fn receive_limit(&self) -> Option<u32> {
+        [self.receive_buffer, self.window_clamp]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
     /// Changes one.
     ///
     /// # Errors
@@ -166,6 +187,12 @@ impl SocketOptions {
             SocketOption::SendBuffer(bytes) => self.send_buffer = Some(bytes.max(4608)),
             SocketOption::ReceiveBuffer(bytes) => {
                 self.receive_buffer = Some(bytes.clamp(2304, 1 << 30));
+            }
+            SocketOption::WindowClamp(bytes) => {
+                self.window_clamp = Some(bytes.clamp(1152, 1 << 30));
+            }
+            SocketOption::DeferAccept(time) => {
+                self.defer_accept = Some(time).filter(|time| !time.is_zero());
             }
             SocketOption::UnsentLowWater(bytes) => self.unsent_low_water = bytes,
             SocketOption::ReceiveLowWater(bytes) => self.receive_low_water = bytes.max(1),

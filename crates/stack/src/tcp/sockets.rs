@@ -281,6 +281,29 @@ impl Tcp {
         result
     }
 
+    /// Ends a record (MSG_EOR): what is sent from now on begins a segment of its own. Says
+    /// nothing to the peer; for those who send one message in one segment.
+    ///
+    /// # Errors
+    /// If nothing can be sent any more.
+    pub fn end_record(&mut self, id: Id) -> Result<(), SendError> {
+        let connection = held(&mut self.connections, id).ok_or(SendError::NotFound)?;
+        connection.end_record()
+    }
+
+    /// Makes what was sent so far urgent (MSG_OOB, after the data): every segment until its
+    /// end carries the urgent pointer. New protocols should not use it (RFC 6093 section 6);
+    /// call before the next output.
+    ///
+    /// # Errors
+    /// If nothing can be sent any more.
+    pub fn mark_urgent(&mut self, now: Instant, id: Id) -> Result<(), SendError> {
+        let connection = held(&mut self.connections, id).ok_or(SendError::NotFound)?;
+        let result = connection.mark_urgent();
+        self.settle(now, id);
+        result
+    }
+
     /// Queues a slice whole, without copying it.
     ///
     /// # Errors
@@ -472,6 +495,13 @@ impl Tcp {
     /// Why a connection failed; told once, afterwards it is only closed (SO_ERROR).
     pub fn take_error(&mut self, id: Id) -> Option<TcpError> {
         self.connections.get_mut(id)?.error.take()
+    }
+
+    /// Whether acknowledgements leave at once just now (TCP_QUICKACK); the traffic decides.
+    pub fn quick_ack(&self, id: Id) -> Option<bool> {
+        self.connections
+            .get(id)
+            .map(|connection| connection.ack.may_be_quick())
     }
 
     /// Both ends of a connection, ours first.

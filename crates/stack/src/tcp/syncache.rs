@@ -19,7 +19,7 @@ pub(crate) const WINDOW_SCALE: u8 = 1;
 pub(crate) const SACK: u8 = 2;
 /// The peer offered timestamps.
 pub(crate) const TIMESTAMPS: u8 = 4;
-/// The handshake is complete, only the accept queue had no room.
+/// The handshake is complete, only the accept queue had no room, or data is waited for.
 pub(crate) const ACKED: u8 = 8;
 /// Its SYN-ACK waits for output.
 pub(crate) const SYN_ACK_DUE: u8 = 16;

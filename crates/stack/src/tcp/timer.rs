@@ -35,10 +35,15 @@ impl Connection {
 
     /// SYN, or SYN-ACK after a simultaneous open, was not answered (RFC 6298).
     fn on_syn_timeout(&mut self, now: Instant, common: &mut Common) {
+        let linear = match self.state {
+            State::SynSent => common.config.syn_linear_timeouts,
+            _ => 0,
+        };
         let retries = self
             .options
             .syn_retries
-            .unwrap_or(common.config.syn_retries);
+            .unwrap_or(common.config.syn_retries)
+            .saturating_add(linear);
         let waited = now.saturating_duration_since(self.stalled_since);
         let user_timeout = self.options.user_timeout.is_some_and(|time| waited >= time);
         if self.probes >= retries || user_timeout {
@@ -49,7 +54,10 @@ impl Connection {
         self.probes += 1;
         common.stats.retrans_segs += 1;
         self.flags.set(Flags::SYN_DUE, true);
-        let wait = backed_off(common.config.syn_timeout, self.probes);
+        let wait = backed_off(
+            common.config.syn_timeout,
+            self.probes.saturating_sub(linear),
+        );
         self.probe_deadline = self.not_beyond_user_timeout(now + wait);
     }
 

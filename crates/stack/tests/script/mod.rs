@@ -16,7 +16,7 @@
 //! +0 > SA seq 0 ack 1 mss 1460
 //! +0 < A seq 1 ack 1 win 1000 [len N] [sack A-B ...] [urg N]
 //! +0 accept [= wouldblock]
-//! +0 send N [more] [= N|wouldblock|closed|reset|...]
+//! +0 send N [more] [eor] [urgent] [= N|wouldblock|closed|reset|...]
 //! +0 sendbuf N    recv N [= N|eof|...]    close    abort    shutdown    shutread
 //! +0 set OPTION VALUE
 //! +0 icmp too-big MTU seq N       icmp port-unreachable seq N ...

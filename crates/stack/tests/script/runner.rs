@@ -279,6 +279,9 @@ impl Runner {
             text.push_str(&format!(" ack {}", tcp.ack.distance(flow.peer_isn)));
         }
         text.push_str(&format!(" win {}", tcp.window));
+        if tcp.flags.contains(TcpFlags::URG) {
+            text.push_str(&format!(" urg {}", tcp.urgent));
+        }
         if let Some(mss) = tcp.options.mss {
             text.push_str(&format!(" mss {mss}"));
         }
@@ -337,6 +340,7 @@ impl Runner {
             );
         }
         check("len", got.payload.len() as u32 == wanted.len);
+        check("urg", tcp.urgent == wanted.urg);
         if let Some(ack) = wanted.ack {
             check("ack", tcp.ack.distance(flow.peer_isn) == ack);
         }
@@ -534,7 +538,8 @@ impl Runner {
                 let id = self.socket(number)?;
                 let start = self.sent[number - 1];
                 let len = count(0)?;
-                let more = arguments.get(1).is_some_and(|word| word == "more");
+                let flag = |flag: &str| arguments[1..].iter().any(|word| word == flag);
+                let more = flag("more");
                 let bytes: Vec<u8> = (0..len as u64).map(|at| pattern(start + at)).collect();
                 let sent = if verb == "send" {
                     self.tcp.send(now, id, &bytes, more)
@@ -544,6 +549,12 @@ impl Runner {
                         .map(|()| len)
                         .map_err(|error| error.error)
                 };
+                if sent.is_ok() && flag("eor") {
+                    self.tcp.end_record(id).map_err(|e| e.to_string())?;
+                }
+                if sent.is_ok() && flag("urgent") {
+                    self.tcp.mark_urgent(now, id).map_err(|e| e.to_string())?;
+                }
                 match sent {
                     Ok(sent) => {
                         self.sent[number - 1] += sent as u64;

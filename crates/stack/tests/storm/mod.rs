@@ -236,7 +236,11 @@ impl Fuzz<'_> {
             }
             let local = SocketAddr::new([10, 0, 0, 1].into(), 80);
             let backlog = self.below(3) as usize;
-            if let Ok(id) = self.tcp.listen(local, backlog, SocketOptions::default()) {
+            let mut options = SocketOptions::default();
+            if self.below(4) == 0 {
+                options.defer_accept = Some(Duration::from_secs(self.below(9).into()));
+            }
+            if let Ok(id) = self.tcp.listen(local, backlog, options) {
                 self.listeners.push(id);
             }
         }
@@ -261,6 +265,11 @@ impl Fuzz<'_> {
                 let len = self.below(20_000) as usize;
                 let more = self.below(5) == 0;
                 let _ = self.tcp.send(now, id, &vec![1; len], more);
+                match self.below(8) {
+                    0 => drop(self.tcp.end_record(id)),
+                    1 => drop(self.tcp.mark_urgent(now, id)),
+                    _ => {}
+                }
             }
             3 => {
                 let len = self.below(20_000) as usize;
@@ -290,13 +299,14 @@ impl Fuzz<'_> {
                 self.sockets.swap_remove(at);
             }
             10 => {
-                let option = match self.below(8) {
+                let option = match self.below(9) {
                     0 => SocketOption::NoDelay(self.below(2) == 0),
                     1 => SocketOption::Cork(self.below(2) == 0),
                     2 => SocketOption::KeepAlive(true),
                     3 => SocketOption::ReceiveBuffer(self.below(100_000)),
                     4 => SocketOption::SendBuffer(self.below(100_000)),
                     5 => SocketOption::MaxSegment(88 + self.below(2000) as u16),
+                    7 => SocketOption::WindowClamp(self.below(100_000)),
                     6 => SocketOption::UserTimeout(Some(Duration::from_secs(5))),
                     _ => SocketOption::Linger(Some(Duration::from_secs(self.below(3).into()))),
                 };
