@@ -1,34 +1,36 @@
 //! `zcn pool`: a small solo pool.
 
-use std::cell::RefCell;
+mod chain;
+mod node;
+mod report;
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde_json::json;
 use zcn::TcpListener;
 use zcn::tls::TlsAcceptor;
-use zcn_miner::pool::{PoolNotice, PoolServer, PoolSettings, Template};
+use zcn_miner::pool::PoolSettings;
 use zcn_stratum::Target;
-use zcn_stratum::hash::Hash;
 use zcn_stratum::hex;
 use zcn_stratum::server::VardiffConfig;
-use zcn_stratum::target::hash_difficulty;
 
 use crate::failure::Failure;
 use crate::quantity;
 use crate::reactor::LoopArgs;
 use crate::signal;
+pub use node::NodeArgs;
 
 /// Arguments of `zcn pool`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-The blocks of this pool follow no chain: it is for tests and demonstrations. A block that is found \
-is followed by the next one at once. SIGINT (Ctrl-C) or SIGTERM ends it.")]
+Without --node the blocks of this pool follow no chain: it is for tests and demonstrations, and a \
+block that is found is followed by the next one at once. With --node they are the node's, and pay \
+to --payout. SIGINT (Ctrl-C) or SIGTERM ends it.")]
 pub struct PoolArgs {
     /// Address to listen on; port 0 takes a free one and prints it.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3333")]
@@ -47,9 +49,14 @@ pub struct PoolArgs {
     #[arg(long, value_name = "HEX", default_value = "1d00ffff", value_parser = nbits)]
     pub nbits: u32,
 
-    /// Time between jobs on one block; 0 hands out one job a block.
+    /// Time between jobs on one block, which bring in new transactions;
+    /// 0 hands out one job a block.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = quantity::duration)]
     pub job_interval: Duration,
+
+    /// The chain.
+    #[command(flatten)]
+    pub node: NodeArgs,
 
     /// Speak TLS with the certificates in this PEM file, the pool's own first.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -85,24 +92,37 @@ fn nbits(text: &str) -> Result<u32, String> {
 /// Serves until a signal comes.
 ///
 /// # Errors
-/// When it cannot listen or its files cannot be read, or when the reactor fails.
+/// When it cannot listen, its files cannot be read or the node refuses it, or when the reactor
+/// fails.
 pub fn run(args: &PoolArgs) -> Result<ExitCode, Failure> {
     let settings = settings(args)?;
+    let source = args.node.source()?;
     let mut runtime = args.event_loop.builder().build()?;
-    let handle = runtime.handle();
+    let (handle, stopper) = (runtime.handle(), runtime.handle());
     signal::on_first(move || handle.stop())
         .map_err(|error| Failure::new("cannot watch for signals").because(error))?;
     let listen = args.listen;
-    let (json, chain) = (args.json, Chain::new(args.nbits));
-    let interval = args.job_interval;
-    let server = runtime.block_on(async move { start(listen, settings, chain, json, interval) })?;
-    let server = server?;
+    let (json, nbits, interval) = (args.json, args.nbits, args.job_interval);
+    let started = runtime.block_on(async move {
+        let listener = TcpListener::bind(listen)?;
+        match source {
+            None => {
+                let server = chain::start(listener, settings, nbits, json, interval);
+                Ok((server, node::GivenUp::default()))
+            }
+            Some(source) => node::start(listener, settings, source, json, interval, stopper).await,
+        }
+    })?;
+    let (server, given_up) = started?;
     say(
         args.json,
         || json!({"event": "listening", "address": server.local_addr().to_string()}),
         || format!("listening on {}; Ctrl-C stops", server.local_addr()),
     );
     runtime.run()?;
+    if let Some(failure) = given_up.borrow_mut().take() {
+        return Err(failure);
+    }
     let stats = server.stats();
     say(
         args.json,
@@ -149,124 +169,6 @@ fn now() -> u32 {
     since.map_or(0, |since| since.as_secs() as u32)
 }
 
-/// A chain of blocks that only this pool knows.
-struct Chain {
-    height: u32,
-    prev_hash: Hash,
-    nbits: u32,
-}
-
-impl Chain {
-    fn new(nbits: u32) -> Self {
-        Self {
-            height: 1,
-            prev_hash: [0; 32],
-            nbits,
-        }
-    }
-
-    fn template(&self) -> Template {
-        Template::synthetic(self.height, self.prev_hash, self.nbits, now())
-    }
-}
-
-fn start(
-    listen: SocketAddr,
-    settings: PoolSettings,
-    chain: Chain,
-    json: bool,
-    interval: Duration,
-) -> Result<PoolServer, Failure> {
-    let listener = TcpListener::bind(listen)?;
-    let chain = Rc::new(RefCell::new(chain));
-    let pool: Rc<RefCell<Option<PoolServer>>> = Rc::default();
-    let (links, us) = (chain.clone(), pool.clone());
-    let server = PoolServer::start(listener, settings, move |notice| {
-        report(json, &notice);
-        if let (PoolNotice::Block { found, .. }, Some(server)) = (notice, &*us.borrow()) {
-            let mut chain = links.borrow_mut();
-            chain.height += 1;
-            chain.prev_hash = found.hash;
-            hand_out(server, &chain, true);
-        }
-    });
-    *pool.borrow_mut() = Some(server.clone());
-    hand_out(&server, &chain.borrow(), true);
-    if !interval.is_zero() {
-        let server = server.clone();
-        zcn::spawn(async move {
-            loop {
-                zcn::sleep(interval).await;
-                hand_out(&server, &chain.borrow(), false);
-            }
-        });
-    }
-    Ok(server)
-}
-
-fn hand_out(server: &PoolServer, chain: &Chain, clean: bool) {
-    // The target was checked on the command line, and the rest is short.
-    if let Err(error) = server.set_template(chain.template(), clean) {
-        tracing::error!(%error, "no job");
-    }
-}
-
-fn report(json: bool, notice: &PoolNotice<'_>) {
-    match notice {
-        PoolNotice::Subscribed { peer, agent } => say(
-            json,
-            || json!({"event": "subscribed", "peer": peer.to_string(), "agent": agent}),
-            || format!("{peer} subscribed: {agent}"),
-        ),
-        PoolNotice::Share { peer, found } => {
-            let reached = hash_difficulty(&found.hash);
-            say(
-                json,
-                || {
-                    json!({
-                        "event": "share",
-                        "peer": peer.to_string(),
-                        "user": found.user,
-                        "difficulty": found.difficulty,
-                        "reached": reached,
-                    })
-                },
-                || {
-                    let (user, asked) = (&found.user, found.difficulty);
-                    format!("{peer} {user}: share of {reached:.4} where {asked:.4} was asked")
-                },
-            );
-        }
-        PoolNotice::Refused { peer, reason } => say(
-            json,
-            || json!({"event": "refused", "peer": peer.to_string(), "reason": reason.to_string()}),
-            || format!("{peer}: share refused: {reason}"),
-        ),
-        PoolNotice::Block { found, .. } => {
-            let mut hash = found.hash;
-            hash.reverse();
-            let hash = hex::encode(&hash);
-            say(
-                json,
-                || json!({"event": "block", "user": found.user, "hash": hash}),
-                || format!("block {hash} by {}", found.user),
-            );
-        }
-        PoolNotice::Left { peer, cause } => {
-            let cause = cause.map(ToString::to_string);
-            say(
-                json,
-                || json!({"event": "left", "peer": peer.to_string(), "cause": cause}),
-                || match &cause {
-                    Some(cause) => format!("{peer} is sent away: {cause}"),
-                    None => format!("{peer} left"),
-                },
-            );
-        }
-        _ => {}
-    }
-}
-
 /// Prints a line. A reader who went away does not stop a pool, or a miner.
 pub(crate) fn say(
     json: bool,
@@ -310,6 +212,20 @@ mod tests {
     }
 
     #[test]
+    fn a_node_needs_a_login_and_a_url() {
+        let source = |arguments: &[&str]| parse(arguments).expect("parses").node.source();
+        let node = ["--node", "http://127.0.0.1:1", "--payout", "a"];
+        let error = source(&node).err().expect("no login").to_string();
+        assert!(error.contains("--node-cookie FILE"), "{error}");
+        let login = ["--node-user", "me", "--node-password", "x"];
+        assert!(source(&[node, login].concat()).expect("a node").is_some());
+        let wrong = ["--node", "127.0.0.1", "--payout", "a", "--node-cookie", "f"];
+        let error = source(&wrong).err().expect("no URL").to_string();
+        assert!(error.contains("\"127.0.0.1\" is no address"), "{error}");
+        assert!(source(&[]).expect("no flags").is_none());
+    }
+
+    #[test]
     fn unusable_values_are_refused_by_name() {
         for (flag, value) in [
             ("--listen", "nowhere"),
@@ -319,6 +235,10 @@ mod tests {
             ("--nbits", "1d800000"),
             ("--job-interval", "soon"),
             ("--tls-cert", "alone.pem"),
+            ("--node", "http://127.0.0.1:1"),
+            ("--node-cookie", "alone"),
+            ("--node-user", "alone"),
+            ("--payout", "alone"),
         ] {
             let error = parse(&[flag, value]).expect_err(value);
             assert!(error.to_string().contains(flag), "{error}");

@@ -19,6 +19,8 @@
 #[cfg(not(loom))]
 pub mod crew;
 mod handover;
+#[cfg(not(loom))]
+mod http_io;
 pub mod latency;
 pub mod ledger;
 #[cfg(not(loom))]

@@ -299,6 +299,19 @@ fn wishes_are_bounded() {
 }
 
 #[test]
+fn shares_get_no_harder_than_what_the_pool_says_later() {
+    let mut pool = Pool::ready(|config| config.difficulty = 4.0);
+    pool.session.set_max_difficulty(0.5);
+    pool.says();
+    pool.session.announce(&job("next", true));
+    let said = pool.says();
+    assert!(said[0].contains("mining.set_difficulty"), "{said:?}");
+    assert!(said[0].contains("[0.5]"), "{said:?}");
+    pool.hears(r#"{"id":1,"method":"mining.suggest_difficulty","params":[2]}"#);
+    assert_eq!(pool.session.difficulty(), 0.5);
+}
+
+#[test]
 fn hostile_miners_are_left() {
     let error = |line: &str| Pool::ready(|_| {}).try_hears(line).expect_err("ends");
     assert!(matches!(error("GET / HTTP/1.1"), ServerError::Message(_)));

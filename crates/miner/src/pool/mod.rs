@@ -3,8 +3,9 @@
 //!
 //! [`PoolServer`] serves miners on a listener of the caller's and tells him what they find.
 //! What they work on he hands in as a [`Template`]: from [`Template::synthetic`], which follows
-//! no chain, or made of what a node answers.
+//! no chain, or from a [`Node`](node::Node), which [`follow`](node::follow) keeps asking.
 
+pub mod node;
 mod server;
 mod template;
 

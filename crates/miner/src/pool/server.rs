@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use zcn::tls::TlsAcceptor;
 use zcn::{TcpListener, TcpStream};
-use zcn_stratum::Job;
 use zcn_stratum::client::ROLLING_MASK;
 use zcn_stratum::inline::{Extranonce, JobId};
 use zcn_stratum::message::Subscribed;
@@ -18,6 +17,7 @@ use zcn_stratum::reject::RejectReason;
 use zcn_stratum::server::{
     FoundShare, Parked, ServerConfig, ServerError, ServerEvent, ServerSession, VardiffConfig,
 };
+use zcn_stratum::{Job, Target};
 
 use super::template::{Template, TemplateError};
 use crate::signal::Signal;
@@ -37,7 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct PoolSettings {
     /// The difficulty to begin with.
     pub difficulty: f64,
-    /// How it follows the miner; `None` leaves it.
+    /// How it follows the miner, never above that of a block unless `difficulty` is; `None`
+    /// leaves it.
     pub vardiff: Option<VardiffConfig>,
     /// Bits of the version that miners may roll.
     pub version_mask: u32,
@@ -95,7 +96,7 @@ pub enum PoolNotice<'a> {
     Block {
         /// What was found.
         found: &'a FoundShare,
-        /// Header and transactions, as a node takes them.
+        /// Header and transactions, as [`Node::submit`](super::node::Node::submit) takes them.
         block: &'a [u8],
     },
     /// A miner is gone.
@@ -252,6 +253,12 @@ impl Shared {
         ServerSession::new(config, Instant::now())
     }
 
+    /// A share that is harder than a block would hide blocks, and be told of none.
+    fn max_difficulty(&self, job: &Job) -> f64 {
+        let block = Target::from_compact(job.nbits).map_or(f64::MAX, |target| target.difficulty());
+        block.max(self.settings.difficulty)
+    }
+
     fn park(&self, session: ServerSession) {
         let Some((name, parked)) = session.park() else {
             return;
@@ -373,6 +380,7 @@ async fn converse(
         if let Some(job) = current
             && given.as_ref().is_none_or(|given| !Arc::ptr_eq(given, &job))
         {
+            session.set_max_difficulty(shared.max_difficulty(&job));
             session.announce(&job);
             given = Some(job);
         }

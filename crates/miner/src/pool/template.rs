@@ -38,6 +38,8 @@ pub struct Template {
     pub value: u64,
     /// The script that it pays to.
     pub payout: Vec<u8>,
+    /// What a node wants in the coinbase script (BIP 22, `coinbaseaux`).
+    pub flags: Vec<u8>,
     /// The script of the witness commitment, if there is one.
     pub commitment: Option<Vec<u8>>,
     /// The other transactions: hash without witness, and bytes.
@@ -59,6 +61,7 @@ impl Template {
             value: 5_000_000_000,
             // OP_TRUE.
             payout: vec![0x51],
+            flags: Vec::new(),
             commitment: None,
             transactions: Vec::new(),
         }
@@ -77,13 +80,15 @@ impl Template {
     ) -> Result<Job, TemplateError> {
         Target::from_compact(self.nbits).map_err(|_| TemplateError::Target(self.nbits))?;
         let mut script = height_push(self.height);
+        let tag = [&self.flags, tag].concat();
         let bytes = tag.len() + extranonces;
-        if script.len() + bytes + 2 > MAX_SCRIPT {
+        // Below 76 a length is its own opcode.
+        if script.len() + bytes + 2 > MAX_SCRIPT || tag.len() > 75 || extranonces > 75 {
             return Err(TemplateError::Script { bytes });
         }
-        // The tag, then the extranonces, each pushed: below 76 a length is its own opcode.
+        // Flags and tag, then the extranonces, each pushed.
         script.push(tag.len() as u8);
-        script.extend_from_slice(tag);
+        script.extend_from_slice(&tag);
         script.push(extranonces as u8);
 
         let mut coinbase_1 = vec![1, 0, 0, 0, 1];
@@ -175,7 +180,7 @@ fn write_length(out: &mut Vec<u8>, length: usize) {
 
 /// The hashes that lead from a coinbase transaction to the root of the tree that it stands
 /// first in.
-fn branches(mut level: Vec<Hash>) -> Vec<Hash> {
+pub(super) fn branches(mut level: Vec<Hash>) -> Vec<Hash> {
     let mut branches = Vec::new();
     while !level.is_empty() {
         branches.push(level.remove(0));

@@ -412,6 +412,13 @@ impl ServerSession {
         self.given.iter().find(|given| given.job.id == *id)
     }
 
+    /// Bounds the difficulty of later jobs from above: shares harder than a block would hide
+    /// blocks.
+    pub fn set_max_difficulty(&mut self, difficulty: f64) {
+        self.config.max_difficulty = difficulty;
+        self.set_difficulty(self.difficulty);
+    }
+
     /// Changes the difficulty of later jobs, within the bounds of the settings and of what the
     /// miner has asked for.
     pub fn set_difficulty(&mut self, difficulty: f64) {
