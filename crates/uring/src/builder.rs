@@ -1,13 +1,16 @@
 //! Builds a ring: the flag ladder, then the opt-ins.
 
 use std::io;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use io_uring::IoUring;
 
 use crate::error::SetupError;
 use crate::features::Features;
+use crate::queues::Raw;
 use crate::ring::Ring;
+use crate::sizes::{Completion16, Completion32, CompletionSize, Entry64, Entry128, EntrySize};
 
 /// Rungs of the ladder, best first. A kernel that answers `EINVAL` gets the next one.
 ///
@@ -50,13 +53,14 @@ pub const MAX_CQ_ENTRIES: u32 = 2 * MAX_ENTRIES;
 
 /// Settings of a [`Ring`].
 #[derive(Clone, Debug)]
-pub struct RingBuilder {
+pub struct RingBuilder<E: EntrySize = Entry64, C: CompletionSize = Completion16> {
     entries: u32,
     cq_entries: Option<u32>,
     napi: Option<Duration>,
     min_wait: Duration,
     skip_rungs: usize,
     register_ring: bool,
+    sizes: PhantomData<(E, C)>,
 }
 
 impl Default for RingBuilder {
@@ -68,11 +72,12 @@ impl Default for RingBuilder {
             min_wait: Duration::ZERO,
             skip_rungs: 0,
             register_ring: true,
+            sizes: PhantomData,
         }
     }
 }
 
-impl RingBuilder {
+impl<E: EntrySize, C: CompletionSize> RingBuilder<E, C> {
     /// Submission entries (256). A batch larger than this takes more than one system call.
     pub fn entries(mut self, entries: u32) -> Self {
         self.entries = entries;
@@ -84,6 +89,29 @@ impl RingBuilder {
     pub fn cq_entries(mut self, entries: u32) -> Self {
         self.cq_entries = Some(entries);
         self
+    }
+
+    /// Entries of 128 bytes: what commands of ublk, NVMe and FUSE need. Every operation works on
+    /// such a ring as well.
+    pub fn entries_of_128_bytes(self) -> RingBuilder<Entry128, C> {
+        self.with_sizes()
+    }
+
+    /// Completions of 32 bytes: what transmit timestamps and NVMe results need.
+    pub fn completions_of_32_bytes(self) -> RingBuilder<E, Completion32> {
+        self.with_sizes()
+    }
+
+    fn with_sizes<E2: EntrySize, C2: CompletionSize>(self) -> RingBuilder<E2, C2> {
+        RingBuilder {
+            entries: self.entries,
+            cq_entries: self.cq_entries,
+            napi: self.napi,
+            min_wait: self.min_wait,
+            skip_rungs: self.skip_rungs,
+            register_ring: self.register_ring,
+            sizes: PhantomData,
+        }
     }
 
     /// Opt-in: busy-poll the network devices of the ring's sockets for this long in each wait
@@ -117,7 +145,7 @@ impl RingBuilder {
     /// # Errors
     /// [`SetupError`]: refused, unsupported, out of memory or descriptors, or a number out of
     /// range.
-    pub fn build(&self) -> Result<Ring, SetupError> {
+    pub fn build(&self) -> Result<Ring<E, C>, SetupError> {
         if self.entries == 0 || self.entries > MAX_ENTRIES {
             return Err(SetupError::Config {
                 setting: "ring entries",
@@ -162,10 +190,10 @@ impl RingBuilder {
         ))
     }
 
-    fn climb(&self, cq_entries: u32) -> Result<(IoUring, Features), SetupError> {
+    fn climb(&self, cq_entries: u32) -> Result<(Raw<E, C>, Features), SetupError> {
         let mut last = io::Error::from_raw_os_error(libc::EINVAL);
         for rung in &LADDER[self.skip_rungs..] {
-            let mut builder = IoUring::builder();
+            let mut builder = IoUring::<E::Raw, C::Raw>::builder();
             builder
                 .setup_cqsize(cq_entries)
                 .setup_clamp()

@@ -8,6 +8,8 @@ use crate::constants::NOTIF_USAGE_ZC_COPIED;
 use crate::op::{CHOSEN_PLACE, ORDINARY, Op};
 use crate::payload::{self, Payload};
 use crate::ring::Ring;
+use crate::sizes::sealed::Reaped;
+use crate::sizes::{Completion16, CompletionSize, Entry64, EntrySize};
 use crate::slot::{CANCELLED, HIDDEN, Kind, LIVE, LOADED, ORPHANED, OpId, Tag, slot_of};
 
 const F_BUFFER: u32 = 1 << 0;
@@ -21,7 +23,7 @@ const F_BUF_MORE: u32 = 1 << 4;
 /// Whole words only, as the kernel wrote them: a completion is built and moved for every
 /// operation, and words that were written in parts must not be read before they are in the cache.
 #[derive(Debug)]
-pub struct Completion {
+pub struct Completion<X = ()> {
     /// The word given with the operation.
     pub token: u64,
     /// What the operation gives back, if anything: a received buffer, or on the final completion
@@ -31,16 +33,24 @@ pub struct Completion {
     word: u64,
     /// Result below, flags above.
     outcome: u64,
+    extra: X,
 }
 
-impl Completion {
+impl<X: Copy> Completion<X> {
     #[inline(always)]
-    fn new(word: u64, token: u64, result: i32, flags: u32, payload: Option<Payload>) -> Self {
+    fn new(reaped: Reaped<X>, token: u64, payload: Option<Payload>) -> Self {
+        let Reaped {
+            word,
+            result,
+            flags,
+            extra,
+        } = reaped;
         Self {
             token,
             payload,
             word,
             outcome: u64::from(flags) << 32 | u64::from(result as u32),
+            extra,
         }
     }
 
@@ -111,6 +121,15 @@ impl Completion {
     }
 }
 
+impl Completion<[u64; 2]> {
+    /// The two words that a 32-byte completion brings beside the result; 0 where the operation has
+    /// nothing to say.
+    #[inline]
+    pub fn extra(&self) -> [u64; 2] {
+        self.extra
+    }
+}
+
 /// Takes completions out of a ring's queue.
 ///
 /// `for_each` is faster than a `for` loop where most operations own no buffer.
@@ -125,40 +144,40 @@ impl Completion {
 /// }
 /// ```
 #[derive(Debug)]
-pub struct Completions<'a> {
-    ring: &'a mut Ring,
+pub struct Completions<'a, E: EntrySize = Entry64, C: CompletionSize = Completion16> {
+    ring: &'a mut Ring<E, C>,
 }
 
-impl<'a> Completions<'a> {
+impl<'a, E: EntrySize, C: CompletionSize> Completions<'a, E, C> {
     #[inline]
-    pub(crate) fn new(ring: &'a mut Ring) -> Self {
+    pub(crate) fn new(ring: &'a mut Ring<E, C>) -> Self {
         Self { ring }
     }
 }
 
-impl Iterator for Completions<'_> {
-    type Item = Completion;
+impl<E: EntrySize, C: CompletionSize> Iterator for Completions<'_, E, C> {
+    type Item = Completion<C::Extra>;
 
     // Always inline: the completion is then taken apart where it is used, instead of being
     // written to memory and read again.
     #[inline(always)]
-    fn next(&mut self) -> Option<Completion> {
-        let (word, result, flags) = self.ring.next_entry()?;
-        match self.ring.end_plain(word, result, flags) {
-            Some(token) => Some(Completion::new(word, token, result, flags, None)),
-            None => self.ring.next_from(word, result, flags),
+    fn next(&mut self) -> Option<Completion<C::Extra>> {
+        let reaped = self.ring.next_entry()?;
+        match self.ring.end_plain(&reaped) {
+            Some(token) => Some(Completion::new(reaped, token, None)),
+            None => self.ring.next_from(reaped),
         }
     }
 
     // What `for_each` does as well: the closure is compiled once for the plain completions, where
     // nothing is left of a payload that is known to be `None`, and once for the others.
     #[inline]
-    fn fold<B, F: FnMut(B, Completion) -> B>(self, init: B, mut f: F) -> B {
+    fn fold<B, F: FnMut(B, Self::Item) -> B>(self, init: B, mut f: F) -> B {
         let mut all = init;
-        while let Some((word, result, flags)) = self.ring.next_entry() {
-            if let Some(token) = self.ring.end_plain(word, result, flags) {
-                all = f(all, Completion::new(word, token, result, flags, None));
-            } else if let Some(other) = self.ring.next_from(word, result, flags) {
+        while let Some(reaped) = self.ring.next_entry() {
+            if let Some(token) = self.ring.end_plain(&reaped) {
+                all = f(all, Completion::new(reaped, token, None));
+            } else if let Some(other) = self.ring.next_from(reaped) {
                 all = f(all, other);
             }
         }
@@ -166,7 +185,7 @@ impl Iterator for Completions<'_> {
     }
 }
 
-impl Drop for Completions<'_> {
+impl<E: EntrySize, C: CompletionSize> Drop for Completions<'_, E, C> {
     /// Frees the places of what was taken, so that the kernel need not overflow for their sake.
     #[inline]
     fn drop(&mut self) {
@@ -174,21 +193,21 @@ impl Drop for Completions<'_> {
     }
 }
 
-impl Completions<'_> {
+impl<E: EntrySize, C: CompletionSize> Completions<'_, E, C> {
     /// Takes one completion and lets go of everything in it; whether there was one.
     pub(crate) fn next_hidden(&mut self) -> bool {
-        let Some((word, result, flags)) = self.ring.next_entry() else {
+        let Some(reaped) = self.ring.next_entry() else {
             return false;
         };
-        drop(self.ring.translate(word, result, flags));
+        drop(self.ring.translate(reaped));
         true
     }
 }
 
-impl Ring {
+impl<E: EntrySize, C: CompletionSize> Ring<E, C> {
     /// One raw entry of the completion queue.
     #[inline]
-    fn next_entry(&mut self) -> Option<(u64, i32, u32)> {
+    fn next_entry(&mut self) -> Option<Reaped<C::Extra>> {
         let entry = self.queues.next()?;
         self.counters.completed += 1;
         Some(entry)
@@ -197,7 +216,8 @@ impl Ring {
     /// Ends the operation of a completion if it ends as it should, owns nothing and brings
     /// nothing; gives its token.
     #[inline(always)]
-    fn end_plain(&mut self, word: u64, result: i32, flags: u32) -> Option<u64> {
+    fn end_plain(&mut self, reaped: &Reaped<C::Extra>) -> Option<u64> {
+        let (word, result, flags) = (reaped.word, reaped.result, reaped.flags);
         let slot = self.slots.find(word)?;
         if slot.state != LIVE || result < 0 || flags & (F_MORE | F_BUFFER | F_NOTIF) != 0 {
             return None;
@@ -210,23 +230,22 @@ impl Ring {
     /// The first completion to be shown, from this entry on. Never inline, so that the loop around
     /// the plain ones keeps its registers.
     #[inline(never)]
-    fn next_from(&mut self, word: u64, result: i32, flags: u32) -> Option<Completion> {
-        let mut entry = (word, result, flags);
+    fn next_from(&mut self, mut reaped: Reaped<C::Extra>) -> Option<Completion<C::Extra>> {
         loop {
-            let (word, result, flags) = entry;
-            let completion = self.translate(word, result, flags);
+            let completion = self.translate(reaped);
             if completion.is_some() {
                 return completion;
             }
-            entry = self.next_entry()?;
+            reaped = self.next_entry()?;
         }
     }
 
     /// Finds the operation, moves its resources, and hides what nobody waits for.
     #[inline]
-    fn translate(&mut self, word: u64, result: i32, flags: u32) -> Option<Completion> {
+    fn translate(&mut self, reaped: Reaped<C::Extra>) -> Option<Completion<C::Extra>> {
+        let (word, result, flags) = (reaped.word, reaped.result, reaped.flags);
         let Some(slot) = self.slots.find(word) else {
-            return self.foreign(word, result, flags);
+            return self.foreign(reaped);
         };
         let tag = Tag::known(slot.kind, word);
         let (token, state) = (slot.token, slot.state);
@@ -253,9 +272,9 @@ impl Ring {
         // Two places that build it: one copies a payload, the other must not pay for that.
         if loaded {
             let payload = self.payload_of(tag, result, flags, detail);
-            return Some(Completion::new(word, token, result, flags, payload));
+            return Some(Completion::new(reaped, token, payload));
         }
-        Some(Completion::new(word, token, result, flags, None))
+        Some(Completion::new(reaped, token, None))
     }
 
     /// What comes back with a completion that has a buffer, or that ends an operation which owns
@@ -351,11 +370,11 @@ impl Ring {
 
     /// A completion of no operation in flight here: a message, or a stale one.
     #[cold]
-    fn foreign(&mut self, word: u64, result: i32, flags: u32) -> Option<Completion> {
-        if (word >> 56) as u8 == Kind::Message as u8 {
-            return Some(message(word, result));
+    fn foreign(&mut self, reaped: Reaped<C::Extra>) -> Option<Completion<C::Extra>> {
+        if (reaped.word >> 56) as u8 == Kind::Message as u8 {
+            return Some(message(reaped));
         }
-        self.reclaim_stale(word, result, flags);
+        self.reclaim_stale(reaped.word, reaped.result, reaped.flags);
         None
     }
 
@@ -371,6 +390,15 @@ impl Ring {
             self.close_reclaimed(tag, result, None);
         }
         tracing::debug!(?tag, result, "stale completion");
+    }
+
+    /// Closes the descriptor of a completion that nobody took.
+    pub(crate) fn close_untaken<X: Copy>(&mut self, done: &Completion<X>, place: u32) {
+        if let (Some(tag), Ok(result)) = (Tag::decode(done.word), done.result())
+            && tag.kind.yields_descriptor()
+        {
+            self.close_reclaimed(tag, result as i32, Some(place));
+        }
     }
 
     /// Closes a descriptor that an operation yielded after its owner had gone. `place` is the slot
@@ -425,8 +453,12 @@ fn settle(kind: Kind, mut payload: Option<Payload>, result: i32) -> Option<Paylo
 
 /// A message from another ring: it has no slot here.
 #[cold]
-fn message(word: u64, result: i32) -> Completion {
-    let token = word & crate::op::MESSAGE_TOKEN_MASK;
-    let word = crate::op::cancel_tag(Kind::Message, 0, OpId::NONE);
-    Completion::new(word, token, result, 0, None)
+fn message<X: Copy>(reaped: Reaped<X>) -> Completion<X> {
+    let token = reaped.word & crate::op::MESSAGE_TOKEN_MASK;
+    let reaped = Reaped {
+        word: crate::op::cancel_tag(Kind::Message, 0, OpId::NONE),
+        flags: 0,
+        ..reaped
+    };
+    Completion::new(reaped, token, None)
 }

@@ -71,6 +71,7 @@ pub mod opcode {
     pub const SHUTDOWN: u8 = 34;
     pub const MSG_RING: u8 = 40;
     pub const SOCKET: u8 = 45;
+    pub const URING_CMD: u8 = 46;
     pub const SEND_ZC: u8 = 47;
     pub const SENDMSG_ZC: u8 = 48;
     pub const FIXED_FD_INSTALL: u8 = 54;

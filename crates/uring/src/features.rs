@@ -2,7 +2,7 @@
 
 use std::io;
 
-use io_uring::{IoUring, Probe};
+use io_uring::{IoUring, Probe, cqueue, squeue};
 
 use crate::constants::opcode;
 
@@ -47,7 +47,10 @@ pub struct Features {
 
 impl Features {
     /// Fills in what the parameters and an opcode probe tell.
-    pub(crate) fn probe(&mut self, ring: &IoUring) -> io::Result<()> {
+    pub(crate) fn probe<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
+        &mut self,
+        ring: &IoUring<S, C>,
+    ) -> io::Result<()> {
         let params = ring.params();
         self.bundles = params.is_feature_recvsend_bundle();
         self.min_wait = params.is_feature_min_timeout();

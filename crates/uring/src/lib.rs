@@ -16,34 +16,47 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batch;
 mod buf_ring;
 mod builder;
+mod cancel;
 mod completion;
 pub mod constants;
 mod counters;
 mod enter;
 mod error;
 mod features;
+mod files;
+mod fixed_buffers;
+mod groups;
+mod handle;
 mod msg;
 mod op;
 mod payload;
+mod push;
 mod queues;
 pub mod recv_msg;
 mod register;
 mod ring;
+mod sizes;
 mod slot;
 pub mod sqe;
+mod submission;
 mod waker;
 
+pub use batch::Batch;
 pub use buf_ring::{Consumption, GroupId, GroupStats};
 pub use builder::{MAX_CQ_ENTRIES, MAX_ENTRIES, RingBuilder};
 pub use completion::{Completion, Completions};
 pub use counters::Counters;
 pub use error::{RegisterError, SetupError};
 pub use features::Features;
+pub use handle::{Handle, HandleError, SharedRing};
 pub use msg::{MAX_SLICES, Msg};
-pub use op::{MESSAGE_TOKEN_MASK, NewFd, Op, PushError, PushReason, Target};
+pub use op::{MESSAGE_TOKEN_MASK, NewFd, Op, Target};
 pub use payload::Payload;
+pub use push::{Fits, Op128, PushError, PushReason};
 pub use ring::{Ring, leaked_ops};
+pub use sizes::{Completion16, Completion32, CompletionSize, Entry64, Entry128, EntrySize};
 pub use slot::{Kind, MAX_OPS, OpId};
 pub use waker::Waker;

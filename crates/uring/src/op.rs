@@ -580,11 +580,27 @@ impl Op {
     /// `IOSQE_BUFFER_SELECT` the operation must take one buffer for each completion.
     #[allow(unsafe_code)]
     pub unsafe fn raw(sqe: Sqe, payload: Option<Payload>) -> Self {
+        Self::filled(Kind::Raw, sqe, payload)
+    }
+
+    /// A command of a driver, file system or socket type (`URING_CMD`), whose number and 16 bytes
+    /// are in `sqe` ([`Sqe`] says where). [`Op128::command`](crate::Op128::command) has room for
+    /// more.
+    ///
+    /// # Safety
+    /// As for [`raw`](Self::raw). The opcode is set here.
+    #[allow(unsafe_code)]
+    pub unsafe fn command(mut sqe: Sqe, payload: Option<Payload>) -> Self {
+        sqe.opcode = opcode::URING_CMD;
+        Self::filled(Kind::Command, sqe, payload)
+    }
+
+    fn filled(kind: Kind, sqe: Sqe, payload: Option<Payload>) -> Self {
         // Groups have numbers below 256: the push refuses others.
         let selects = sqe.flags & sqe::BUFFER_SELECT != 0;
         Self {
             sqe,
-            kind: Kind::Raw,
+            kind,
             group: if selects { sqe.buf as u8 } else { 0 },
             token: 0,
             detail: 0,
@@ -595,31 +611,6 @@ impl Op {
 
 /// Bits of a message's token that survive the way to the other ring.
 pub const MESSAGE_TOKEN_MASK: u64 = (1 << 56) - 1;
-
-/// A push that could not be done, with the operation back.
-#[derive(Debug, thiserror::Error)]
-#[error("{reason}")]
-pub struct PushError {
-    /// The operation, with everything it owns.
-    pub op: Op,
-    /// Why.
-    pub reason: PushReason,
-}
-
-/// Why an operation could not be pushed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PushReason {
-    /// The most operations are in flight ([`MAX_OPS`](crate::MAX_OPS)).
-    #[error("too many operations in flight on this ring")]
-    TooManyOps,
-    /// The named group is not registered with this ring.
-    #[error("no such provided-buffer group on this ring")]
-    NoSuchGroup,
-    /// A bundle needs a group of whole buffers.
-    #[error("a bundle receive cannot pick from an incrementally consumed group")]
-    BundleOfPieces,
-}
 
 /// Cancel of one operation by identity.
 pub(crate) fn cancel_tag(kind: Kind, group: u8, id: OpId) -> u64 {

@@ -18,25 +18,28 @@ use io_uring::cqueue::CompletionQueue;
 use io_uring::squeue::SubmissionQueue;
 use io_uring::{IoUring, Submitter};
 
-use crate::sqe::Sqe;
+use crate::sizes::sealed::{CompletionSize, EntrySize, Reaped};
+
+/// The `io-uring` crate's ring of these sizes.
+pub(crate) type Raw<E, C> = IoUring<<E as EntrySize>::Raw, <C as CompletionSize>::Raw>;
 
 /// An io_uring and the guards of its queues.
-pub(crate) struct Queues {
+pub(crate) struct Queues<E: EntrySize, C: CompletionSize> {
     // The guards point into `io` and are dropped before it.
-    submissions: ManuallyDrop<SubmissionQueue<'static>>,
-    completions: ManuallyDrop<CompletionQueue<'static>>,
+    submissions: ManuallyDrop<SubmissionQueue<'static, E::Raw>>,
+    completions: ManuallyDrop<CompletionQueue<'static, C::Raw>>,
     /// From a box, at an address of its own; a raw pointer, because moving a box would assert that
     /// nothing else points into it.
-    io: NonNull<IoUring>,
+    io: NonNull<Raw<E, C>>,
 }
 
-impl Queues {
-    pub(crate) fn new(io: IoUring) -> Self {
+impl<E: EntrySize, C: CompletionSize> Queues<E, C> {
+    pub(crate) fn new(io: Raw<E, C>) -> Self {
         let io = NonNull::from(Box::leak(Box::new(io)));
         // SAFETY: the box was leaked and is freed in `drop` only, after the guards. From here on
         // `io` is used through shared references alone, and no other guard is ever made.
         let (submissions, completions) = unsafe {
-            let io: &'static IoUring = io.as_ref();
+            let io: &'static Raw<E, C> = io.as_ref();
             (io.submission_shared(), io.completion_shared())
         };
         Self {
@@ -47,7 +50,7 @@ impl Queues {
     }
 
     #[inline]
-    pub(crate) fn io(&self) -> &IoUring {
+    pub(crate) fn io(&self) -> &Raw<E, C> {
         // SAFETY: alive until `drop`, and only ever borrowed shared.
         unsafe { self.io.as_ref() }
     }
@@ -61,9 +64,9 @@ impl Queues {
     /// # Safety
     /// What the entry points to stays valid until the operation's final completion.
     #[inline]
-    pub(crate) unsafe fn push(&mut self, sqe: &Sqe) -> bool {
+    pub(crate) unsafe fn push(&mut self, entry: &E::Whole) -> bool {
         // SAFETY: as the caller promises.
-        unsafe { self.submissions.push(sqe.entry()) }.is_ok()
+        unsafe { self.submissions.push(E::raw(entry)) }.is_ok()
     }
 
     /// Shows what was pushed to the kernel, and learns what the kernel has taken.
@@ -84,9 +87,9 @@ impl Queues {
         self.completions.sync();
     }
 
-    /// The next completion as `user_data`, result and flags.
+    /// The next completion.
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<(u64, i32, u32)> {
+    pub(crate) fn next(&mut self) -> Option<Reaped<C::Extra>> {
         let entry = match self.completions.next() {
             Some(entry) => entry,
             None => {
@@ -94,7 +97,7 @@ impl Queues {
                 self.completions.next()?
             }
         };
-        Some((entry.user_data(), entry.result(), entry.flags()))
+        Some(C::take(entry))
     }
 
     /// Completions that wait to be reaped.
@@ -117,7 +120,7 @@ impl Queues {
     }
 }
 
-impl Drop for Queues {
+impl<E: EntrySize, C: CompletionSize> Drop for Queues<E, C> {
     fn drop(&mut self) {
         // SAFETY: each is dropped once, here; the guards write their cursors into the maps of `io`,
         // which is freed after them and came from a box.

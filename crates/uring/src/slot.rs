@@ -65,12 +65,14 @@ pub enum Kind {
     Write,
     /// Turn a direct descriptor into an ordinary one.
     InstallFd,
+    /// A command of a driver, file system or socket type (`URING_CMD`).
+    Command,
     /// Filled by the caller.
     Raw,
 }
 
 impl Kind {
-    const ALL: [Self; 28] = [
+    const ALL: [Self; 29] = [
         Self::Nop,
         Self::Recv,
         Self::RecvMulti,
@@ -98,6 +100,7 @@ impl Kind {
         Self::Read,
         Self::Write,
         Self::InstallFd,
+        Self::Command,
         Self::Raw,
     ];
 
@@ -414,7 +417,7 @@ impl Slots {
             slot.state != 0
                 && slot.group == group
                 && match slot.kind {
-                    Kind::RecvMulti | Kind::RecvMsgMulti | Kind::Raw => true,
+                    Kind::RecvMulti | Kind::RecvMsgMulti | Kind::Command | Kind::Raw => true,
                     // Otherwise it has a buffer of its own.
                     Kind::Recv => load.payload.is_none(),
                     _ => false,

@@ -5,9 +5,12 @@
 //! handed to the crate's queue, whose entry type is transparent over the same 64 bytes.
 #![allow(unsafe_code)]
 
-use io_uring::squeue::Entry;
+use io_uring::squeue::{Entry, Entry128};
 
-/// `struct io_uring_sqe` for a 64-byte ring; the unions are named by their commonest use.
+/// The first 64 bytes of `struct io_uring_sqe`; the unions are named by their commonest use.
+///
+/// For `URING_CMD` the number of the command lies in `off`, and its own bytes begin at `addr3`: 16
+/// of them here, 80 in an [`Sqe128`].
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub struct Sqe {
@@ -37,11 +40,39 @@ pub struct Sqe {
     pub file_index: u32,
     /// Third address.
     pub addr3: u64,
-    /// Must be zero.
+    /// Zero, or the second eight bytes of a command.
     pub pad: u64,
 }
 
+/// A whole entry of a ring of 128-byte entries.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Sqe128 {
+    /// The part that every ring has.
+    pub sqe: Sqe,
+    /// What a command has more than 16 bytes of, in the order of memory.
+    pub rest: [u8; 64],
+}
+
+/// Bytes of a command in a [`Sqe`].
+pub const COMMAND_BYTES: usize = 16;
+/// Bytes of a command in a [`Sqe128`].
+pub const COMMAND_BYTES_128: usize = 80;
+
 const _: () = {
+    assert!(size_of::<Sqe128>() == 128 && size_of::<Entry128>() == 128);
+    assert!(align_of::<Sqe128>() == align_of::<Entry128>());
+    assert!(std::mem::offset_of!(Sqe128, sqe) == 0);
+    assert!(std::mem::offset_of!(Sqe128, rest) == 64);
+    assert!(size_of::<Sqe128>() - std::mem::offset_of!(Sqe, addr3) == COMMAND_BYTES_128);
+    assert!(size_of::<Sqe>() - std::mem::offset_of!(Sqe, addr3) == COMMAND_BYTES);
+    assert!(std::mem::offset_of!(Sqe, opcode) == 0);
+    assert!(std::mem::offset_of!(Sqe, flags) == 1);
+    assert!(std::mem::offset_of!(Sqe, ioprio) == 2);
+    assert!(std::mem::offset_of!(Sqe, fd) == 4);
+    assert!(std::mem::offset_of!(Sqe, op_flags) == 28);
+    assert!(std::mem::offset_of!(Sqe, personality) == 42);
+    assert!(std::mem::offset_of!(Sqe, pad) == 56);
     assert!(size_of::<Sqe>() == 64 && size_of::<Entry>() == 64);
     assert!(align_of::<Sqe>() == align_of::<Entry>());
     assert!(std::mem::offset_of!(Sqe, off) == 8);
@@ -74,5 +105,52 @@ impl Sqe {
         // size and alignment (asserted above), and every bit pattern is valid for both: the
         // crate's `Entry` wraps the bindgen struct of plain integers.
         unsafe { &*std::ptr::from_ref(self).cast::<Entry>() }
+    }
+}
+
+impl Sqe128 {
+    /// The same bytes as the crate's entry type.
+    #[inline]
+    pub(crate) fn entry(&self) -> &Entry128 {
+        // SAFETY: as for `Sqe::entry`; the crate's `Entry128` is `repr(C)` over an `Entry` and 64
+        // bytes, of equal size and alignment (asserted above).
+        unsafe { &*std::ptr::from_ref(self).cast::<Entry128>() }
+    }
+
+    /// Writes a command: 16 bytes into the part that every ring has, 64 behind it.
+    pub fn set_command(&mut self, bytes: &[u8; COMMAND_BYTES_128]) {
+        let (first, rest) = bytes.split_at(COMMAND_BYTES);
+        for (word, bytes) in [&mut self.sqe.addr3, &mut self.sqe.pad]
+            .into_iter()
+            .zip(first.as_chunks().0)
+        {
+            *word = u64::from_ne_bytes(*bytes);
+        }
+        self.rest.copy_from_slice(rest);
+    }
+}
+
+impl Default for Sqe128 {
+    fn default() -> Self {
+        Self {
+            sqe: Sqe::default(),
+            rest: [0; 64],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_lies_in_the_last_eighty_bytes_in_order() {
+        let mut sqe = Sqe128::default();
+        sqe.set_command(&std::array::from_fn(|byte| byte as u8));
+        // SAFETY: 128 bytes without padding.
+        let bytes: [u8; 128] = unsafe { std::mem::transmute(sqe) };
+        assert_eq!(bytes[..48], [0; 48]);
+        let counted: Vec<u8> = (0..80).collect();
+        assert_eq!(bytes[48..], counted);
     }
 }

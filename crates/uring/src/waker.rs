@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use zcn_sys::eventfd::EventFd;
 
-use crate::op::{Op, PushError, Target};
+use crate::op::{Op, Target};
+use crate::push::PushError;
 use crate::ring::Ring;
+use crate::sizes::{CompletionSize, EntrySize};
 use crate::slot::OpId;
 
 /// Ends the wait of a ring from any thread: an eventfd that the ring polls.
@@ -69,7 +71,7 @@ impl Waker {
     }
 }
 
-impl Ring {
+impl<E: EntrySize, C: CompletionSize> Ring<E, C> {
     /// Arms a waker: from now on each wake completes with `token`. To be armed again when a
     /// completion comes without [`more`](crate::Completion::more), as after an overflow.
     ///
