@@ -8,7 +8,10 @@ use net::*;
 use zcn_stack::event::Readiness;
 use zcn_stack::neighbour::NeighbourState;
 use zcn_stack::slab::Id;
-use zcn_stack::tcp::{RecvError, SendError, SocketOptions, State, TcpError};
+use zcn_stack::tcp::congestion::Algorithm;
+use zcn_stack::tcp::{
+    ListenError, RecvError, SendError, SocketOption, SocketOptions, State, TcpError,
+};
 use zcn_stack::{SocketId, Stack};
 
 fn listen(net: &mut Net, address: &str) -> Id {
@@ -188,6 +191,103 @@ fn origin_the_peers_mss_is_obeyed() {
     let (client, server) = pair(&mut net, "10.0.0.2:80");
     carry(&mut net, (0, client), (1, server), &content(100_000), LIMIT);
     assert!(net.log.iter().all(|(_, bytes)| bytes.len() <= 14 + 1_500));
+}
+
+#[test]
+fn origin_keepalive_probes_have_a_checksum() {
+    // ustack: "keepalive probe lacks checksum". The peer answers only what has a right one.
+    let mut net = Net::plain(1_500);
+    let (client, _server) = pair(&mut net, "10.0.0.2:80");
+    let now = net.now;
+    let second = Duration::from_secs(1);
+    for option in [
+        SocketOption::KeepAliveIdle(second),
+        SocketOption::KeepAliveInterval(second),
+        SocketOption::KeepAliveCount(2),
+        SocketOption::KeepAlive(true),
+    ] {
+        let set = net.stacks[0].tcp_set_option(now, client, option);
+        assert_eq!(set, Ok(()));
+    }
+    let before = net.stacks[1].stats().tcp.in_segs;
+    net.run_for(Duration::from_secs(10));
+    let stats = net.stacks[1].stats().tcp;
+    assert!(
+        stats.in_segs >= before + 9,
+        "{} probes",
+        stats.in_segs - before
+    );
+    assert_eq!(stats.in_csum_errors, 0);
+    assert_eq!(
+        net.stacks[0].tcp_state(client),
+        Some(State::Established),
+        "two without an answer would have ended it"
+    );
+}
+
+#[test]
+fn origin_the_congestion_control_is_the_one_chosen() {
+    // ustack: "CC getter always NewReno".
+    let mut net = Net::plain(1_500);
+    let (client, server) = pair(&mut net, "10.0.0.2:80");
+    let now = net.now;
+    for algorithm in [Algorithm::NewReno, Algorithm::Cubic] {
+        let option = SocketOption::Congestion(algorithm);
+        assert_eq!(net.stacks[0].tcp_set_option(now, client, option), Ok(()));
+        let told = net.stacks[0].tcp_options(client).expect("a connection");
+        assert_eq!(told.congestion, algorithm);
+        let other = net.stacks[1].tcp_options(server).expect("a connection");
+        assert_eq!(other.congestion, Algorithm::default());
+    }
+}
+
+#[test]
+fn origin_an_address_is_reused_only_where_both_say_so() {
+    // ustack: "reuse no-op".
+    let mut net = Net::plain(1_500);
+    let mut listen = |address: &str, reuse: bool| {
+        let mut options = SocketOptions::default();
+        options.reuse_address = reuse;
+        net.stacks[1].tcp_listen(at(address), 1, options)
+    };
+    assert!(listen("0.0.0.0:80", true).is_ok());
+    let refused = listen("10.0.0.2:80", false);
+    assert!(
+        matches!(refused, Err(ListenError::AddressInUse)),
+        "{refused:?}"
+    );
+    assert!(listen("10.0.0.2:80", true).is_ok());
+    let refused = listen("10.0.0.2:80", true);
+    assert!(
+        matches!(refused, Err(ListenError::AddressInUse)),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn origin_resets_and_retransmissions_are_counted() {
+    // ustack: "retransmits, resets, invalid checksum always 0".
+    let mut net = Net::plain(1_500);
+    let (client, server) = pair(&mut net, "10.0.0.2:80");
+    let mut lost = false;
+    net.filter = Some(Box::new(move |end, frame| {
+        let loses = end == 0 && !lost && frame.to_vec().len() > 500;
+        lost |= loses;
+        (!loses).then_some(frame)
+    }));
+    carry(&mut net, (0, client), (1, server), &content(50_000), LIMIT);
+    let now = net.now;
+    assert_eq!(net.stacks[1].tcp_abort(now, server), Ok(()));
+    net.run();
+    let stats = net.stacks[0].stats().tcp;
+    assert!(stats.retrans_segs > 0);
+    assert_eq!((stats.estab_resets, stats.curr_estab), (1, 0));
+    assert_eq!(net.stacks[1].stats().tcp.out_rsts, 1);
+    assert_eq!(
+        net.stacks[0].tcp_take_error(client),
+        Some(TcpError::Reset),
+        "ustack: \"no refused/reset/timeout\""
+    );
 }
 
 #[test]
