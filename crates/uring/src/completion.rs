@@ -56,7 +56,12 @@ impl<X: Copy> Completion<X> {
 
     #[inline]
     fn has(&self, flag: u32) -> bool {
-        self.outcome >> 32 & u64::from(flag) != 0
+        self.flags() & flag != 0
+    }
+
+    #[inline]
+    pub(crate) fn flags(&self) -> u32 {
+        (self.outcome >> 32) as u32
     }
 
     /// The operation it belongs to.
@@ -437,6 +442,7 @@ fn settle(kind: Kind, mut payload: Option<Payload>, result: i32) -> Option<Paylo
                 payload::grow(buf, result as usize);
             }
         }
+        Some(Payload::Msg(msg)) if kind == Kind::SocketName => msg.received(result >= 0),
         Some(Payload::Fd(_)) => {
             // The close never ran, or was refused: the descriptor is still ours. Otherwise the
             // kernel has closed it, even if the close reported an error.

@@ -49,6 +49,21 @@ pub const PBUF_RING_INC: u16 = 2;
 /// `IORING_MSG_DATA`.
 pub const MSG_DATA: u64 = 0;
 
+/// Commands of sockets (`enum io_uring_socket_op`), and what their completions carry.
+pub mod socket {
+    #![allow(missing_docs)] // The names are the kernel's.
+    pub const SIOCINQ: u32 = 0;
+    pub const SIOCOUTQ: u32 = 1;
+    pub const GETSOCKOPT: u32 = 2;
+    pub const SETSOCKOPT: u32 = 3;
+    pub const TX_TIMESTAMP: u32 = 4;
+    pub const GETSOCKNAME: u32 = 5;
+    /// `IORING_CQE_F_TSTAMP_HW`.
+    pub const CQE_F_TSTAMP_HW: u32 = 1 << 16;
+    /// `IORING_TIMESTAMP_TYPE_SHIFT`.
+    pub const TIMESTAMP_TYPE_SHIFT: u32 = 17;
+}
+
 /// Opcodes (`enum io_uring_op`); the value is the position in the kernel's list.
 pub mod opcode {
     #![allow(missing_docs)] // The names are the kernel's.

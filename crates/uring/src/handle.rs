@@ -312,24 +312,28 @@ impl<E: EntrySize, C: CompletionSize> Handle<E, C> {
 
 impl<E: EntrySize, C: CompletionSize> Drop for Handle<E, C> {
     fn drop(&mut self) {
-        let untaken;
         {
             let mut inner = self.ring.inner.borrow_mut();
             // First what has come and is still in the queue, for this seat will be another's.
             inner.collect();
             inner.ring.abandon(self.id);
-            let seat = &mut inner.seats[self.seat as usize];
-            let place = seat.place;
-            untaken = match seat.done.is_empty() {
-                true => VecDeque::new(),
-                false => std::mem::take(&mut seat.done),
-            };
-            for done in &untaken {
-                inner.ring.close_untaken(done, place);
-            }
-            inner.free.push(self.seat);
         }
-        // What they own may run destructors of others: not under a borrowed ring (rule 16).
-        drop(untaken);
+        // One by one, and each dropped under no borrow: what it owns may run destructors of others
+        // (rule 16).
+        while let Some(done) = self.take_untaken() {
+            drop(done);
+        }
+        self.ring.inner.borrow_mut().free.push(self.seat);
+    }
+}
+
+impl<E: EntrySize, C: CompletionSize> Handle<E, C> {
+    /// The next completion that nobody took; a descriptor in it is closed.
+    fn take_untaken(&mut self) -> Option<Completion<C::Extra>> {
+        let mut inner = self.ring.inner.borrow_mut();
+        let seat = inner.seats.get_mut(self.seat as usize)?;
+        let (done, place) = (seat.done.pop_front()?, seat.place);
+        inner.ring.close_untaken(&done, place);
+        Some(done)
     }
 }

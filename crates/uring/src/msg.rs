@@ -235,6 +235,13 @@ impl Msg {
         &raw mut self.header
     }
 
+    /// Where the kernel may write an address and its length.
+    pub(crate) fn prepare_name(&mut self) -> (*mut libc::sockaddr_storage, *mut u32) {
+        self.header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        self.header.msg_controllen = 0;
+        (&raw mut self.address, &raw mut self.header.msg_namelen)
+    }
+
     /// Takes over what the kernel wrote into the header.
     pub(crate) fn received(&mut self, success: bool) {
         // On an error the kernel leaves the lengths as they were: the room, not what is in it.

@@ -132,7 +132,7 @@ impl Op {
     }
 
     #[inline]
-    fn on(kind: Kind, opcode: u8, target: Target) -> Self {
+    pub(crate) fn on(kind: Kind, opcode: u8, target: Target) -> Self {
         let mut op = Self::new(kind, opcode);
         op.sqe.fd = target.number();
         op.sqe.flags = target.sqe_flags();

@@ -67,12 +67,16 @@ pub enum Kind {
     InstallFd,
     /// A command of a driver, file system or socket type (`URING_CMD`).
     Command,
+    /// Ask for an address of a socket.
+    SocketName,
+    /// Report when data left, until cancelled.
+    TxTimestamps,
     /// Filled by the caller.
     Raw,
 }
 
 impl Kind {
-    const ALL: [Self; 29] = [
+    const ALL: [Self; 31] = [
         Self::Nop,
         Self::Recv,
         Self::RecvMulti,
@@ -101,6 +105,8 @@ impl Kind {
         Self::Write,
         Self::InstallFd,
         Self::Command,
+        Self::SocketName,
+        Self::TxTimestamps,
         Self::Raw,
     ];
 
@@ -122,7 +128,11 @@ impl Kind {
     pub fn is_multishot(self) -> bool {
         matches!(
             self,
-            Self::RecvMulti | Self::RecvMsgMulti | Self::AcceptMulti | Self::PollMulti
+            Self::RecvMulti
+                | Self::RecvMsgMulti
+                | Self::AcceptMulti
+                | Self::PollMulti
+                | Self::TxTimestamps
         )
     }
 
