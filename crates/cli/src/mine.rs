@@ -1,6 +1,7 @@
 //! `zcn mine`: mines for a pool.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +13,11 @@ use zcn::tls::Fingerprint;
 use zcn_measure::core;
 use zcn_miner::crew::{CrewOptions, Idle};
 use zcn_miner::latency::Stage;
+use zcn_miner::ledger::Durability;
 use zcn_miner::rig::{self, RigMeter};
-use zcn_miner::session::{FoundShare, Notice, Pool, PoolUrl, SessionHandle, SessionSettings};
+use zcn_miner::session::{
+    FoundShare, LedgerSettings, Notice, Pool, PoolUrl, SessionHandle, SessionSettings,
+};
 use zcn_sha256d::{Engine, EngineKind};
 
 use crate::failure::Failure;
@@ -69,6 +73,15 @@ pub struct MineArgs {
     /// Workers without work keep looking in place of sleeping.
     #[arg(long)]
     pub spin_workers: bool,
+
+    /// Write found shares to this file before they are sent. What is not
+    /// answered when the program ends, or is killed, the next one sends.
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+
+    /// Wait until the disk has each share, so that loss of power loses none.
+    #[arg(long, requires = "ledger")]
+    pub ledger_sync: bool,
 
     /// End after this long.
     #[arg(long, value_name = "TIME", value_parser = quantity::duration)]
@@ -178,6 +191,14 @@ fn settings(args: &MineArgs) -> SessionSettings {
     let mut settings = SessionSettings::new(pools.collect());
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     settings.seed = since.map_or(0, |since| since.as_nanos() as u64);
+    settings.ledger = args.ledger.clone().map(|path| LedgerSettings {
+        path,
+        durability: if args.ledger_sync {
+            Durability::Disk
+        } else {
+            Durability::Kernel
+        },
+    });
     settings
 }
 
@@ -220,6 +241,7 @@ fn rates(json: bool, meter: &RigMeter) {
                 "jobs": totals.jobs,
                 "accepted": totals.accepted,
                 "rejected": totals.rejected,
+                "stale": totals.stale,
                 "lost": totals.lost,
                 "packet_to_hash_us": {"p50": micros(hash.p50), "p99": micros(hash.p99)},
             })
@@ -227,12 +249,13 @@ fn rates(json: bool, meter: &RigMeter) {
         || {
             format!(
                 "{:.2} MH/s over 10 s, {:.2} over 60 s, {:.2} over 15 min; {} accepted, {} rejected, \
-                 {} lost; packet to hash p50 {:.1} us, p99 {:.1} us",
+                 {} stale, {} lost; packet to hash p50 {:.1} us, p99 {:.1} us",
                 totals.rates.ten_seconds / 1e6,
                 totals.rates.minute / 1e6,
                 totals.rates.quarter / 1e6,
                 totals.accepted,
                 totals.rejected,
+                totals.stale,
                 totals.lost,
                 micros(hash.p50),
                 micros(hash.p99),
@@ -254,6 +277,19 @@ fn report(json: bool, urls: &[String], notice: &Notice<'_>) {
         );
     };
     match notice {
+        Notice::Left { shares, foreign } => say(
+            json,
+            || json!({"event": "left", "shares": shares, "foreign": foreign}),
+            || match foreign {
+                0 => format!("{shares} shares are in the ledger"),
+                _ => format!("{shares} shares are in the ledger, and {foreign} for other pools"),
+            },
+        ),
+        Notice::Unwritten { error } => say(
+            json,
+            || json!({"event": "unwritten", "why": error.to_string()}),
+            || format!("the ledger cannot be written: {error}"),
+        ),
         Notice::Connecting { pool } => say(
             json,
             || json!({"event": "connecting", "pool": urls[*pool]}),
@@ -329,14 +365,15 @@ fn farewell(json: bool, meter: &RigMeter) {
                 "hashes": totals.hashes,
                 "accepted": totals.accepted,
                 "rejected": totals.rejected,
+                "stale": totals.stale,
                 "lost": totals.lost,
                 "wrong": totals.wrong,
             })
         },
         || {
             format!(
-                "stopped: {} hashes, {} shares accepted, {} rejected, {} lost",
-                totals.hashes, totals.accepted, totals.rejected, totals.lost
+                "stopped: {} hashes, {} shares accepted, {} rejected, {} stale, {} lost",
+                totals.hashes, totals.accepted, totals.rejected, totals.stale, totals.lost
             )
         },
     );

@@ -9,8 +9,8 @@
 //! (`u32`) of what follows the checksum, CRC-32 of it (`u32`), kind (`u8`), number of the
 //! share (`u64`), all little-endian, and for a found share its bytes. What follows the
 //! first record that is cut off or does not check was never complete, and is cut away.
-//! When it is opened, settled shares are dropped: the open ones go to a new file, which
-//! then takes the place of the old one.
+//! When it is opened or compacted, settled shares are dropped: the open ones go to a new
+//! file, which then takes the place of the old one.
 //!
 //! # What survives what
 //! A record is in the kernel's hands when the call returns: it survives a kill of the
@@ -113,7 +113,7 @@ impl Ledger {
             length: 0,
             record: Vec::with_capacity(HEAD + FIXED + MAX_SHARE),
         };
-        ledger.rewrite(&open_shares)?;
+        ledger.compact(&open_shares)?;
         Ok((ledger, open_shares))
     }
 
@@ -161,8 +161,17 @@ impl Ledger {
         Ok(())
     }
 
-    /// Replaces the file by one that holds only the open shares.
-    fn rewrite(&mut self, open_shares: &[OpenShare]) -> Result<(), LedgerError> {
+    /// Bytes of the file.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Replaces the file by one that holds only `open_shares`: those that came back from
+    /// [`open`](Self::open) or were written since, and are not settled.
+    ///
+    /// # Errors
+    /// When files cannot be written or moved. Then the old file stays.
+    pub fn compact(&mut self, open_shares: &[OpenShare]) -> Result<(), LedgerError> {
         let mut name = self.path.clone().into_os_string();
         name.push(".new");
         let new_path = PathBuf::from(name);

@@ -18,6 +18,8 @@
 // Workers, sessions and pool run for real; loom explores the hand-over of work alone.
 #[cfg(not(loom))]
 pub mod crew;
+#[cfg(not(loom))]
+mod draw;
 mod handover;
 #[cfg(not(loom))]
 mod http_io;

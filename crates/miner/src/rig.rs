@@ -1,7 +1,7 @@
 //! A session and its workers as one miner.
 //!
 //! [`run`] lets a [`Crew`] search what a [`session`](mod@crate::session) brings: each worker has
-//! second extranonces of its own, and draws the next when all nonces of one are tried. What a
+//! a second extranonce of its own, and is given the next when all nonces of one are tried. What a
 //! worker finds is looked at once more before it is handed in; what comes late, for the work
 //! before, is handed in as well, and the session knows whether it still counts.
 
@@ -16,16 +16,19 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use zcn_sha256d::{Nonces, Target};
 use zcn_stratum::client::Work;
-use zcn_stratum::extranonce::ExtranonceRange;
 use zcn_stratum::hash::sha256d;
 use zcn_stratum::header::HEADER_LEN;
-use zcn_stratum::job::CoinbasePrefix;
+use zcn_stratum::job::{CoinbasePrefix, Job};
+use zcn_stratum::reject::RejectReason;
 use zcn_stratum::share::Share;
 
 use crate::crew::{self, Crew, CrewError, CrewOptions, VersionBits};
+use crate::draw::Draw;
 use crate::latency::{JobTimes, Latencies, Stage};
 use crate::rate::{RateMeter, Rates};
-use crate::session::{self, FoundShare, Notice, SessionError, SessionHandle, SessionSettings};
+use crate::session::{
+    self, FoundShare, Lost, Notice, SessionError, SessionHandle, SessionSettings,
+};
 
 /// Assignments of each worker that a late find may be for.
 const REMEMBERED: usize = 4;
@@ -56,8 +59,10 @@ pub struct Totals {
     pub jobs: u64,
     /// Shares that pools took.
     pub accepted: u64,
-    /// Shares that they did not take.
+    /// Shares that they did not take, those that came too late apart.
     pub rejected: u64,
+    /// Shares that came too late for them.
+    pub stale: u64,
     /// Shares that could no longer be submitted anywhere.
     pub lost: u64,
     /// Finds that did not meet their target when looked at again: a broken machine.
@@ -115,8 +120,10 @@ pub async fn run(
         crew,
         meter: meter.clone(),
         rate: RateMeter::new(Instant::now()),
+        draw: Draw::new(settings.seed),
         current: None,
-        assigned: VecDeque::new(),
+        on: false,
+        assigned: VecDeque::with_capacity(REMEMBERED * workers.cores.len()),
         next_id: 1,
         found_at: BTreeMap::new(),
         ended: false,
@@ -188,13 +195,11 @@ impl Bell {
     }
 }
 
-/// What the workers search.
+/// What the workers search. Its memory is used again for the next job.
 struct Current {
     pool: usize,
     work: Work,
     prefix: CoinbasePrefix,
-    /// The second extranonces of each worker.
-    ranges: Vec<ExtranonceRange>,
     times: JobTimes,
     /// No worker has told of its first hashes yet.
     fresh: bool,
@@ -217,7 +222,10 @@ struct Rig {
     crew: Crew,
     meter: RigMeter,
     rate: RateMeter,
+    draw: Draw,
     current: Option<Current>,
+    /// Whether `current` is still to be searched.
+    on: bool,
     /// The latest last.
     assigned: VecDeque<Assigned>,
     next_id: u64,
@@ -236,26 +244,35 @@ impl Rig {
                 received_at,
             } => self.take_up(*pool, work, *received_at),
             Notice::VersionMask(mask) => {
-                if let Some(current) = &mut self.current {
+                if let Some(current) = &mut self.current
+                    && self.on
+                {
                     current.work.version_mask = Some(*mask);
                     self.assign_all();
                 }
             }
             Notice::Disconnected { .. } => {
-                self.current = None;
+                self.on = false;
                 self.crew.rest();
             }
             Notice::Accepted { share, .. } => {
                 self.answered(&share.share);
                 self.count(|totals| totals.accepted += 1);
             }
-            Notice::Rejected { share, .. } => {
+            Notice::Rejected {
+                share, rejection, ..
+            } => {
                 self.answered(&share.share);
-                self.count(|totals| totals.rejected += 1);
+                let stale = rejection.reason == RejectReason::Stale;
+                self.count(|totals| {
+                    totals.stale += u64::from(stale);
+                    totals.rejected += u64::from(!stale);
+                });
             }
-            Notice::Lost { share, .. } => {
+            Notice::Lost { share, why } => {
                 self.found_at.remove(&share.share);
-                self.count(|totals| totals.lost += 1);
+                // What is kept comes again.
+                self.count(|totals| totals.lost += u64::from(*why != Lost::Kept));
             }
             _ => {}
         }
@@ -274,22 +291,28 @@ impl Rig {
 
     fn take_up(&mut self, pool: usize, work: &Work, received: Instant) {
         let parsed = Instant::now();
-        let workers = self.crew.workers() as u64;
-        self.current = Some(Current {
-            pool,
-            prefix: work.job.coinbase_prefix(work.extranonce_1.as_bytes()),
-            work: work.clone(),
-            ranges: (0..workers)
-                .map(|worker| ExtranonceRange::new(work.extranonce_2_len, worker, workers))
-                .collect(),
-            times: JobTimes {
-                received,
-                parsed,
-                dispatched: parsed,
-            },
-            fresh: true,
-            first_id: self.next_id,
-        });
+        let prefix = work.job.coinbase_prefix(work.extranonce_1.as_bytes());
+        let times = JobTimes {
+            received,
+            parsed,
+            dispatched: parsed,
+        };
+        if let Some(current) = &mut self.current {
+            copy(&mut current.work, work);
+            (current.pool, current.prefix, current.times) = (pool, prefix, times);
+            (current.fresh, current.first_id) = (true, self.next_id);
+        } else {
+            self.current = Some(Current {
+                pool,
+                work: work.clone(),
+                prefix,
+                times,
+                fresh: true,
+                first_id: self.next_id,
+            });
+        }
+        self.on = true;
+        self.draw.begin_job(work.extranonce_2_len);
         self.assign_all();
         self.count(|totals| totals.jobs += 1);
     }
@@ -310,7 +333,7 @@ impl Rig {
         let Some(current) = &mut self.current else {
             return;
         };
-        let Some(extranonce_2) = current.ranges[worker].draw() else {
+        let Some(extranonce_2) = self.draw.next() else {
             return;
         };
         let work = &current.work;
@@ -362,11 +385,8 @@ impl Rig {
                 } => self.found(id, version, nonce, at, submit),
                 crew::Event::Exhausted { worker, id } => {
                     // Of work that is over, it comes too late.
-                    if self
-                        .current
-                        .as_ref()
-                        .is_some_and(|current| id >= current.first_id)
-                    {
+                    let current = self.current.as_ref();
+                    if self.on && current.is_some_and(|current| id >= current.first_id) {
                         self.assign(worker);
                     }
                 }
@@ -419,4 +439,38 @@ impl Rig {
         let rates = self.rate.rates();
         self.count(|totals| (totals.hashes, totals.rates) = (hashes, rates));
     }
+}
+
+/// As `clone_from`, in the memory that is there.
+fn copy(to: &mut Work, from: &Work) {
+    let Work {
+        key,
+        job,
+        extranonce_1,
+        extranonce_2_len,
+        target,
+        difficulty,
+        version_mask,
+        stale,
+    } = from;
+    (to.key, to.extranonce_1, to.extranonce_2_len) = (*key, *extranonce_1, *extranonce_2_len);
+    (to.target, to.difficulty) = (*target, *difficulty);
+    (to.version_mask, to.stale) = (*version_mask, *stale);
+    let Job {
+        id,
+        prev_hash,
+        coinbase_1,
+        coinbase_2,
+        branches,
+        version,
+        nbits,
+        ntime,
+        clean,
+    } = job;
+    let to = &mut to.job;
+    to.coinbase_1.clone_from(coinbase_1);
+    to.coinbase_2.clone_from(coinbase_2);
+    to.branches.clone_from(branches);
+    (to.id, to.prev_hash, to.version) = (*id, *prev_hash, *version);
+    (to.nbits, to.ntime, to.clean) = (*nbits, *ntime, *clean);
 }

@@ -1,17 +1,19 @@
 //! Sessions with our own pool, with links that break, and with pools that mean no good. A
 //! "worker" here hands in shares of a difficulty that any hash meets.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use zcn::tls::{Fingerprint, TlsAcceptor};
 use zcn::{Runtime, TcpListener, TcpStream};
+use zcn_miner::ledger::{Durability, Ledger};
 use zcn_miner::pool::{PoolServer, PoolSettings, Template};
 use zcn_miner::session::{
-    Disconnect, FoundShare, Notice, Pool, SessionHandle, SessionSettings, run,
+    Disconnect, FoundShare, LedgerSettings, Lost, Notice, Pool, SessionHandle, SessionSettings, run,
 };
 use zcn_stratum::inline::Extranonce;
 
@@ -73,6 +75,8 @@ struct Log {
     resumed: usize,
     causes: Vec<(usize, String)>,
     work: Option<FoundShare>,
+    kept: usize,
+    foreign: usize,
 }
 
 /// A session in a task, with its log.
@@ -144,7 +148,11 @@ fn note(log: &mut Log, notice: Notice<'_>) {
     match notice {
         Notice::Accepted { share, .. } => tell(share, "accepted"),
         Notice::Rejected { share, .. } => tell(share, "rejected"),
-        Notice::Lost { share, .. } => tell(share, "lost"),
+        Notice::Lost { share, why } => {
+            tell(share, "lost");
+            log.kept += usize::from(why == Lost::Kept);
+        }
+        Notice::Left { foreign, .. } => log.foreign = foreign,
         Notice::Ready { pool, resumed } => {
             log.ready.push(pool);
             log.resumed += usize::from(resumed);
@@ -356,6 +364,125 @@ fn a_pool_that_starts_anew_is_told_apart_from_the_one_before() {
         assert!(miner.count("accepted") as u64 <= accepted);
         assert!(miner.count("lost") >= 4);
         miner.stop().await;
+    });
+}
+
+/// A ledger of one test, removed in the end.
+struct LedgerFile(PathBuf);
+
+impl LedgerFile {
+    fn new(test: &str) -> Self {
+        let name = format!("zcn-session-{test}-{}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn settings(&self) -> LedgerSettings {
+        LedgerSettings {
+            path: self.0.clone(),
+            durability: Durability::Kernel,
+        }
+    }
+
+    fn open_shares(&self) -> usize {
+        let opened = Ledger::open(&self.0, Durability::Kernel).expect("nobody has it");
+        opened.1.len()
+    }
+}
+
+impl Drop for LedgerFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn what_one_session_leaves_in_the_ledger_the_next_sends_once() {
+    on_runtime(async || {
+        let ledger = LedgerFile::new("left");
+        let server = pool(listen(any()), |_| {});
+        let target = server.local_addr();
+        // A link that is there or not.
+        let link = listen(any());
+        let address = link.local_addr();
+        let there = Rc::new(Cell::new(true));
+        let is_there = there.clone();
+        zcn::spawn(async move {
+            while let Ok((stream, _)) = link.accept().await {
+                if !is_there.get() {
+                    continue;
+                }
+                let (is_there, stream) = (is_there.clone(), Rc::new(stream));
+                let pool = Rc::new(TcpStream::connect(target).await.expect("it listens"));
+                for (from, to) in [(stream.clone(), pool.clone()), (pool, stream)] {
+                    let is_there = is_there.clone();
+                    zcn::spawn(async move {
+                        let step = Duration::from_millis(2);
+                        while is_there.get() {
+                            match zcn::timeout(step, from.recv()).await {
+                                Ok(Ok(Some(bytes))) => {
+                                    if to.send(bytes).await.is_err() {
+                                        break;
+                                    }
+                                }
+                                Err(_) => {}
+                                Ok(_) => break,
+                            }
+                        }
+                        from.abort();
+                        to.abort();
+                    });
+                }
+            }
+        });
+        let start = || {
+            let mut settings = settings(vec![at(address, "tcp")]);
+            settings.ledger = Some(ledger.settings());
+            Miner::start(settings)
+        };
+        let first = start();
+        first.until("work", |log| log.work.is_some()).await;
+        assert!(first.find());
+        first.until("an answer", |log| log.told.len() == 1).await;
+        there.set(false);
+        first
+            .until("the link is gone", |log| !log.causes.is_empty())
+            .await;
+        for _ in 0..10 {
+            assert!(first.find());
+        }
+        let log = first.stop().await;
+        assert_eq!(log.borrow().kept, 10);
+        assert_eq!(ledger.open_shares(), 10);
+
+        there.set(true);
+        let second = start();
+        second.log.borrow_mut().handed_in = 10;
+        second.until("answers", |log| log.told.len() == 10).await;
+        assert_eq!(second.count("accepted"), 10);
+        second.stop().await;
+        let stats = server.stats();
+        assert_eq!((stats.accepted, stats.refused), (11, 0), "{stats:?}");
+        assert_eq!(ledger.open_shares(), 0);
+    });
+}
+
+#[test]
+fn shares_for_a_pool_that_is_not_in_the_list_stay_in_the_ledger() {
+    on_runtime(async || {
+        let file = LedgerFile::new("foreign");
+        let (mut ledger, _) = Ledger::open(&file.0, Durability::Kernel).expect("a new one");
+        ledger.found(b"somebody else's").expect("it is written");
+        drop(ledger);
+        let server = pool(listen(any()), |_| {});
+        let mut settings = settings(vec![at(server.local_addr(), "tcp")]);
+        settings.ledger = Some(file.settings());
+        let miner = Miner::start(settings);
+        miner.until("work", |log| log.work.is_some()).await;
+        assert!(miner.find());
+        miner.until("an answer", |log| log.told.len() == 1).await;
+        let log = miner.stop().await;
+        assert_eq!(log.borrow().foreign, 1);
+        assert_eq!(file.open_shares(), 1);
     });
 }
 

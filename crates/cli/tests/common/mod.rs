@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub(crate) mod mining;
+
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 

@@ -11,10 +11,12 @@ use zcn_stratum::hash::Hash;
 use zcn_stratum::reject::RejectReason;
 
 use super::backoff::Backoff;
+use super::book::Book;
 use super::connect::{connect, establish, send};
 use super::settings::SessionSettings;
-use super::shares::{FoundShare, Lost, ShareQueue};
+use super::shares::{FoundShare, Lost, ShareQueue, Waiting};
 use super::{Disconnect, Notice, PoolUrl, SessionHandle};
+use crate::ledger::LedgerError;
 use crate::wire::{Wire, Woken};
 
 /// A session that lasted this long, or took a share, was a good one; another that breaks soon
@@ -60,6 +62,7 @@ pub(super) struct Driver<'a> {
     handle: SessionHandle,
     sink: &'a mut dyn FnMut(Notice<'_>),
     queue: ShareQueue,
+    book: Option<Book>,
     pools: Vec<Known>,
     redirects: VecDeque<Instant>,
     heard: u64,
@@ -82,7 +85,7 @@ impl<'a> Driver<'a> {
         settings: SessionSettings,
         handle: SessionHandle,
         sink: &'a mut dyn FnMut(Notice<'_>),
-    ) -> Self {
+    ) -> Result<Self, LedgerError> {
         let (min, max) = settings.retry;
         let pools = (0..settings.pools.len())
             .map(|index| Known {
@@ -91,15 +94,83 @@ impl<'a> Driver<'a> {
                 configure: settings.protocol.configure,
             })
             .collect();
-        Self {
+        let mut driver = Self {
             queue: ShareQueue::new(settings.max_shares),
+            book: None,
             settings: Rc::new(settings),
             handle,
             sink,
             pools,
             redirects: VecDeque::new(),
             heard: 0,
+        };
+        driver.open_book()?;
+        Ok(driver)
+    }
+
+    /// Takes up the shares that the program before has left.
+    fn open_book(&mut self) -> Result<(), LedgerError> {
+        let settings = self.settings.clone();
+        let Some(ledger) = &settings.ledger else {
+            return Ok(());
+        };
+        let (book, left) = Book::open(ledger, &settings.pools)?;
+        let (shares, foreign) = (left.len(), book.foreign());
+        self.book = Some(book);
+        if shares + foreign > 0 {
+            (self.sink)(Notice::Left { shares, foreign });
         }
+        for share in left {
+            if share.resume.is_some() {
+                // The latest session is the one that a pool is most likely to know.
+                self.pools[share.found.pool].resume = share.resume;
+            }
+            self.enqueue(share.found, true, Some(share.number));
+        }
+        Ok(())
+    }
+
+    fn enqueue(&mut self, found: FoundShare, sent_before: bool, number: Option<u64>) {
+        if let Some(dropped) = self.queue.push(found, sent_before, number) {
+            self.lose(&dropped, Lost::Full);
+        }
+    }
+
+    /// Tells of a share that cannot be sent any more.
+    fn lose(&mut self, waiting: &Waiting, why: Lost) {
+        self.settle(waiting);
+        let share = &waiting.found;
+        (self.sink)(Notice::Lost { share, why });
+    }
+
+    /// Marks a share in the ledger: the next program does not send it again.
+    fn settle(&mut self, waiting: &Waiting) {
+        if let (Some(book), Some(number)) = (&mut self.book, waiting.number)
+            && let Err(error) = book.settle(number)
+        {
+            (self.sink)(Notice::Unwritten { error: &error });
+        }
+    }
+
+    /// Writes a share into the ledger: the number that settles it, if there is a ledger that
+    /// can be written to.
+    fn write(&mut self, found: &FoundShare) -> Option<u64> {
+        let book = self.book.as_mut()?;
+        if book.is_long() {
+            let pools = &self.pools;
+            let open = self.queue.shares.iter().filter_map(|waiting| {
+                let resume = pools[waiting.found.pool].resume.as_ref();
+                Some((waiting.number?, &waiting.found, resume))
+            });
+            if let Err(error) = book.compact(&self.settings.pools, open) {
+                (self.sink)(Notice::Unwritten { error: &error });
+            }
+        }
+        let resume = self.pools[found.pool].resume.as_ref();
+        let written = book.found(found, &self.settings.pools[found.pool], resume);
+        written
+            .inspect_err(|error| (self.sink)(Notice::Unwritten { error }))
+            .ok()
     }
 
     pub(super) async fn run(mut self) {
@@ -139,10 +210,13 @@ impl<'a> Driver<'a> {
         }
         self.take_found();
         for waiting in std::mem::take(&mut self.queue.shares) {
-            (self.sink)(Notice::Lost {
-                share: &waiting.found,
-                why: Lost::Stale,
-            });
+            let why = match waiting.number {
+                // Not settled.
+                Some(_) => Lost::Kept,
+                None => Lost::Stale,
+            };
+            let share = &waiting.found;
+            (self.sink)(Notice::Lost { share, why });
         }
     }
 
@@ -344,13 +418,9 @@ impl<'a> Driver<'a> {
     fn take_found(&mut self) {
         let found = std::mem::take(&mut *self.handle.0.found.borrow_mut());
         for share in found {
-            if let Some(dropped) = self.queue.push(share) {
-                let why = Lost::Full;
-                (self.sink)(Notice::Lost {
-                    share: &dropped,
-                    why,
-                });
-            }
+            // Before anything of it is sent.
+            let number = self.write(&share);
+            self.enqueue(share, false, number);
         }
     }
 
@@ -360,7 +430,13 @@ impl<'a> Driver<'a> {
         while let Some(event) = current.session.poll_event() {
             match event {
                 Event::ConfigureUnanswered => self.pools[current.pool].configure = false,
-                Event::Subscribed { resumed, .. } => resumed_now = resumed,
+                Event::Subscribed { resumed, .. } => {
+                    resumed_now = resumed;
+                    // Shares of this session are written with it.
+                    if let Some(resume) = current.session.resume() {
+                        self.pools[current.pool].resume = Some(resume);
+                    }
+                }
                 Event::Work(key) => {
                     let Some(work) = current.session.work(key) else {
                         continue;
@@ -376,6 +452,7 @@ impl<'a> Driver<'a> {
                 Event::Accepted { id, rtt } => {
                     current.took_share = true;
                     if let Some(waiting) = self.queue.answered(id) {
+                        self.settle(&waiting);
                         let share = &waiting.found;
                         (self.sink)(Notice::Accepted { share, rtt });
                     }
@@ -384,6 +461,7 @@ impl<'a> Driver<'a> {
                     let Some(waiting) = self.queue.answered(id) else {
                         continue;
                     };
+                    self.settle(&waiting);
                     let share = &waiting.found;
                     // It had arrived before the connection broke.
                     let arrived =
@@ -454,8 +532,7 @@ impl<'a> Driver<'a> {
             };
             index -= 1;
             if let Some(waiting) = self.queue.shares.remove(index) {
-                let share = &waiting.found;
-                (self.sink)(Notice::Lost { share, why });
+                self.lose(&waiting, why);
             }
         }
     }

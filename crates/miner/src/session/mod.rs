@@ -9,8 +9,13 @@
 //! A pool that breaks the rules (see [`zcn_stratum::client::ClientError`]) is left like one
 //! that does not answer. Nothing that a pool sends can grow memory without bound or stop the
 //! session for good.
+//!
+//! With a ledger ([`LedgerSettings`]) a share is written before it is sent, and settled when it
+//! was answered or is worth nothing. What a program leaves, however it ends, the next one takes
+//! up: it resumes the session of those shares and sends them like after a broken connection.
 
 mod backoff;
+mod book;
 mod connect;
 mod driver;
 mod notice;
@@ -25,10 +30,11 @@ use std::rc::Rc;
 use thiserror::Error;
 
 pub use notice::{Disconnect, Notice};
-pub use settings::{Pool, SessionSettings};
+pub use settings::{LedgerSettings, Pool, SessionSettings};
 pub use shares::{FoundShare, Lost};
 pub use url::{PoolUrl, UrlError};
 
+use crate::ledger::LedgerError;
 use crate::signal::Signal;
 pub use crate::wire::SendError;
 
@@ -64,19 +70,23 @@ impl SessionHandle {
 }
 
 /// Settings that nothing can be done with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SessionError {
     /// There is no pool in the list.
     #[error("there is no pool to mine for")]
     NoPool,
+    /// The ledger cannot be had.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
 }
 
 /// Keeps a session until it is stopped by its handle; `sink` is told what happens. Runs in a
-/// task of a [`zcn::Runtime`]. Shares that wait in the end are told of as lost.
+/// task of a [`zcn::Runtime`]. Shares that wait in the end are told of as lost, or as kept in
+/// the ledger.
 ///
 /// # Errors
-/// The settings name no pool.
+/// The settings name no pool, or the ledger cannot be had.
 pub async fn run(
     settings: SessionSettings,
     handle: &SessionHandle,
@@ -85,7 +95,7 @@ pub async fn run(
     if settings.pools.is_empty() {
         return Err(SessionError::NoPool);
     }
-    driver::Driver::new(settings, handle.clone(), sink)
+    driver::Driver::new(settings, handle.clone(), sink)?
         .run()
         .await;
     Ok(())

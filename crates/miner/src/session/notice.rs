@@ -6,6 +6,7 @@ use zcn_stratum::client::{ClientError, Work};
 use zcn_stratum::reject::Rejection;
 
 use super::shares::{FoundShare, Lost};
+use crate::ledger::LedgerError;
 use crate::wire::SendError;
 
 use thiserror::Error;
@@ -14,6 +15,20 @@ use thiserror::Error;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Notice<'a> {
+    /// The ledger holds shares that the program before has left; they are told of like those
+    /// that are handed in.
+    Left {
+        /// How many.
+        shares: usize,
+        /// How many there are beside for pools that are not in the list; they stay.
+        foreign: usize,
+    },
+    /// The ledger cannot be written to. Shares are sent all the same; those that are not
+    /// answered would not survive the program.
+    Unwritten {
+        /// Why.
+        error: &'a LedgerError,
+    },
     /// A pool is being connected to.
     Connecting {
         /// Its place in the list.

@@ -1,11 +1,13 @@
 //! Settings of the sessions with pools.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use zcn::tls::{Fingerprint, TlsConnector};
 use zcn_stratum::client::ClientConfig;
 
 use super::PoolUrl;
+use crate::ledger::Durability;
 
 /// A pool, and who we are there.
 #[derive(Clone, Debug)]
@@ -18,6 +20,15 @@ pub struct Pool {
     pub password: String,
     /// With TLS: certificates to be taken instead of those that the system trusts.
     pub pins: Vec<Fingerprint>,
+}
+
+/// Where found shares are written before they are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerSettings {
+    /// The file; made where there is none. Two programs cannot have the same.
+    pub path: PathBuf,
+    /// When a share counts as written.
+    pub durability: Durability,
 }
 
 /// Settings of [`run`](super::run).
@@ -36,7 +47,11 @@ pub struct SessionSettings {
     pub drain_timeout: Duration,
     /// Shares that may wait for a pool.
     pub max_shares: usize,
-    /// What is spread is spread by this.
+    /// The ledger of shares. Without one, what was found and not answered is lost with the
+    /// program.
+    pub ledger: Option<LedgerSettings>,
+    /// What is spread is spread by this, and what is searched begins here; should differ each
+    /// time.
     pub seed: u64,
     /// What every session begins with; host, user, password and resumption are filled in.
     pub protocol: ClientConfig,
@@ -54,6 +69,7 @@ impl SessionSettings {
             connect_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(5),
             max_shares: 10_000,
+            ledger: None,
             seed: 0,
             protocol: ClientConfig::new("", "", ""),
             trust: None,

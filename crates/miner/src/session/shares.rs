@@ -32,6 +32,8 @@ pub enum Lost {
     Duplicate,
     /// Too many wait; the oldest go.
     Full,
+    /// The session is over; the share is in the ledger, for the next program.
+    Kept,
 }
 
 impl std::fmt::Display for Lost {
@@ -41,6 +43,7 @@ impl std::fmt::Display for Lost {
             Self::NewSession => "the pool has begun a new session",
             Self::Duplicate => "it was sent before",
             Self::Full => "too many shares wait",
+            Self::Kept => "it stays in the ledger",
         })
     }
 }
@@ -51,8 +54,11 @@ pub(super) struct Waiting {
     pub(super) found: FoundShare,
     /// Sent on the connection that lasts.
     pub(super) sent: Option<SubmitId>,
-    /// Sent on one that broke before the answer: the pool may know it.
+    /// Sent on one that broke before the answer, or by the program before: the pool may know
+    /// it.
     pub(super) sent_before: bool,
+    /// The number that settles it in the ledger.
+    pub(super) number: Option<u64>,
 }
 
 /// Shares without an answer, the oldest first; bounded.
@@ -69,15 +75,21 @@ impl ShareQueue {
     }
 
     /// Takes a share; what had to go for it.
-    pub(super) fn push(&mut self, found: FoundShare) -> Option<FoundShare> {
+    pub(super) fn push(
+        &mut self,
+        found: FoundShare,
+        sent_before: bool,
+        number: Option<u64>,
+    ) -> Option<Waiting> {
         let full = self.shares.len() >= self.max;
         let dropped = full.then(|| self.shares.pop_front()).flatten();
         self.shares.push_back(Waiting {
             found,
             sent: None,
-            sent_before: false,
+            sent_before,
+            number,
         });
-        dropped.map(|waiting| waiting.found)
+        dropped
     }
 
     /// Takes out the share that was answered.
