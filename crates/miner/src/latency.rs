@@ -15,21 +15,24 @@ pub enum Stage {
     Parse,
     /// From there until the work is handed over: coinbase, merkle root, header.
     Dispatch,
-    /// From the hand-over until the first hashes are done.
-    FirstHash,
-    /// From the completion to the first hashes: the three above.
+    /// From the hand-over until a worker has left what it did and its first hash is under way.
+    HandOver,
+    /// From the completion until the first hash is under way: the three above.
     PacketToHash,
+    /// From the completion until the first hashes are done, a batch of them.
+    FirstHash,
     /// From the find of a share to the pool's answer.
     Acknowledge,
 }
 
 impl Stage {
     /// All of them, in the order in which they come.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Parse,
         Self::Dispatch,
-        Self::FirstHash,
+        Self::HandOver,
         Self::PacketToHash,
+        Self::FirstHash,
         Self::Acknowledge,
     ];
 
@@ -38,8 +41,9 @@ impl Stage {
         match self {
             Self::Parse => "parse",
             Self::Dispatch => "dispatch",
-            Self::FirstHash => "first_hash",
+            Self::HandOver => "hand_over",
             Self::PacketToHash => "packet_to_hash",
+            Self::FirstHash => "first_hash",
             Self::Acknowledge => "acknowledge",
         }
     }
@@ -102,8 +106,9 @@ impl Latencies {
         self.stages[stage as usize].saturating_record(nanoseconds.clamp(1, LONGEST));
     }
 
-    /// Takes the times of a job whose first hashes were done at `hashed`.
-    pub fn record_job(&mut self, times: &JobTimes, hashed: Instant) {
+    /// Takes the times of a job whose first hash was under way at `begun`, and whose first
+    /// hashes were done at `hashed`.
+    pub fn record_job(&mut self, times: &JobTimes, begun: Instant, hashed: Instant) {
         let JobTimes {
             received,
             parsed,
@@ -112,8 +117,9 @@ impl Latencies {
         let spans = [
             (Stage::Parse, received, parsed),
             (Stage::Dispatch, parsed, dispatched),
-            (Stage::FirstHash, dispatched, hashed),
-            (Stage::PacketToHash, received, hashed),
+            (Stage::HandOver, dispatched, begun),
+            (Stage::PacketToHash, received, begun),
+            (Stage::FirstHash, received, hashed),
         ];
         for (stage, from, to) in spans {
             self.record(stage, to.saturating_duration_since(from));
@@ -142,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_fills_four_stages() {
+    fn a_job_fills_five_stages() {
         let mut latencies = Latencies::new();
         let received = Instant::now();
         let after = |us| received + Duration::from_micros(us);
@@ -151,12 +157,13 @@ mod tests {
             parsed: after(10),
             dispatched: after(30),
         };
-        latencies.record_job(&times, after(100));
+        latencies.record_job(&times, after(60), after(100));
         let p50 = |stage| latencies.percentiles(stage).p50.as_micros();
         assert_eq!(p50(Stage::Parse), 10);
         assert_eq!(p50(Stage::Dispatch), 20);
-        assert_eq!(p50(Stage::FirstHash), 70);
-        assert_eq!(p50(Stage::PacketToHash), 100);
+        assert_eq!(p50(Stage::HandOver), 30);
+        assert_eq!(p50(Stage::PacketToHash), 60);
+        assert_eq!(p50(Stage::FirstHash), 100);
         assert_eq!(
             latencies.percentiles(Stage::Acknowledge),
             Percentiles::default()

@@ -9,6 +9,8 @@
 //! * [`session`]: the connection to a pool that always comes back: fail-over between pools,
 //!   TLS, and no found share lost.
 //! * [`rig`]: session and workers as one miner.
+//! * [`pages`]: a few pages over HTTP, for whoever watches.
+//! * [`drill`]: a pool for measurements.
 //! * [`pool`]: a small pool, for tests and demonstrations.
 //!
 //! Nothing here connects anywhere that it was not told to.
@@ -20,11 +22,15 @@
 pub mod crew;
 #[cfg(not(loom))]
 mod draw;
+#[cfg(not(loom))]
+pub mod drill;
 mod handover;
 #[cfg(not(loom))]
 mod http_io;
 pub mod latency;
 pub mod ledger;
+#[cfg(not(loom))]
+pub mod pages;
 #[cfg(not(loom))]
 pub mod pool;
 pub mod rate;

@@ -375,7 +375,7 @@ impl Rig {
     fn collect(&mut self, submit: &SessionHandle) {
         while let Some(event) = self.crew.poll() {
             match event {
-                crew::Event::Started { id, at, .. } => self.started(id, at),
+                crew::Event::Started { id, begun, at, .. } => self.started(id, begun, at),
                 crew::Event::Found {
                     id,
                     version,
@@ -394,14 +394,14 @@ impl Rig {
         }
     }
 
-    fn started(&mut self, id: u64, at: Instant) {
+    fn started(&mut self, id: u64, begun: Instant, at: Instant) {
         let Some(current) = &mut self.current else {
             return;
         };
         if current.fresh && id >= current.first_id {
             current.fresh = false;
             let mut meter = self.meter.0.borrow_mut();
-            meter.latencies.record_job(&current.times, at);
+            meter.latencies.record_job(&current.times, begun, at);
         }
     }
 

@@ -68,8 +68,8 @@ fn a_job_costs_no_allocation() {
                 while started < 2 || found < 2 {
                     assert!(received.elapsed() < Duration::from_secs(30), "no event");
                     match crew.poll() {
-                        Some(Event::Started { id, at, .. }) if id == work.id => {
-                            latencies.record_job(&times, at);
+                        Some(Event::Started { id, begun, at, .. }) if id == work.id => {
+                            latencies.record_job(&times, begun, at);
                             started += 1;
                         }
                         Some(Event::Found { id, .. }) if id == work.id => found += 1,

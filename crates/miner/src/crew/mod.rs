@@ -98,6 +98,8 @@ pub enum Event {
         worker: usize,
         /// [`Work::id`].
         id: u64,
+        /// When the first of them was under way.
+        begun: Instant,
         /// When they were done.
         at: Instant,
     },

@@ -15,8 +15,8 @@ use super::{CrewError, CrewOptions, Event, Idle, Shared};
 /// Nonces of the first search of a work: one batch, after which the first hash is told.
 const FIRST: u64 = 48;
 
-/// Nonces of a search, after which the count of hashes is told: some milliseconds.
-const CHUNK: u64 = 1 << 18;
+/// Nonces of a search, after which the count of hashes is told: a few milliseconds.
+const CHUNK: u64 = 1 << 16;
 
 pub(super) struct Worker {
     index: usize,
@@ -138,6 +138,8 @@ impl Worker {
         let all = work.nonces.count.min(Nonces::ALL.count);
         let hashes = &self.shared.posts[self.index].hashes;
         let mut done = 0;
+        // Read once a work: after what comes before its first hash.
+        let begun = (!*started).then(Instant::now);
         while done < all {
             let most = if *started { CHUNK } else { FIRST };
             let searched = search(Nonces {
@@ -151,11 +153,12 @@ impl Worker {
             if searched.interrupted {
                 return false;
             }
-            if !*started {
+            if !*started && let Some(begun) = begun {
                 *started = true;
                 self.tell(Event::Started {
                     worker: self.index,
                     id: work.id,
+                    begun,
                     at: Instant::now(),
                 });
             }
