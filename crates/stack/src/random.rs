@@ -48,6 +48,16 @@ impl SecretKey {
         }
     }
 
+    /// A key that was chosen elsewhere.
+    pub fn of(key: [u8; 16]) -> Self {
+        let [low, high] = [0, 8].map(|at| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&key[at..at + 8]);
+            u64::from_le_bytes(bytes)
+        });
+        Self { k0: low, k1: high }
+    }
+
     /// SipHash-2-4 of `bytes`: for what leaves the machine (sequence numbers, ports,
     /// cookies).
     pub fn hash(&self, bytes: &[u8]) -> u64 {

@@ -90,6 +90,43 @@ fn bytes_arrive_whole_over_bad_wires() {
 }
 
 #[test]
+fn bytes_of_syns_arrive_once_over_bad_wires() {
+    // RFC 7413 section 6.1: the data of a SYN may come twice to an application, but not in one
+    // connection.
+    let mut fast = 0;
+    for seed in 0..60 {
+        let weather = Weather {
+            jitter: Duration::from_millis(8),
+            loss: if seed % 2 == 0 { 0 } else { 100 },
+            duplicate: 100,
+            ..Weather::default()
+        };
+        let mut wire = Wire::new(seed, weather, &TcpConfig::default(), seed % 4 < 2);
+        wire.ends[0].options.fast_open_connect = true;
+        wire.ends[1].options.fast_open = Some(100);
+        wire.ends[1].listen(5_000);
+        for round in 1..=4 {
+            println!("seed {seed}, connection {round}");
+            let now = wire.now;
+            wire.ends[0].connect(now, 2, 3_000);
+            wire.run(now + Duration::from_secs(1000), |wire| {
+                wire.ends.iter().all(|end| end.finished == round)
+            });
+            let done = wire.ends.iter().map(|end| end.finished);
+            assert!(done.eq([round, round]), "{:?}", wire.ends[0].work);
+        }
+        fast += wire.ends[1].tcp.stats().fast_open_passive;
+        let until = wire.now + Duration::from_secs(1000);
+        wire.run(until, |_| false);
+        wire.assert_clean();
+    }
+    assert!(
+        fast > 60,
+        "only {fast} connections were opened by their SYN"
+    );
+}
+
+#[test]
 fn many_connections_at_once_each_finish() {
     // origins.md section 0: of 8,000 connections 2,086 were stuck to the end.
     let config = TcpConfig::default();

@@ -1,6 +1,6 @@
 //! Calls on TCP sockets: those of [`Tcp`](crate::tcp::Tcp), with the ways of this stack.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use zcn_pool::SharedBuf;
 
@@ -74,6 +74,11 @@ impl Stack {
     ) -> Result<Id, ConnectError> {
         let (remote, local) = (canonical(remote), local.map(canonical));
         self.tcp.connect(now, remote, local, options, &mut self.ip)
+    }
+
+    /// Whether data sent after a connect to this server would go with the SYN (RFC 7413).
+    pub fn tcp_knows_fast_open(&self, server: IpAddr) -> bool {
+        self.tcp.knows_fast_open(server)
     }
 
     /// Queues a copy of as much of `bytes` as there is room for; see

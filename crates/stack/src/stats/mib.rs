@@ -160,6 +160,18 @@ counters! {
         listen_drops = "tcpListenDrops",
         /// SYN cookies sent
         syncookies_sent = "tcpSyncookiesSent",
+        /// SYNs sent with data (RFC 7413)
+        fast_open_active = "tcpFastOpenActive",
+        /// SYN-ACKs that did not acknowledge the data of our SYN
+        fast_open_active_fail = "tcpFastOpenActiveFail",
+        /// Connections opened by a SYN with a good cookie
+        fast_open_passive = "tcpFastOpenPassive",
+        /// SYNs with a cookie that is not ours
+        fast_open_passive_fail = "tcpFastOpenPassiveFail",
+        /// SYNs that asked for a cookie
+        fast_open_cookie_reqd = "tcpFastOpenCookieReqd",
+        /// SYNs with a cookie that found too many unfinished handshakes
+        fast_open_listen_overflow = "tcpFastOpenListenOverflow",
         /// SYN cookies received
         syncookies_recv = "tcpSyncookiesRecv",
         /// SYN cookies that were wrong

@@ -109,6 +109,11 @@ pub struct TcpConfig {
     pub time_waits: usize,
     /// When cookies are sent.
     pub syn_cookies: SynCookies,
+    /// The key of the cookies that servers give out (RFC 7413 section 4.1.2), for machines that
+    /// are to take each other's; `None`: one of its own. Change it from time to time.
+    pub fast_open_key: Option<[u8; 16]>,
+    /// Servers whose cookies are remembered for connects with fast open.
+    pub fast_open_servers: usize,
     /// Whether a full accept queue answers with RST instead of silence
     /// (`tcp_abort_on_overflow`).
     pub abort_on_overflow: bool,
@@ -165,6 +170,8 @@ impl Default for TcpConfig {
             half_open: 4096,
             time_waits: 1 << 16,
             syn_cookies: SynCookies::WhenFull,
+            fast_open_key: None,
+            fast_open_servers: 1024,
             abort_on_overflow: false,
             challenge_acks: 1000,
             invalid_interval: Duration::from_millis(500),

@@ -11,6 +11,7 @@ use super::ack::AckPolicy;
 use super::challenge::Challenges;
 use super::config::TcpConfig;
 use super::error::TcpError;
+use super::fast_open::FastOpen;
 use super::receive_queue::{Limits, ReceiveQueue};
 use super::reply::Replies;
 use super::send_queue::SendQueue;
@@ -35,6 +36,7 @@ pub(crate) struct Common {
     pub(crate) drops: Drops,
     pub(crate) challenges: Challenges,
     pub(crate) replies: Replies,
+    pub(crate) fast_open: FastOpen,
     pub(crate) spares: Spares,
 }
 
@@ -55,6 +57,7 @@ impl Common {
         pool: LocalPool,
         challenges: Challenges,
         replies: Replies,
+        fast_open: FastOpen,
     ) -> Self {
         let buffer_bytes = pool.pool().buffer_size();
         Self {
@@ -65,6 +68,7 @@ impl Common {
             drops: Drops::default(),
             challenges,
             replies,
+            fast_open,
             spares: Spares::default(),
         }
     }
@@ -121,6 +125,8 @@ impl Flags {
     pub(crate) const SMALL_IN_FLIGHT: u32 = 1 << 19;
     /// The application is to be told that a lingering socket has ended.
     pub(crate) const LINGER_OVER: u32 = 1 << 21;
+    /// The data of a SYN was taken: by the peer, or by us (RFC 7413).
+    pub(crate) const FAST_OPEN: u32 = 1 << 22;
     /// Counted among the orphans.
     pub(crate) const COUNTED_ORPHAN: u32 = 1 << 20;
 
@@ -165,7 +171,8 @@ pub(crate) struct Connection {
     // The sending side.
     pub(crate) sender: Sender,
     pub(crate) send_queue: Option<Box<SendQueue>>,
-    /// Where the last segment that was not full ended (Nagle's algorithm).
+    /// Where the last segment that was not full ended (Nagle's algorithm); in SYN-SENT where
+    /// the data of our SYN ended, if it had any.
     pub(crate) small_end: SeqNum,
     /// Where the next byte of the application goes: `SND.UNA` plus what is queued.
     pub(crate) write_end: SeqNum,

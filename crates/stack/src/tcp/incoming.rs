@@ -47,6 +47,12 @@ impl Incoming {
         }
     }
 
+    /// Leaves what follows a SYN that is known already.
+    pub(crate) fn skip_syn(&mut self) {
+        self.syn = false;
+        self.seq += 1_u32;
+    }
+
     /// Sequence numbers that the segment takes: SYN and FIN count as one each.
     pub(crate) fn seq_len(&self) -> u32 {
         self.len + u32::from(self.syn) + u32::from(self.fin)

@@ -11,6 +11,9 @@ pub const TCPI_OPT_SACK: u8 = 2;
 /// `tcpi_options`: window scaling is in use.
 pub const TCPI_OPT_WSCALE: u8 = 4;
 
+/// `tcpi_options`: the data of the SYN was taken (RFC 7413).
+pub const TCPI_OPT_SYN_DATA: u8 = 32;
+
 /// A snapshot of a connection. Times are in microseconds unless a field is said to be in
 /// milliseconds, sizes in bytes unless it counts segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +101,7 @@ impl Connection {
             (self.timestamps.enabled, TCPI_OPT_TIMESTAMPS),
             (self.has(Flags::SACK), TCPI_OPT_SACK),
             (self.has(Flags::SCALING), TCPI_OPT_WSCALE),
+            (self.has(Flags::FAST_OPEN), TCPI_OPT_SYN_DATA),
         ] {
             if on {
                 options |= bit;

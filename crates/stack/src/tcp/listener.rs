@@ -26,6 +26,8 @@ pub(crate) struct Listener {
     pub(crate) half_open: usize,
     /// A cookie was sent last at this time: only then may an ACK out of nowhere be one.
     pub(crate) last_cookie: Instant,
+    /// Connections whose SYN brought a good cookie, and maybe some whose handshake is over.
+    pub(crate) fast_opens: Vec<Id>,
     pub(crate) pending: Readiness,
 }
 
@@ -38,6 +40,7 @@ impl Listener {
             ready: VecDeque::new(),
             half_open: 0,
             last_cookie: Instant::ZERO,
+            fast_opens: Vec::new(),
             pending: Readiness::NONE,
         }
     }

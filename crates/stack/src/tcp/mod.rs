@@ -19,6 +19,7 @@ pub mod congestion;
 mod connection;
 mod cookies;
 mod error;
+mod fast_open;
 mod icmp;
 mod incoming;
 mod info;
@@ -66,6 +67,7 @@ use crate::wheel::Wheel;
 use challenge::Challenges;
 use connection::{Common, Connection, Flags};
 use cookies::Cookies;
+use fast_open::FastOpen;
 use incoming::Incoming;
 use isn::Isn;
 use listener::Listener;
@@ -80,7 +82,7 @@ pub use error::{
     AcceptError, CloseError, ConnectError, ListenError, OptionError, RecvError, SendBufError,
     SendError, TcpError,
 };
-pub use info::{TCPI_OPT_SACK, TCPI_OPT_TIMESTAMPS, TCPI_OPT_WSCALE, TcpInfo};
+pub use info::{TCPI_OPT_SACK, TCPI_OPT_SYN_DATA, TCPI_OPT_TIMESTAMPS, TCPI_OPT_WSCALE, TcpInfo};
 pub use path::{Path, Paths};
 pub use segment::{IcmpError, SegmentIn, SegmentOut};
 pub use socket_options::{SocketOption, SocketOptions};
@@ -147,11 +149,12 @@ impl Tcp {
     pub fn new(config: TcpConfig, pool: LocalPool, seed: &Seed, now: Instant) -> Self {
         let challenges = Challenges::new(seed, config.challenge_acks);
         let replies = Replies::new(config.resets);
+        let fast_open = FastOpen::new(seed, config.fast_open_key, config.fast_open_servers);
         let half_open = SynCache::new(config.half_open, config.syn_ack_retries, config.syn_timeout);
         let time_waits = TimeWaits::new(config.time_wait, config.time_waits);
         let ports = Ports::new(seed, config.ports);
         Self {
-            common: Common::new(config, pool, challenges, replies),
+            common: Common::new(config, pool, challenges, replies, fast_open),
             connections: Slab::new(),
             listeners: Slab::new(),
             bindings: Listeners::default(),

@@ -28,9 +28,10 @@ impl Connection {
         }
         if self.flags.take(Flags::SYN_DUE) {
             self.syn(now, segment);
+            self.offer_fast_open(now, common, segment);
             return true;
         }
-        if self.state.transmits() {
+        if self.state.transmits() || self.is_open_fast() {
             // What SACK has to tell goes by itself: in a segment of data it would cost the
             // data its place.
             if self.ack.is_due() && self.has_sack_news() {
@@ -358,6 +359,8 @@ impl Connection {
             self.ack.on_data_sent(now);
         }
         self.flags.set(Flags::PROBE_DUE, false);
-        self.probe_deadline = Instant::MAX;
+        if self.state != State::SynReceived {
+            self.probe_deadline = Instant::MAX;
+        }
     }
 }

@@ -8,10 +8,13 @@ use zcn_wire::{SeqNum, TcpFlags, TcpOptions, TcpTimestamps};
 use super::config::SynCookies;
 use super::connection::Connection;
 use super::cookies::Cookies;
+use super::fast_open::FastSyn;
 use super::open::{Opening, advertised_mss, first_window, offered_scale};
 use super::path::Paths;
 use super::reply::bare;
-use super::syncache::{ACKED, HalfOpen, SACK, SYN_ACK_DUE, TIMESTAMPS, WINDOW_SCALE};
+use super::syncache::{
+    ACKED, FAST_OPEN_COOKIE, HalfOpen, SACK, SYN_ACK_DUE, TIMESTAMPS, WINDOW_SCALE,
+};
 use super::timestamps::clock;
 use super::{Incoming, Place, SegmentIn, SegmentOut, Tcp, Tuple};
 use crate::event::Readiness;
@@ -109,7 +112,7 @@ impl Tcp {
         now: Instant,
         hash: u64,
         listener_id: Id,
-        segment: &SegmentIn,
+        segment: &mut SegmentIn,
         iss: Option<SeqNum>,
         paths: &mut dyn Paths,
     ) {
@@ -162,7 +165,22 @@ impl Tcp {
             return;
         }
         let iss = iss.unwrap_or_else(|| self.isn.number(now, &local, &remote));
-        let entry = HalfOpen::new(listener_id, tuple, irs, iss, mss, scale, ts_recent, flags);
+        let fast = self.fast_open(listener_id, segment);
+        let flags = match fast {
+            FastSyn::Plain | FastSyn::Open => flags,
+            FastSyn::GiveCookie => flags | FAST_OPEN_COOKIE,
+        };
+        let mut entry = HalfOpen::new(listener_id, tuple, irs, iss, mss, scale, ts_recent, flags);
+        if fast == FastSyn::Open {
+            entry.sent_at = clock(now);
+            let mss = mss.max(self.common.config.min_mss);
+            entry.mss = mss;
+            let opened = self.open_passive(now, hash, &entry, None, listener_id, paths);
+            if let Some(id) = opened {
+                self.begin_fast(now, id, listener_id, segment);
+            }
+            return;
+        }
         let id = self.half_open.insert(now, entry);
         if let Some(listener) = self.listeners.get_mut(listener_id) {
             listener.half_open += 1;
@@ -218,6 +236,9 @@ impl Tcp {
                 val: clock(now).wrapping_add(self.isn.timestamp_offset(&local, &remote)),
                 ecr: entry.ts_recent,
             }),
+            fast_open: entry
+                .has(FAST_OPEN_COOKIE)
+                .then(|| self.common.fast_open.cookie(remote.ip(), local.ip())),
             ..TcpOptions::NONE
         };
         let flags = TcpFlags::SYN | TcpFlags::ACK;

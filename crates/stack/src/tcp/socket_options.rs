@@ -57,6 +57,13 @@ pub struct SocketOptions {
     /// bare acknowledgement completes it; counted in whole times that the SYN-ACK is sent
     /// again. `None`: not at all.
     pub defer_accept: Option<Duration>,
+    /// Listeners: TCP_FASTOPEN, how many connections may be open before their handshake is
+    /// complete (RFC 7413); `None`: data in SYNs is not taken. Such data may come twice: only
+    /// for applications to whom that does no harm.
+    pub fast_open: Option<u32>,
+    /// TCP_FASTOPEN_CONNECT, MSG_FASTOPEN: what is sent before the next output goes with the
+    /// SYN if the server gave us a cookie before; otherwise the SYN asks for one.
+    pub fast_open_connect: bool,
     /// Listeners: SO_REUSEADDR.
     pub reuse_address: bool,
     /// Listeners: IPV6_V6ONLY.
@@ -86,6 +93,8 @@ impl Default for SocketOptions {
             hop_limit: None,
             traffic_class: 0,
             defer_accept: None,
+            fast_open: None,
+            fast_open_connect: false,
             reuse_address: true,
             v6_only: false,
         }
@@ -126,6 +135,10 @@ pub enum SocketOption {
     WindowClamp(u32),
     /// TCP_DEFER_ACCEPT, of listeners; zero: not at all.
     DeferAccept(Duration),
+    /// TCP_FASTOPEN, of listeners; 0: not at all.
+    FastOpen(u32),
+    /// TCP_FASTOPEN_CONNECT, before the connect.
+    FastOpenConnect(bool),
     /// TCP_NOTSENT_LOWAT.
     UnsentLowWater(Option<u32>),
     /// SO_RCVLOWAT.
@@ -194,6 +207,10 @@ impl SocketOptions {
             SocketOption::DeferAccept(time) => {
                 self.defer_accept = Some(time).filter(|time| !time.is_zero());
             }
+            SocketOption::FastOpen(pending) => {
+                self.fast_open = Some(pending).filter(|pending| *pending > 0);
+            }
+            SocketOption::FastOpenConnect(on) => self.fast_open_connect = on,
             SocketOption::UnsentLowWater(bytes) => self.unsent_low_water = bytes,
             SocketOption::ReceiveLowWater(bytes) => self.receive_low_water = bytes.max(1),
             SocketOption::MaxSegment(bytes) => {

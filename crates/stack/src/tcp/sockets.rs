@@ -196,6 +196,11 @@ impl Tcp {
         Ok(id)
     }
 
+    /// Whether data sent after a connect to this server would go with the SYN (RFC 7413).
+    pub fn knows_fast_open(&self, server: IpAddr) -> bool {
+        self.common.fast_open.knows(server)
+    }
+
     /// Our end for a connection to `remote`, free of other connections.
     fn free_ends(
         &mut self,

@@ -21,6 +21,8 @@ pub(crate) const SACK: u8 = 2;
 pub(crate) const TIMESTAMPS: u8 = 4;
 /// The handshake is complete, only the accept queue had no room, or data is waited for.
 pub(crate) const ACKED: u8 = 8;
+/// Its SYN-ACK gives the peer a cookie for the next time (RFC 7413).
+pub(crate) const FAST_OPEN_COOKIE: u8 = 32;
 /// Its SYN-ACK waits for output.
 pub(crate) const SYN_ACK_DUE: u8 = 16;
 

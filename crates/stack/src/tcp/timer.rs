@@ -44,6 +44,11 @@ impl Connection {
             .syn_retries
             .unwrap_or(common.config.syn_retries)
             .saturating_add(linear);
+        let retries = if self.is_open_fast() {
+            common.config.syn_ack_retries
+        } else {
+            retries
+        };
         let waited = now.saturating_duration_since(self.stalled_since);
         let user_timeout = self.options.user_timeout.is_some_and(|time| waited >= time);
         if self.probes >= retries || user_timeout {

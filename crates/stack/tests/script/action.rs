@@ -1,6 +1,6 @@
 //! Scripts as text, and what their lines mean.
 
-use zcn_wire::TcpFlags;
+use zcn_wire::{FastOpenCookie, TcpFlags};
 
 /// A segment as a script writes it. What is `None` is not compared, or is the default.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,7 @@ pub(crate) struct Segment {
     pub(crate) ts: Option<(Option<u32>, Option<u32>)>,
     pub(crate) sack: Vec<(u32, u32)>,
     pub(crate) urg: u16,
+    pub(crate) fast_open: Option<FastOpenCookie>,
     /// Options are not compared.
     pub(crate) any_options: bool,
     /// Segments of the wire that it stands for.
@@ -140,6 +141,16 @@ fn parse_number<T: std::str::FromStr>(word: &str) -> Result<T, String> {
     word.parse().map_err(|_| format!("not a number: {word}"))
 }
 
+/// Bytes as pairs of hexadecimal digits.
+pub(crate) fn hex(digits: &str) -> Result<Vec<u8>, String> {
+    let pair = |pair: &[u8]| {
+        let pair = std::str::from_utf8(pair).ok()?;
+        u8::from_str_radix(pair, 16).ok()
+    };
+    let bytes: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(pair).collect();
+    bytes.ok_or(format!("not hexadecimal: {digits}"))
+}
+
 fn parse_segment(flow: &str, words: &[&str]) -> Result<Segment, String> {
     let mut segment = Segment {
         flow: if flow.is_empty() {
@@ -175,6 +186,13 @@ fn parse_segment(flow: &str, words: &[&str]) -> Result<Segment, String> {
             "mss" => segment.mss = Some(parse_number(next()?)?),
             "ws" => segment.ws = Some(parse_number(next()?)?),
             "sackok" => segment.sackok = true,
+            "fo" => {
+                let cookie = match next()? {
+                    "request" => Vec::new(),
+                    digits => hex(digits)?,
+                };
+                segment.fast_open = FastOpenCookie::new(&cookie);
+            }
             "urg" => segment.urg = parse_number(next()?)?,
             "segments" => segment.segments = parse_number(next()?)?,
             "..." => segment.any_options = true,

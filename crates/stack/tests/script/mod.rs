@@ -11,10 +11,10 @@
 //! option NAME=VALUE ...           options of the sockets to come
 //! use NAME                        the lines of prologue/NAME.script
 //! +0 listen [backlog N]
-//! +0 connect
+//! +0 connect [data N]            with data that is sent before the SYN leaves
 //! +0 < S seq 0 win 65535 mss 1460 sackok ts 100 0 ws 7
 //! +0 > SA seq 0 ack 1 mss 1460
-//! +0 < A seq 1 ack 1 win 1000 [len N] [sack A-B ...] [urg N]
+//! +0 < A seq 1 ack 1 win 1000 [len N] [sack A-B ...] [urg N] [fo HEX|request]
 //! +0 accept [= wouldblock]
 //! +0 send N [more] [eor] [urgent] [= N|wouldblock|closed|reset|...]
 //! +0 sendbuf N    recv N [= N|eof|...]    close    abort    shutdown    shutread

@@ -297,6 +297,9 @@ impl Runner {
         if let Some(shift) = tcp.options.window_scale {
             text.push_str(&format!(" ws {shift}"));
         }
+        if let Some(cookie) = tcp.options.fast_open {
+            text.push_str(&format!(" fo {cookie:?}"));
+        }
         if !tcp.options.sack.is_empty() {
             text.push_str(" sack");
             for block in tcp.options.sack.iter() {
@@ -352,6 +355,7 @@ impl Runner {
             check("mss", wanted.mss.is_none_or(|mss| options.mss == Some(mss)));
             check("mss", tcp.flags.syn() == options.mss.is_some());
             check("ws", options.window_scale == wanted.ws);
+            check("fo", options.fast_open == wanted.fast_open);
             check("sackok", options.sack_permitted == wanted.sackok);
             let blocks: Vec<(u32, u32)> = options
                 .sack
@@ -378,7 +382,8 @@ impl Runner {
         }
         // The payload is what the application sent at that place.
         if !got.payload.is_empty() && flow.our_isn.is_some() {
-            let start = u64::from(tcp.seq.distance(base)).wrapping_sub(1);
+            let first = tcp.seq + u32::from(tcp.flags.syn());
+            let start = u64::from(first.distance(base)).wrapping_sub(1);
             let good = got
                 .payload
                 .to_vec()
@@ -414,6 +419,7 @@ impl Runner {
             mss: segment.mss,
             window_scale: segment.ws,
             sack_permitted: segment.sackok,
+            fast_open: segment.fast_open,
             timestamps: segment.ts.map(|(value, echo)| TcpTimestamps {
                 val: value.unwrap_or(0),
                 ecr: match echo.unwrap_or(0) {
@@ -431,8 +437,9 @@ impl Runner {
         let seq = segment.seq.unwrap_or(0);
         let local_port = flow.local_port.unwrap_or(PORT);
         let remote_port = PEER_PORTS + segment.flow as u16;
+        let syn = u64::from(segment.flags.syn());
         let bytes: Vec<u8> = (0..u64::from(segment.len))
-            .map(|at| pattern(u64::from(seq).wrapping_sub(1).wrapping_add(at)))
+            .map(|at| pattern((u64::from(seq) + syn).wrapping_sub(1).wrapping_add(at)))
             .collect();
         let mut segment = SegmentIn {
             remote: SocketAddr::new(self.remote, remote_port),
@@ -516,7 +523,14 @@ impl Runner {
             }
             "connect" => {
                 let port = PEER_PORTS + self.sockets.len() as u16 + 1;
-                let port = match arguments.first() {
+                let (flow, data) = match arguments {
+                    [flow @ .., data, len] if data == "data" => (
+                        flow.first(),
+                        Some(len.parse::<u64>().map_err(|e| e.to_string())?),
+                    ),
+                    _ => (arguments.first(), None),
+                };
+                let port = match flow {
                     Some(flow) => PEER_PORTS + flow.parse::<u16>().map_err(|e| e.to_string())?,
                     None => port,
                 };
@@ -529,6 +543,14 @@ impl Runner {
                 {
                     Ok(id) => {
                         self.add_socket(id);
+                        if let Some(len) = data {
+                            let bytes: Vec<u8> = (0..len).map(pattern).collect();
+                            let sent = self.tcp.send(now, id, &bytes, false);
+                            let sent = sent.map_err(|error| error.to_string())? as u64;
+                            if let Some(count) = self.sent.last_mut() {
+                                *count += sent;
+                            }
+                        }
                         "ok".into()
                     }
                     Err(error) => error.to_string(),

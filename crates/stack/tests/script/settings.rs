@@ -93,6 +93,10 @@ pub(crate) fn configure(
         "connections" => config.connections = number(value)?,
         "orphans" => config.orphans = number(value)?,
         "time_waits" => config.time_waits = number(value)?,
+        "fast_open_key" => {
+            let key = super::action::hex(value)?;
+            config.fast_open_key = Some(key.try_into().map_err(|_| "a key has 16 bytes")?);
+        }
         "abort_on_overflow" => config.abort_on_overflow = switch(value)?,
         "syn_retries" => config.syn_retries = number(value)?,
         "syn_linear_timeouts" => config.syn_linear_timeouts = number(value)?,
@@ -130,6 +134,8 @@ pub(crate) fn option(name: &str, value: &str) -> Result<SocketOption, String> {
         "rcvbuf" => SocketOption::ReceiveBuffer(number(value)?),
         "window_clamp" => SocketOption::WindowClamp(number(value)?),
         "defer_accept" => SocketOption::DeferAccept(seconds(value)?),
+        "fast_open" => SocketOption::FastOpen(number(value)?),
+        "fast_open_connect" => SocketOption::FastOpenConnect(switch(value)?),
         "rcvlowat" => SocketOption::ReceiveLowWater(number(value)?),
         "notsent_lowat" => SocketOption::UnsentLowWater(Some(number(value)?)),
         "maxseg" => SocketOption::MaxSegment(number(value)?),

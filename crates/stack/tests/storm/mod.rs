@@ -16,7 +16,7 @@ use zcn_stack::tcp::{
     TcpConfig,
 };
 use zcn_stack::time::Instant;
-use zcn_wire::{SackBlock, SeqNum, TcpFlags, TcpOptions, TcpRepr, TcpTimestamps};
+use zcn_wire::{FastOpenCookie, SackBlock, SeqNum, TcpFlags, TcpOptions, TcpRepr, TcpTimestamps};
 
 struct Route;
 
@@ -96,6 +96,8 @@ struct Fuzz<'a> {
     sockets: Vec<Id>,
     listeners: Vec<Id>,
     peers: Vec<Peer>,
+    /// The last one that was given out.
+    cookie: FastOpenCookie,
 }
 
 const PEERS: u32 = 4;
@@ -151,6 +153,12 @@ impl Fuzz<'_> {
             options.mss = (self.below(4) > 0).then(|| self.random.below(3000) as u16);
             options.window_scale = (self.below(3) > 0).then(|| self.random.below(20) as u8);
             options.sack_permitted = self.below(3) > 0;
+            options.fast_open = match self.below(4) {
+                0 => Some(self.cookie),
+                1 => Some(FastOpenCookie::REQUEST),
+                2 => FastOpenCookie::new(&[7; 8]),
+                _ => None,
+            };
         } else {
             for _ in 0..self.below(6).saturating_sub(2) {
                 let left = self.near(peer.ours);
@@ -200,6 +208,7 @@ impl Fuzz<'_> {
         if flags.ack() {
             peer.theirs = segment.tcp.ack;
         }
+        self.cookie = segment.tcp.options.fast_open.unwrap_or(self.cookie);
         if let Some(stamps) = segment.tcp.options.timestamps {
             peer.stamp = stamps.val;
         }
@@ -237,6 +246,7 @@ impl Fuzz<'_> {
             let local = SocketAddr::new([10, 0, 0, 1].into(), 80);
             let backlog = self.below(3) as usize;
             let mut options = SocketOptions::default();
+            options.fast_open = (self.below(2) == 0).then(|| self.random.below(4));
             if self.below(4) == 0 {
                 options.defer_accept = Some(Duration::from_secs(self.below(9).into()));
             }
@@ -249,12 +259,15 @@ impl Fuzz<'_> {
             let host = if self.below(10) == 0 { 9 } else { 2 };
             let remote = SocketAddr::new([10, 0, 0, host].into(), port);
             let local = SocketAddr::new([10, 0, 0, 1].into(), 80);
-            let options = SocketOptions::default();
+            let mut options = SocketOptions::default();
+            options.fast_open_connect = self.below(2) == 0;
             if let Ok(id) = self
                 .tcp
                 .connect(now, remote, Some(local), options, &mut Route)
             {
                 self.sockets.push(id);
+                let len = self.below(3_000) as usize;
+                let _ = self.tcp.send(now, id, &vec![1; len], false);
             }
             return;
         }
@@ -360,6 +373,7 @@ pub(crate) fn run(seed: u64, random: Choices<'_>, steps: usize) {
         sockets: Vec::new(),
         listeners: Vec::new(),
         peers: vec![Peer::default(); PEERS as usize],
+        cookie: FastOpenCookie::REQUEST,
     };
     for _ in 0..steps {
         if fuzz.random.is_over() {

@@ -76,6 +76,8 @@ pub(crate) struct End {
     pub(crate) pool: BufferPool,
     route: Route,
     pub(crate) work: BTreeMap<Id, Work>,
+    /// Options of the sockets to come.
+    pub(crate) options: SocketOptions,
     listener: Option<Id>,
     /// What accepted connections send.
     pub(crate) answer: u64,
@@ -108,6 +110,7 @@ impl End {
                 gso: if gso { 65_536 } else { weather.mtu },
             },
             work: BTreeMap::new(),
+            options: SocketOptions::default(),
             listener: None,
             answer: 0,
             read_size: 0,
@@ -119,7 +122,7 @@ impl End {
     /// Listens at port 80; what is accepted sends `answer` bytes.
     pub(crate) fn listen(&mut self, answer: u64) {
         let local = SocketAddr::new(self.route.local, 80);
-        let options = SocketOptions::default();
+        let options = self.options.clone();
         self.listener = Some(self.tcp.listen(local, 1000, options).expect("a free port"));
         self.answer = answer;
     }
@@ -127,7 +130,7 @@ impl End {
     /// Connects to port 80 of the other end and sends `bytes`.
     pub(crate) fn connect(&mut self, now: Instant, other: u8, bytes: u64) -> Id {
         let remote = SocketAddr::new([10, 0, 0, other].into(), 80);
-        let options = SocketOptions::default();
+        let options = self.options.clone();
         let id = self
             .tcp
             .connect(now, remote, None, options, &mut self.route)
@@ -139,6 +142,10 @@ impl End {
                 ..Work::default()
             },
         );
+        if self.options.fast_open_connect {
+            // What is sent before the SYN leaves goes with it.
+            self.serve(now, id);
+        }
         id
     }
 

@@ -84,7 +84,13 @@ impl Connection {
     /// The ACK that completes a handshake: of a simultaneous open, or of a passive one whose
     /// half-open entry has just become this connection.
     fn complete_handshake(&mut self, now: Instant, common: &mut Common, head: &Incoming) -> bool {
-        if head.ack != self.first_data() {
+        let fast = self.is_open_fast();
+        let latest = if fast {
+            self.sender.snd_nxt()
+        } else {
+            self.first_data()
+        };
+        if !(head.ack.after_eq(self.first_data()) && head.ack.before_eq(latest)) {
             common.drop(DropReason::TcpBadAck);
             if common.replies.reset(now, self.local(), self.remote(), head) {
                 common.stats.out_rsts += 1;
@@ -95,7 +101,10 @@ impl Connection {
             .then(|| self.handshake_rtt(now, head))
             .flatten();
         let window = self.told_window(head);
-        self.start_sender(now, window, head.seq, rtt);
+        // With fast open it runs since the SYN, and may have sent something.
+        if !fast || self.sender.snd_nxt() == self.first_data() {
+            self.start_sender(now, self.first_data(), window, head.seq, rtt);
+        }
         self.establish(now, common);
         if self.has(Flags::FIN_QUEUED) {
             self.state = State::FinWait1;
@@ -116,15 +125,16 @@ impl Connection {
         (echo != 0 && rtt <= HANDSHAKE_RTT_MAX).then_some(rtt)
     }
 
-    /// The sending side begins.
+    /// The sending side begins, with `first`.
     pub(crate) fn start_sender(
         &mut self,
         now: Instant,
+        first: SeqNum,
         window: u32,
         wl1: SeqNum,
         rtt: Option<Duration>,
     ) {
-        let mut sender = SenderConfig::new(self.first_data(), self.mss);
+        let mut sender = SenderConfig::new(first, self.mss);
         sender.snd_wnd = window;
         sender.snd_wl1 = wl1;
         sender.congestion = self.options.congestion;

@@ -18,7 +18,7 @@ use crate::time::Instant;
 
 impl Connection {
     /// Takes data and FIN, and decides about the acknowledgement.
-    pub(super) fn receive(
+    pub(crate) fn receive(
         &mut self,
         now: Instant,
         common: &mut Common,

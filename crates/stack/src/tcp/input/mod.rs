@@ -87,8 +87,13 @@ impl Connection {
         if crossed {
             // Both ends sent SYN at once; this is the SYN-ACK of the other one, whose SYN we
             // have (RFC 9293 figure 8).
-            head.syn = false;
-            head.seq += 1_u32;
+            head.skip_syn();
+        }
+        let began = self.rcv_nxt - 1_u32 - self.received as u32;
+        if self.is_open_fast() && head.syn && !head.has_ack && !head.rst && head.seq == began {
+            // The SYN again: our SYN-ACK was lost, or is on its way.
+            self.flags.set(Flags::SYN_DUE, true);
+            return Check::Drop;
         }
         if let Some(stamps) = head.timestamps
             && self.timestamps.refuses(now, stamps.val)
@@ -191,7 +196,7 @@ impl Connection {
             return;
         }
         let error = match self.state {
-            State::SynReceived => Some(TcpError::Refused),
+            State::SynReceived if !self.has(Flags::FAST_OPEN) => Some(TcpError::Refused),
             State::CloseWait => Some(TcpError::BrokenPipe),
             // Nothing is lost any more: both ends have said that they are done.
             State::Closing | State::LastAck => None,

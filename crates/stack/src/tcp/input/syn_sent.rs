@@ -51,6 +51,7 @@ impl Connection {
             return;
         }
         self.take_syn(now, common, segment);
+        self.take_fast_open_answer(common, segment);
         if head.has_ack {
             self.connected(now, common, head);
         } else {
@@ -72,7 +73,8 @@ impl Connection {
                     echo,
                     clock(self.stalled_since).wrapping_add(self.timestamps.offset),
                 ));
-        head.ack == self.first_data() && sent_by_us
+        let with_data = self.small_end.max(self.first_data());
+        head.ack.after_eq(self.first_data()) && head.ack.before_eq(with_data) && sent_by_us
     }
 
     /// Options and numbers of the peer's SYN.
@@ -123,7 +125,7 @@ impl Connection {
             .then(|| self.handshake_rtt(now, head))
             .flatten();
         // The window field of a segment with SYN is not scaled (RFC 7323 section 2.2).
-        self.start_sender(now, u32::from(head.window), head.seq, rtt);
+        self.start_sender(now, head.ack, u32::from(head.window), head.seq, rtt);
         self.establish(now, common);
         self.ack.send_now();
     }
