@@ -13,6 +13,7 @@
 //! * `worker`, `core`: time, and the stack in it.
 
 mod address;
+mod connect;
 mod core;
 mod descriptor;
 mod epoll;

@@ -102,6 +102,8 @@ fn option(level: c_int, name: c_int, bytes: &[u8]) -> Result<Option<SocketOption
         }
         (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => SocketOption::KeepAliveCount(small()?),
         (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => SocketOption::SynRetries(small()?),
+        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN) => SocketOption::FastOpen(count(bytes)?),
+        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) => SocketOption::FastOpenConnect(on()?),
         (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) => SocketOption::WindowClamp(count(bytes)?),
         (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT) => {
             // Negative is none, as Linux has it.
@@ -207,6 +209,9 @@ impl Core {
             _ => {}
         }
         let option = option(level, name, bytes)?.ok_or(Errno(libc::ENOPROTOOPT))?;
+        if matches!(option, SocketOption::FastOpenConnect(_)) && socket.kind != Kind::Idle {
+            return Err(Errno(libc::EINVAL));
+        }
         if socket.is_udp() && level == libc::IPPROTO_TCP {
             return Err(Errno(libc::ENOPROTOOPT));
         }
@@ -327,6 +332,12 @@ impl Core {
                     _ => None,
                 };
                 value(quick.unwrap_or(true).into())
+            }
+            (libc::IPPROTO_TCP, libc::TCP_FASTOPEN) => {
+                value(options.fast_open.unwrap_or(0) as c_int)
+            }
+            (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) => {
+                value(options.fast_open_connect.into())
             }
             (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) => {
                 let bytes = options.window_clamp.or(options.receive_buffer);

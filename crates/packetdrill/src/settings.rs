@@ -11,6 +11,12 @@ const IPV6_MTU_MIN: u32 = 1280;
 /// Smallest MTU of a link with IPv4 (RFC 791).
 const IPV4_MTU_MIN: u32 = 68;
 
+/// `a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4`: the `tcp_fastopen_key` with which cookies in scripts
+/// for Linux are made.
+const FAST_OPEN_KEY: [u8; 16] = [
+    0xa1, 0xa1, 0xa1, 0xa1, 0xb2, 0xb2, 0xb2, 0xb2, 0xc3, 0xc3, 0xc3, 0xc3, 0xd4, 0xd4, 0xd4, 0xd4,
+];
+
 /// What a script can ask of the stack: words with commas or spaces between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -23,6 +29,8 @@ pub struct Settings {
     pub quick_ack: bool,
     /// `mtu=N`: 1500 unless said otherwise; below 1280 there is no IPv6.
     pub mtu: u32,
+    /// `no-fast-open`: listeners take data in SYNs only where `TCP_FASTOPEN` asks for it.
+    pub fast_open: bool,
     /// `congestion=NAME`: `cubic` or `reno`, of sockets that do not choose.
     pub congestion: Algorithm,
 }
@@ -34,6 +42,7 @@ impl Default for Settings {
             window_scale: 8,
             quick_ack: true,
             mtu: 1500,
+            fast_open: true,
             congestion: Algorithm::default(),
         }
     }
@@ -45,8 +54,8 @@ impl Default for Settings {
 pub enum SettingsError {
     /// No flag has the name.
     #[error(
-        "unknown flag {0:?}; there are linux, freebsd, quick-ack, no-quick-ack, window-scale=N, \
-         mtu=N, congestion=NAME"
+        "unknown flag {0:?}; there are linux, freebsd, quick-ack, no-quick-ack, fast-open, \
+         no-fast-open, window-scale=N, mtu=N, congestion=NAME"
     )]
     Unknown(String),
     /// The flag has no such value.
@@ -81,6 +90,8 @@ impl Settings {
                 }
                 ("quick-ack", "") => settings.quick_ack = true,
                 ("no-quick-ack", "") => settings.quick_ack = false,
+                ("fast-open", "") => settings.fast_open = true,
+                ("no-fast-open", "") => settings.fast_open = false,
                 ("window-scale", value) => {
                     settings.window_scale = value
                         .parse()
@@ -121,6 +132,7 @@ impl Settings {
         config.tcp.sack_compression = true;
         config.tcp.tso_autosize = true;
         config.tcp.rfc1337 = false;
+        config.tcp.fast_open_key = Some(FAST_OPEN_KEY);
         config.tcp.syn_linear_timeouts = 4;
         config
     }
@@ -172,6 +184,7 @@ mod tests {
                 window_scale: 6,
                 quick_ack: false,
                 mtu: 9000,
+                fast_open: true,
                 congestion: Algorithm::NewReno,
             })
         );

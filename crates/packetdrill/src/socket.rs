@@ -40,6 +40,8 @@ pub(crate) struct Socket {
     pub(crate) nonblocking: bool,
     pub(crate) bound: Option<SocketAddr>,
     pub(crate) options: SocketOptions,
+    /// Where a connect leads that waits for data to send with its SYN (TCP_FASTOPEN_CONNECT).
+    pub(crate) deferred: Option<Vec<u8>>,
     /// A connect began whose end was not told.
     pub(crate) connecting: bool,
     /// A send found no room.
@@ -71,6 +73,7 @@ impl Socket {
             nonblocking: false,
             bound: None,
             options,
+            deferred: None,
             connecting: false,
             full: false,
             read_shut: false,
@@ -207,7 +210,7 @@ impl Core {
     }
 
     /// The stack's socket of a UDP one, bound to some port if it was not.
-    fn udp(&mut self, fd: c_int) -> Result<Id> {
+    pub(crate) fn udp(&mut self, fd: c_int) -> Result<Id> {
         let socket = self.socket(fd)?;
         if socket.kind == Kind::IdleUdp {
             let any = if socket.v6 { "[::]:0" } else { "0.0.0.0:0" };
@@ -232,8 +235,11 @@ impl Core {
         let any = if socket.v6 { "[::]:0" } else { "0.0.0.0:0" };
         let any: SocketAddr = any.parse().map_err(|_| Errno(libc::EINVAL))?;
         let local = socket.bound.unwrap_or(any);
-        let options = socket.options.clone();
+        let mut options = socket.options.clone();
         let backlog = u32::try_from(backlog).unwrap_or(u32::MAX).min(4096);
+        if self.settings.fast_open {
+            options.fast_open = options.fast_open.or(Some(backlog.max(1)));
+        }
         let id = self.stack.tcp_listen(local, backlog as usize, options)?;
         let bound = self.stack.tcp_listener_address(id);
         self.owners.insert(SocketId::TcpListener(id), fd);
@@ -258,74 +264,6 @@ impl Core {
         Ok((fd, address::write(remote, v6)))
     }
 
-    /// Begins connect(2), or tells how it went.
-    pub(crate) fn connect(&mut self, fd: c_int, bytes: &[u8]) -> Result<()> {
-        let socket = self.socket(fd)?;
-        match socket.kind {
-            Kind::Idle => {}
-            Kind::Listener { .. } => return Err(Errno(libc::EISCONN)),
-            Kind::Connection(_) => return self.connected(fd, Errno(libc::EALREADY)),
-            Kind::IdleUdp | Kind::Udp(_) => {
-                let remote = address::read(bytes, socket.v6)?;
-                let id = self.udp(fd)?;
-                return Ok(self.stack.udp_connect(id, remote)?);
-            }
-        }
-        let remote = address::read(bytes, socket.v6)?;
-        let local = socket.bound;
-        // A wildcard is no wish for a family.
-        let local = local.map(|local| {
-            if local.ip().is_unspecified() && remote.ip().to_canonical().is_ipv4() {
-                SocketAddr::new(IpAddr::from([0, 0, 0, 0]), local.port())
-            } else {
-                local
-            }
-        });
-        let options = socket.options.clone();
-        let id = self.stack.tcp_connect(self.now, remote, local, options)?;
-        self.owners.insert(SocketId::Tcp(id), fd);
-        let bound = self.stack.tcp_addresses(id).map(|(local, _)| local);
-        let socket = self.socket_mut(fd)?;
-        socket.kind = Kind::Connection(id);
-        socket.bound = bound;
-        socket.connecting = true;
-        Err(Errno(libc::EINPROGRESS))
-    }
-
-    /// Whether a connect has succeeded; while it is under way, `pending`.
-    pub(crate) fn connected(&mut self, fd: c_int, pending: Errno) -> Result<()> {
-        let Kind::Connection(id) = self.socket(fd)?.kind else {
-            return Err(Errno(libc::EINVAL));
-        };
-        match self.stack.tcp_state(id) {
-            Some(State::SynSent | State::SynReceived) => return Err(pending),
-            Some(State::Closed) | None => {
-                let error = self.stack.tcp_take_error(id);
-                self.socket_mut(fd)?.connecting = false;
-                // Another try begins afresh.
-                self.drop_connection(fd, id);
-                let errno = error.map_or(libc::ECONNABORTED, |error| error.errno());
-                return Err(Errno(errno));
-            }
-            Some(_) => {}
-        }
-        let socket = self.socket_mut(fd)?;
-        if std::mem::take(&mut socket.connecting) {
-            return Ok(());
-        }
-        Err(Errno(libc::EISCONN))
-    }
-
-    /// Lets go of a connection that failed.
-    fn drop_connection(&mut self, fd: c_int, id: Id) {
-        self.owners.remove(&SocketId::Tcp(id));
-        // It is over: there is nothing to close but the entry.
-        let _ = self.stack.tcp_close(self.now, id);
-        if let Some(socket) = self.sockets.get_mut(&fd) {
-            socket.kind = Kind::Idle;
-        }
-    }
-
     /// Sends a part of a stream, or one datagram.
     pub(crate) fn send(
         &mut self,
@@ -334,12 +272,9 @@ impl Core {
         flags: c_int,
         to: Option<&[u8]>,
     ) -> Result<usize> {
-        if flags & libc::MSG_FASTOPEN != 0 {
-            return Err(Errno(libc::EOPNOTSUPP));
-        }
         let socket = self.socket(fd)?;
         if socket.is_udp() {
-            if flags & libc::MSG_OOB != 0 {
+            if flags & (libc::MSG_OOB | libc::MSG_FASTOPEN) != 0 {
                 return Err(Errno(libc::EOPNOTSUPP));
             }
             let remote = to.map(|to| address::read(to, socket.v6)).transpose()?;
@@ -353,7 +288,7 @@ impl Core {
         let Kind::Connection(id) = socket.kind else {
             return Err(Errno(libc::EPIPE));
         };
-        if let Some(State::SynSent | State::SynReceived) = self.stack.tcp_state(id) {
+        if self.opens(id, socket.connecting) {
             return Err(WOULD_BLOCK);
         }
         // The end of a record is no place to wait for more.
@@ -376,6 +311,16 @@ impl Core {
             Err(_) => {}
         }
         Ok(sent?)
+    }
+
+    /// Whether a connection is not there yet. One that was accepted is, though it may be in
+    /// SYN-RECEIVED (RFC 7413).
+    fn opens(&self, id: Id, connecting: bool) -> bool {
+        match self.stack.tcp_state(id) {
+            Some(State::SynSent) => true,
+            Some(State::SynReceived) => connecting,
+            _ => false,
+        }
     }
 
     /// Receives at most `max` bytes, and for UDP the sender's address; also says how long
@@ -409,7 +354,7 @@ impl Core {
         let Kind::Connection(id) = socket.kind else {
             return Err(Errno(libc::ENOTCONN));
         };
-        if let Some(State::SynSent | State::SynReceived) = self.stack.tcp_state(id) {
+        if self.opens(id, socket.connecting) {
             return Err(WOULD_BLOCK);
         }
         if max == 0 {
@@ -554,6 +499,7 @@ impl Core {
             return libc::POLLNVAL;
         };
         match socket.kind {
+            Kind::Idle if socket.deferred.is_some() => libc::POLLOUT | libc::POLLWRNORM,
             Kind::Idle => libc::POLLOUT | libc::POLLHUP,
             Kind::IdleUdp => libc::POLLOUT,
             Kind::Udp(id) => {
@@ -562,6 +508,7 @@ impl Core {
             }
             Kind::Listener { id, .. } if self.stack.tcp_acceptable(id) > 0 => libc::POLLIN,
             Kind::Listener { .. } => 0,
+            Kind::Connection(id) if self.opens(id, socket.connecting) => 0,
             Kind::Connection(id) => {
                 let (full, low) = (socket.full, socket.options.receive_low_water);
                 let read_shut = socket.read_shut;
@@ -583,9 +530,6 @@ impl Core {
         let Some(state) = self.stack.tcp_state(id) else {
             return libc::POLLIN | libc::POLLOUT | libc::POLLHUP | libc::POLLRDHUP;
         };
-        if matches!(state, State::SynSent | State::SynReceived) {
-            return 0;
-        }
         let mut ready = 0;
         let peeked = self.stack.tcp_peek(self.now, id, &mut [0]);
         let ended = matches!(peeked, Ok(0) | Err(RecvError::Connection(_)));

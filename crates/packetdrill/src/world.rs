@@ -5,6 +5,7 @@ use std::time::Duration;
 use libc::{c_int, c_short};
 use zcn_stack::Instant;
 
+use crate::core::Core;
 use crate::descriptor;
 use crate::errno::{Errno, Result, WOULD_BLOCK};
 use crate::settings::Settings;
@@ -106,6 +107,27 @@ impl World {
         let patience = self
             .worker
             .call(move |core| Ok(core.patience(fd, dont_wait, Limit::Send)))?;
+        let connects = move |core: &mut Core| Ok(core.connects_with_data(fd, flags));
+        if self.worker.call(connects)? {
+            let (data, to) = (bytes.clone(), to.clone());
+            let begun = self
+                .worker
+                .call(move |core| Ok(core.connect_with(fd, &data, flags, to.as_deref())))?;
+            let under_way = matches!(begun, Ok(_) | Err(Errno(libc::EINPROGRESS)));
+            if patience == Patience::Never || !under_way {
+                return begun;
+            }
+            let connected = move |core: &mut Core| core.connected(fd, WOULD_BLOCK);
+            match self.worker.wait(move |_| patience, connected) {
+                Err(WOULD_BLOCK) => return begun,
+                Err(error) => return Err(error),
+                Ok(()) => {}
+            }
+            sent = begun.unwrap_or(0);
+            if sent == bytes.len() {
+                return Ok(sent);
+            }
+        }
         self.worker.wait(
             move |_| patience,
             move |core| {

@@ -231,6 +231,9 @@ fn options_are_kept_and_bad_ones_refused() {
         (tcp, libc::TCP_MAXSEG, 1_000, 1_000),
         (tcp, libc::TCP_WINDOW_CLAMP, 4_000, 4_000),
         (tcp, libc::TCP_SYNCNT, 3, 3),
+        (tcp, libc::TCP_FASTOPEN, 5, 5),
+        (tcp, libc::TCP_FASTOPEN_CONNECT, 1, 1),
+        (tcp, libc::TCP_FASTOPEN_CONNECT, 0, 0),
         // As many waits of 1, 2, 4 s for the SYN-ACK as are needed.
         (tcp, libc::TCP_DEFER_ACCEPT, 1, 1),
         (tcp, libc::TCP_DEFER_ACCEPT, 2, 3),
@@ -251,8 +254,8 @@ fn options_are_kept_and_bad_ones_refused() {
     assert_eq!(&name[..5], b"reno\0");
     let other = tool.set(fd, tcp, libc::TCP_CONGESTION, b"vegas");
     assert_eq!(other, Err(libc::ENOENT));
-    let fast_open = tool.set(fd, tcp, libc::TCP_FASTOPEN, &number(1));
-    assert_eq!(fast_open, Err(libc::ENOPROTOOPT));
+    let md5 = tool.set(fd, tcp, libc::TCP_MD5SIG, &number(1));
+    assert_eq!(md5, Err(libc::ENOPROTOOPT));
     assert_eq!(
         tool.set(fd, tcp, libc::TCP_KEEPIDLE, &[1]),
         Err(libc::EINVAL)
@@ -402,4 +405,78 @@ fn messages_are_urgent_or_end_a_record_as_their_flags_say() {
     assert_eq!(tool.send(connection, b"one", 0), Ok(3));
     tool.inject(&Segment::new(ACK, 1, seq.wrapping_add(12)).v4());
     assert_eq!(tool.expect().0.payload, b"another one");
+}
+
+/// MSS 1460 and a fast-open cookie of eight bytes.
+fn with_cookie(cookie: [u8; 8]) -> Vec<u8> {
+    let mut options = vec![2, 4, 5, 180, 34, 10];
+    options.extend(cookie);
+    options.extend([1, 1]);
+    options
+}
+
+#[test]
+fn a_listener_takes_the_data_of_a_syn_with_the_cookie_of_linux() {
+    let cookie = [0x30, 0x21, 0xb9, 0xd8, 0x89, 0x01, 0x7e, 0xeb];
+    for flags in ["", "no-fast-open"] {
+        let tool = Tool::new(flags);
+        let listener = tool.listener(false);
+        let syn = Segment::new(SYN, 0, 0).options(&with_cookie(cookie));
+        tool.inject(&syn.payload(b"ask").v4());
+        let (syn_ack, _) = tool.expect();
+        if flags == "no-fast-open" {
+            assert_eq!((syn_ack.flags, syn_ack.ack), (SYN | ACK, 1));
+            continue;
+        }
+        assert_eq!((syn_ack.flags, syn_ack.ack), (SYN | ACK, 4));
+        let connection = tool.accept(listener).expect("a connection");
+        assert_eq!(tool.read(connection, 100).as_deref(), Ok(&b"ask"[..]));
+        assert_eq!(tool.write(connection, b"answer"), Ok(6));
+        assert_eq!(tool.expect().0.payload, b"answer");
+    }
+}
+
+#[test]
+fn a_client_sends_data_with_its_second_syn() {
+    let tool = Tool::new("");
+    let server = "192.0.2.1:40000";
+    let answer = |syn: &Segment, ack: u32, options: &[u8]| {
+        let ack = syn.seq.wrapping_add(ack);
+        let mut answer = Segment::new(SYN | ACK, 0, ack).options(options);
+        answer.to = syn.from;
+        answer.v4()
+    };
+    let first = tool.socket(false);
+    tool.nonblocking(first);
+    let begun = tool.send_to(first, b"hello", libc::MSG_FASTOPEN, server);
+    assert_eq!(begun, Err(libc::EINPROGRESS));
+    let (syn, _) = tool.expect();
+    assert_eq!((syn.flags, syn.payload.len()), (SYN, 0));
+    assert!(syn.options.windows(2).any(|bytes| bytes == [34, 2]));
+    tool.inject(&answer(&syn, 1, &with_cookie([7; 8])));
+    tool.expect();
+    // By the call that sends, and by one that comes before.
+    for early in [false, true] {
+        let fd = tool.socket(false);
+        tool.nonblocking(fd);
+        let sent = if early {
+            let tcp = libc::IPPROTO_TCP;
+            let set = tool.set(fd, tcp, libc::TCP_FASTOPEN_CONNECT, &int(1));
+            assert_eq!(set, Ok(0));
+            assert_eq!(tool.connect(fd, server), Ok(0));
+            tool.write(fd, b"hello")
+        } else {
+            tool.send_to(fd, b"hello", libc::MSG_FASTOPEN, server)
+        };
+        assert_eq!(sent, Ok(5));
+        let (syn, _) = tool.expect();
+        assert_eq!((syn.flags, &syn.payload[..]), (SYN, &b"hello"[..]));
+        assert!(
+            syn.options
+                .windows(10)
+                .any(|bytes| bytes == [34, 10, 7, 7, 7, 7, 7, 7, 7, 7])
+        );
+        tool.inject(&answer(&syn, 6, &[2, 4, 5, 180]));
+        assert_eq!(tool.expect().0.flags, ACK);
+    }
 }

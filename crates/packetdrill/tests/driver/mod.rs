@@ -114,6 +114,21 @@ impl Tool {
         call!(self, send, fd, bytes.as_ptr().cast(), bytes.len(), flags)
     }
 
+    pub fn send_to(&self, fd: c_int, bytes: &[u8], flags: c_int, to: &str) -> Answer<isize> {
+        let to = sockaddr(to);
+        let (data, len) = (bytes.as_ptr().cast(), to.len() as u32);
+        call!(
+            self,
+            sendto,
+            fd,
+            data,
+            bytes.len(),
+            flags,
+            to.as_ptr().cast(),
+            len
+        )
+    }
+
     pub fn close(&self, fd: c_int) -> Answer<c_int> {
         call!(self, close, fd)
     }
