@@ -1,4 +1,4 @@
-//! Stratum V1, the protocol between miners and pools, without I/O: bytes, calls and time go in;
+//! Stratum, the protocol between miners and pools, without I/O: bytes, calls and time go in;
 //! bytes, events and the next deadline come out.
 //!
 //! Nothing here opens a socket, reads a clock or draws a random number. What is in it:
@@ -9,7 +9,8 @@
 //! * [`message`]: the lines themselves, read where they lie (no allocation for a job) and
 //!   written;
 //! * [`Job`], [`header`], [`hash`], [`Target`], [`share`], [`extranonce`]: from a job to a
-//!   header, and whether its hash is a share.
+//!   header, and whether its hash is a share;
+//! * `v2`, behind the feature of that name: Stratum V2, encrypted, both ends.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -86,6 +87,8 @@ pub mod reject;
 pub mod server;
 pub mod share;
 pub mod target;
+#[cfg(feature = "v2")]
+pub mod v2;
 
 pub use client::{ClientConfig, ClientSession};
 pub use job::Job;

@@ -4,7 +4,7 @@ mod config;
 mod error;
 mod event;
 mod pending;
-mod redirect;
+pub(crate) mod redirect;
 mod work;
 
 use std::collections::VecDeque;

@@ -1,0 +1,549 @@
+//! The pool's side of a connection, with one channel.
+
+mod check;
+mod config;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use binary_sv2::{B032, Str0255, Sv2Option, U256};
+use common_messages_sv2::{
+    Protocol, Reconnect, SetupConnection, SetupConnectionError, SetupConnectionSuccess,
+};
+use mining_sv2::{
+    CloseChannel, NewExtendedMiningJob, NewMiningJob, OpenExtendedMiningChannelSuccess,
+    OpenMiningChannelError, OpenStandardMiningChannelSuccess, SetExtranoncePrefix, SetNewPrevHash,
+    SetTarget, SubmitSharesError, SubmitSharesSuccess, UpdateChannelError,
+};
+
+pub use config::{FoundShare, ServerConfig, ServerError, ServerEvent};
+
+use check::Given;
+
+use super::link::{Frame, Link};
+use super::message::{
+    FromMiner, FromPool, MessageError, REQUIRES_FIXED_VERSION, REQUIRES_VERSION_ROLLING, VERSION,
+    text,
+};
+use super::work::{Root, Share, Work, WorkKey};
+use crate::budget::Budget;
+use crate::inline::Extranonce;
+use crate::job::Job;
+use crate::target::Target;
+
+/// Bytes that may wait for a miner that does not read.
+const MAX_OUTPUT: usize = 1 << 20;
+
+/// A connection to a miner without the connection: bytes and time go in, bytes, events and the
+/// next deadline come out. To be used as [`ClientSession`](super::ClientSession).
+///
+/// Jobs that are announced before the channel is open are given when it opens: the last one.
+#[derive(Debug)]
+pub struct ServerSession {
+    config: ServerConfig,
+    link: Link,
+    events: VecDeque<ServerEvent>,
+    stage: Stage,
+    began: (u32, Instant),
+    job: Option<(u32, Job)>,
+    next_job: u32,
+    given: Given,
+    /// A block has been told, so that jobs may follow without one.
+    has_block: bool,
+    budget: Budget,
+    received_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Setup,
+    /// Connected, and no channel.
+    Idle,
+    Standard,
+    Extended,
+    Over,
+}
+
+/// A short constant as the protocol's string.
+fn field(words: &str) -> Result<Str0255<'_>, MessageError> {
+    Str0255::new(text(words)).map_err(|_| MessageError { kind: 0 })
+}
+
+impl ServerSession {
+    /// A session on a connection that was just accepted, at `unix_s` seconds since 1970. `seed` is
+    /// 32 fresh random bytes that nobody else knows.
+    pub fn new(config: ServerConfig, now: Instant, unix_s: u32, seed: [u8; 32]) -> Self {
+        let validity = config.certificate_validity.as_secs();
+        let validity = u32::try_from(validity).unwrap_or(u32::MAX - unix_s);
+        Self {
+            link: Link::responder(&config.secret, validity, seed, config.max_frame, MAX_OUTPUT),
+            events: VecDeque::new(),
+            stage: Stage::Setup,
+            began: (unix_s, now),
+            job: None,
+            next_job: 1,
+            given: Given::default(),
+            has_block: false,
+            budget: Budget::new(config.max_messages, now),
+            received_at: now,
+            config,
+        }
+    }
+
+    /// Takes what was received.
+    ///
+    /// # Errors
+    /// The miner breaks the protocol or floods; the session is then over. What waits in
+    /// [`output`](Self::output) may still tell it why.
+    pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) -> Result<(), ServerError> {
+        if self.stage == Stage::Over {
+            return Err(ServerError::Over);
+        }
+        self.received_at = now;
+        let taken = self.take(now, bytes);
+        if taken.is_err() {
+            self.stage = Stage::Over;
+        }
+        taken
+    }
+
+    fn take(&mut self, now: Instant, bytes: &[u8]) -> Result<(), ServerError> {
+        self.link.receive(bytes);
+        let passed = now.saturating_duration_since(self.began.1).as_secs();
+        let unix_s = self
+            .began
+            .0
+            .saturating_add(passed.try_into().unwrap_or(u32::MAX));
+        while let Some(frame) = self.link.next(unix_s)? {
+            if !self.budget.spend(now) {
+                let max = self.config.max_messages;
+                return Err(ServerError::Flood { max });
+            }
+            self.handle_frame(frame)?;
+            if self.link.is_full() {
+                return Err(ServerError::NotReading);
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, message: FromPool<'_>) -> Result<(), MessageError> {
+        let (kind, for_channel, payload) = message.emit()?;
+        self.link.send(kind, for_channel, &payload);
+        Ok(())
+    }
+
+    fn handle_frame(&mut self, mut frame: Frame) -> Result<(), ServerError> {
+        if frame.extension != 0 {
+            return Ok(());
+        }
+        let kind = frame.kind;
+        let Some(message) = FromMiner::parse(kind, &mut frame.payload)? else {
+            return Ok(());
+        };
+        let ours = self.config.channel_id;
+        match (self.stage, message) {
+            (Stage::Setup, FromMiner::SetupConnection(setup)) => self.set_up(&setup),
+            (Stage::Setup, _) | (_, FromMiner::SetupConnection(_)) => {
+                Err(ServerError::OutOfTurn { kind })
+            }
+            (_, FromMiner::OpenStandardMiningChannel(open)) => {
+                let user = String::from_utf8_lossy(open.user_identity.as_bytes()).into_owned();
+                let asked = (open.request_id, open.nominal_hash_rate, open.max_target);
+                self.open(user, asked, None)
+            }
+            (_, FromMiner::OpenExtendedMiningChannel(open)) => {
+                let user = String::from_utf8_lossy(open.user_identity.as_bytes()).into_owned();
+                let asked = (open.request_id, open.nominal_hash_rate, open.max_target);
+                self.open(user, asked, Some(open.min_extranonce_size))
+            }
+            (Stage::Standard, FromMiner::SubmitSharesStandard(sent)) => {
+                let share = Share {
+                    job_id: sent.job_id,
+                    extranonce: Extranonce::EMPTY,
+                    version: sent.version,
+                    ntime: sent.ntime,
+                    nonce: sent.nonce,
+                };
+                self.submitted(sent.channel_id, sent.sequence_number, share)
+            }
+            (Stage::Extended, FromMiner::SubmitSharesExtended(sent)) => {
+                let extranonce = Extranonce::new(sent.extranonce.as_bytes());
+                let share = Share {
+                    job_id: sent.job_id,
+                    extranonce: extranonce.unwrap_or(Extranonce::EMPTY),
+                    version: sent.version,
+                    ntime: sent.ntime,
+                    nonce: sent.nonce,
+                };
+                self.submitted(sent.channel_id, sent.sequence_number, share)
+            }
+            (_, FromMiner::SubmitSharesStandard(sent)) => {
+                self.refuse(sent.channel_id, sent.sequence_number, "invalid-channel-id")
+            }
+            (_, FromMiner::SubmitSharesExtended(sent)) => {
+                self.refuse(sent.channel_id, sent.sequence_number, "invalid-channel-id")
+            }
+            (Stage::Standard | Stage::Extended, FromMiner::UpdateChannel(update))
+                if update.channel_id == ours =>
+            {
+                self.updated(update.nominal_hash_rate)
+            }
+            (_, FromMiner::UpdateChannel(update)) => {
+                let message = UpdateChannelError {
+                    channel_id: update.channel_id,
+                    error_code: field("invalid-channel-id")?,
+                };
+                Ok(self.send(FromPool::UpdateChannelError(message))?)
+            }
+            (Stage::Standard | Stage::Extended, FromMiner::CloseChannel(close))
+                if close.channel_id == ours =>
+            {
+                self.stage = Stage::Idle;
+                self.events.push_back(ServerEvent::Closed);
+                Ok(())
+            }
+            (_, FromMiner::CloseChannel(_)) => Ok(()),
+        }
+    }
+
+    fn set_up(&mut self, setup: &SetupConnection<'_>) -> Result<(), ServerError> {
+        let fixed = self.config.version_mask == 0;
+        let known = REQUIRES_VERSION_ROLLING | super::message::REQUIRES_STANDARD_JOBS;
+        let code = if setup.protocol != Protocol::MiningProtocol {
+            "unsupported-protocol"
+        } else if !(setup.min_version..=setup.max_version).contains(&VERSION) {
+            "protocol-version-mismatch"
+        } else if setup.flags & !known != 0 || fixed && setup.flags & REQUIRES_VERSION_ROLLING != 0
+        {
+            "unsupported-feature-flags"
+        } else {
+            self.stage = Stage::Idle;
+            let message = SetupConnectionSuccess {
+                used_version: VERSION,
+                flags: if fixed { REQUIRES_FIXED_VERSION } else { 0 },
+            };
+            return Ok(self.send(FromPool::SetupConnectionSuccess(message))?);
+        };
+        let message = SetupConnectionError {
+            flags: setup.flags & !known,
+            error_code: field(code)?,
+        };
+        self.send(FromPool::SetupConnectionError(message))?;
+        Err(ServerError::SetupRefused { code })
+    }
+
+    /// Opens the channel; extended with at least `min_extranonce_len` bytes.
+    fn open(
+        &mut self,
+        user: String,
+        (request_id, nominal_hash_rate, max_target): (u32, f32, U256<'_>),
+        min_extranonce_len: Option<u16>,
+    ) -> Result<(), ServerError> {
+        let easiest = Target::from_le_bytes(max_target.to_array());
+        let code = if self.stage != Stage::Idle {
+            Some("channel-capacity-exhausted")
+        } else if easiest.is_none() {
+            Some("max-target-out-of-range")
+        } else if !(nominal_hash_rate.is_finite() && nominal_hash_rate >= 0.0) {
+            Some("invalid-nominal-hashrate")
+        } else if min_extranonce_len
+            .is_some_and(|len| usize::from(len) > self.config.extranonce_len)
+        {
+            Some("min-extranonce-size-too-large")
+        } else {
+            None
+        };
+        if let Some(code) = code {
+            let message = OpenMiningChannelError {
+                request_id,
+                error_code: field(code)?,
+            };
+            return Ok(self.send(FromPool::OpenMiningChannelError(message))?);
+        }
+        // A miner may want shares to be harder than the pool does, not easier.
+        self.config.target = easiest.map_or(self.config.target, |max| max.min(self.config.target));
+        let (channel_id, target) = (self.config.channel_id, self.config.target.to_le_bytes());
+        let extended = min_extranonce_len.is_some();
+        let prefix = self.prefix(extended);
+        let target = U256::from(&target);
+        let extranonce_prefix = B032::try_from(prefix.as_bytes());
+        let extranonce_prefix = extranonce_prefix.map_err(|_| MessageError { kind: 0x11 })?;
+        if extended {
+            self.stage = Stage::Extended;
+            self.send(FromPool::OpenExtendedMiningChannelSuccess(
+                OpenExtendedMiningChannelSuccess {
+                    request_id,
+                    channel_id,
+                    target,
+                    // At most 32: the settings of a channel with more open none.
+                    extranonce_size: self.config.extranonce_len as u16,
+                    extranonce_prefix,
+                    group_channel_id: 0,
+                },
+            ))?;
+        } else {
+            self.stage = Stage::Standard;
+            self.send(FromPool::OpenStandardMiningChannelSuccess(
+                OpenStandardMiningChannelSuccess {
+                    request_id,
+                    channel_id,
+                    target,
+                    extranonce_prefix,
+                    group_channel_id: 0,
+                },
+            ))?;
+        }
+        self.events.push_back(ServerEvent::Opened {
+            user,
+            extended,
+            nominal_hash_rate,
+        });
+        self.has_block = false;
+        if let Some((number, job)) = self.job.clone() {
+            self.give(number, job, true)?;
+        }
+        Ok(())
+    }
+
+    /// The pool's part of the extranonce; on a standard channel that is all of it.
+    fn prefix(&self, extended: bool) -> Extranonce {
+        if extended {
+            return self.config.prefix;
+        }
+        let rest = vec![0; self.config.extranonce_len];
+        let whole = [self.config.prefix.as_bytes(), &rest].concat();
+        Extranonce::new(&whole).unwrap_or(Extranonce::EMPTY)
+    }
+
+    /// Gives a job, whose coinbase transaction has room for prefix and extranonce, to the miner,
+    /// now or when it opens its channel. A job that is [`clean`](Job::clean) follows a new block.
+    ///
+    /// # Errors
+    /// Its coinbase transaction is longer than a message can say.
+    pub fn announce(&mut self, job: &Job) -> Result<(), MessageError> {
+        let number = self.next_job;
+        self.next_job += 1;
+        self.job = Some((number, job.clone()));
+        match self.stage {
+            Stage::Standard | Stage::Extended => self.give(number, job.clone(), job.clean),
+            _ => Ok(()),
+        }
+    }
+
+    fn give(&mut self, job_id: u32, job: Job, new_block: bool) -> Result<(), MessageError> {
+        let new_block = new_block || !self.has_block;
+        let channel_id = self.config.channel_id;
+        // Without a time it is for the block that is told next.
+        let min_ntime = Sv2Option::new((!new_block).then_some(job.ntime));
+        let extended = self.stage == Stage::Extended;
+        let prefix = self.prefix(extended);
+        let (version, nbits, ntime, prev_hash) = (job.version, job.nbits, job.ntime, job.prev_hash);
+        let root = if extended {
+            let wrong = |_| MessageError { kind: 0x1f };
+            let path = job.branches.iter().map(U256::from).collect();
+            self.send(FromPool::NewExtendedMiningJob(NewExtendedMiningJob {
+                channel_id,
+                job_id,
+                min_ntime,
+                version,
+                version_rolling_allowed: self.config.version_mask != 0,
+                merkle_path: binary_sv2::Seq0255::new(path).map_err(wrong)?,
+                coinbase_tx_prefix: job.coinbase_1.as_slice().try_into().map_err(wrong)?,
+                coinbase_tx_suffix: job.coinbase_2.as_slice().try_into().map_err(wrong)?,
+            }))?;
+            Root::Rolled {
+                job: Box::new(job),
+                prefix,
+                extranonce_len: self.config.extranonce_len,
+            }
+        } else {
+            let root = job.merkle_root(&job.coinbase_prefix(prefix.as_bytes()), &[]);
+            self.send(FromPool::NewMiningJob(NewMiningJob {
+                channel_id,
+                job_id,
+                min_ntime,
+                version,
+                merkle_root: U256::from(&root),
+            }))?;
+            Root::Fixed(root)
+        };
+        if new_block {
+            self.send(FromPool::SetNewPrevHash(SetNewPrevHash {
+                channel_id,
+                job_id,
+                prev_hash: U256::from(&prev_hash),
+                min_ntime: ntime,
+                nbits,
+            }))?;
+            self.has_block = true;
+        }
+        let work = Work {
+            key: WorkKey(job_id.into()),
+            job_id,
+            prev_hash,
+            version,
+            version_mask: self.config.version_mask,
+            nbits,
+            min_ntime: ntime,
+            target: self.config.target,
+            root,
+            stale: false,
+        };
+        self.given.push(work, new_block);
+        Ok(())
+    }
+
+    fn submitted(&mut self, channel: u32, sequence: u32, share: Share) -> Result<(), ServerError> {
+        if channel != self.config.channel_id {
+            return self.refuse(channel, sequence, "invalid-channel-id");
+        }
+        let mut found = match self.given.check(share, self.config.max_ntime_s) {
+            Ok(found) => found,
+            Err(code) => return self.refuse(channel, sequence, code),
+        };
+        if self.stage == Stage::Standard {
+            found.extranonce = self.prefix(false);
+        }
+        let worth = self.config.target.difficulty().max(1.0) as u64;
+        self.events.push_back(ServerEvent::Share(Box::new(found)));
+        let message = SubmitSharesSuccess {
+            channel_id: channel,
+            last_sequence_number: sequence,
+            new_submits_accepted_count: 1,
+            new_shares_sum: worth,
+        };
+        Ok(self.send(FromPool::SubmitSharesSuccess(message))?)
+    }
+
+    fn refuse(
+        &mut self,
+        channel_id: u32,
+        sequence_number: u32,
+        code: &'static str,
+    ) -> Result<(), ServerError> {
+        self.events.push_back(ServerEvent::Refused { code });
+        let message = SubmitSharesError {
+            channel_id,
+            sequence_number,
+            error_code: field(code)?,
+        };
+        Ok(self.send(FromPool::SubmitSharesError(message))?)
+    }
+
+    fn updated(&mut self, nominal_hash_rate: f32) -> Result<(), ServerError> {
+        if nominal_hash_rate.is_finite() && nominal_hash_rate >= 0.0 {
+            self.events
+                .push_back(ServerEvent::Updated { nominal_hash_rate });
+            return Ok(());
+        }
+        let message = UpdateChannelError {
+            channel_id: self.config.channel_id,
+            error_code: field("invalid-nominal-hashrate")?,
+        };
+        Ok(self.send(FromPool::UpdateChannelError(message))?)
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Standard | Stage::Extended)
+    }
+
+    /// Sets the target of the jobs that are announced from now on.
+    ///
+    /// # Errors
+    /// None that a target could cause.
+    pub fn set_target(&mut self, target: Target) -> Result<(), MessageError> {
+        self.config.target = target;
+        if !self.is_open() {
+            return Ok(());
+        }
+        self.send(FromPool::SetTarget(SetTarget {
+            channel_id: self.config.channel_id,
+            maximum_target: U256::from(&target.to_le_bytes()),
+        }))
+    }
+
+    /// Changes the pool's part of the extranonce, for the jobs that are announced from now on. It
+    /// has to be as long as the one before.
+    ///
+    /// # Errors
+    /// None that a prefix of 32 bytes at most could cause.
+    pub fn set_prefix(&mut self, prefix: Extranonce) -> Result<(), MessageError> {
+        self.config.prefix = prefix;
+        if !self.is_open() {
+            return Ok(());
+        }
+        let prefix = self.prefix(self.stage == Stage::Extended);
+        let wrong = |_| MessageError { kind: 0x19 };
+        self.send(FromPool::SetExtranoncePrefix(SetExtranoncePrefix {
+            channel_id: self.config.channel_id,
+            extranonce_prefix: prefix.as_bytes().try_into().map_err(wrong)?,
+        }))
+    }
+
+    /// Asks the miner to come back at another place; an empty host and port 0 mean this one.
+    ///
+    /// # Errors
+    /// None: a host that is too long is cut.
+    pub fn reconnect(&mut self, host: &str, port: u16) -> Result<(), MessageError> {
+        let message = Reconnect {
+            new_host: field(host)?,
+            new_port: port,
+        };
+        self.send(FromPool::Reconnect(message))
+    }
+
+    /// Closes the channel, and says why.
+    ///
+    /// # Errors
+    /// None: a reason that is too long is cut.
+    pub fn close(&mut self, reason: &str) -> Result<(), MessageError> {
+        if !self.is_open() {
+            return Ok(());
+        }
+        self.stage = Stage::Idle;
+        let message = CloseChannel {
+            channel_id: self.config.channel_id,
+            reason_code: field(reason)?,
+        };
+        self.send(FromPool::CloseChannel(message))
+    }
+
+    /// What waits to be sent.
+    pub fn output(&self) -> &[u8] {
+        self.link.output()
+    }
+
+    /// Forgets the first bytes of [`output`](Self::output), which were sent.
+    ///
+    /// # Panics
+    /// When that is more than waits.
+    pub fn consume_output(&mut self, count: usize) {
+        self.link.consume_output(count);
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<ServerEvent> {
+        self.events.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called; `None` when the session is
+    /// over.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        (self.stage != Stage::Over).then(|| self.received_at + self.config.idle_timeout)
+    }
+
+    /// To be called when it is time; earlier does no harm.
+    ///
+    /// # Errors
+    /// The miner is silent; the session is then over.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ServerError> {
+        if self.poll_timeout().is_none_or(|deadline| now < deadline) {
+            return Ok(());
+        }
+        self.stage = Stage::Over;
+        Err(ServerError::Silent {
+            after: self.config.idle_timeout,
+        })
+    }
+}
