@@ -198,23 +198,78 @@ fn check(prefix: &Path) -> Result<String, String> {
                 int main(void)\n{\n    if (zcn_version() != ZCN_VERSION) return 1;\n    \
                 return strcmp(zcn_error_string(ZCN_SUCCESS), \"success\") != 0;\n}\n";
     fs::write(&source, text).map_err(|error| error.to_string())?;
-    for (kind, library) in [
-        ("shared", format!("-l{NAME}")),
-        ("static", format!("-l:lib{NAME}.a")),
-    ] {
-        let program = folder.join(kind);
-        let mut compiler = Command::new("cc");
-        compiler.args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
-        compiler.arg(&source).arg("-o").arg(&program);
-        compiler.arg("-I").arg(prefix.join("include"));
-        compiler.arg("-L").arg(&lib).args([&library, "-lpthread"]);
-        output(&mut compiler)?;
-        output(Command::new(&program).env("LD_LIBRARY_PATH", &lib))?;
+    let mut by_hand = vec![format!("-I{}", prefix.join("include").display())];
+    by_hand.push(format!("-L{}", lib.display()));
+    for library in [format!("-l{NAME}"), format!("-l:lib{NAME}.a")] {
+        let flags = [&by_hand[..], &[library.clone(), "-lpthread".to_owned()]].concat();
+        link(&source, &flags, &lib)?;
         say(&format!(
             "a program with {library} -lpthread links and runs"
         ));
     }
+    if installed("pkg-config") {
+        let mut command = Command::new("pkg-config");
+        command
+            .args(["--cflags", "--libs", NAME])
+            .env("PKG_CONFIG_PATH", lib.join("pkgconfig"));
+        let flags = output(&mut command)?;
+        let flags: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
+        link(&source, &flags, &lib)?;
+        say("a program with what pkg-config says links and runs");
+    }
+    if installed("cmake") {
+        link_by_cmake(&folder, prefix)?;
+        say("programs that CMake builds, shared and static, link and run");
+    }
     Ok(format!("{} functions", declared.len()))
+}
+
+/// Whether a program is there; says what is skipped when it is not.
+fn installed(program: &str) -> bool {
+    let there = Command::new(program).arg("--version").output().is_ok();
+    if !there {
+        say(&format!(
+            "SKIPPED: {program} is not installed, so its file is not tried"
+        ));
+    }
+    there
+}
+
+/// Compiles a program with these flags and runs it.
+fn link(source: &Path, flags: &[String], lib: &Path) -> Result<(), String> {
+    let program = source.with_extension("program");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+    compiler.arg(source).arg("-o").arg(&program).args(flags);
+    output(&mut compiler)?;
+    output(Command::new(&program).env("LD_LIBRARY_PATH", lib)).map(drop)
+}
+
+/// A project that finds the package and links both of its targets. CMake tells its programs where the
+/// library is.
+fn link_by_cmake(folder: &Path, prefix: &Path) -> Result<(), String> {
+    let project = format!(
+        "cmake_minimum_required(VERSION 3.13)\n\
+         project(link C)\n\
+         find_package({NAME} {VERSION} EXACT REQUIRED)\n\
+         foreach(kind IN ITEMS {NAME} static)\n\
+         \x20 add_executable(link_${{kind}} link.c)\n\
+         \x20 target_link_libraries(link_${{kind}} {NAME}::${{kind}})\n\
+         endforeach()\n"
+    );
+    fs::write(folder.join("CMakeLists.txt"), project).map_err(|error| error.to_string())?;
+    let build = folder.join("cmake");
+    let mut configure = Command::new("cmake");
+    configure.arg("-S").arg(folder).arg("-B").arg(&build);
+    configure.arg(format!("-DCMAKE_PREFIX_PATH={}", prefix.display()));
+    // Where the last run found it does not count.
+    configure.arg(format!("-U{NAME}_DIR"));
+    output(&mut configure)?;
+    output(Command::new("cmake").arg("--build").arg(&build))?;
+    for kind in [NAME, "static"] {
+        output(&mut Command::new(build.join(format!("link_{kind}"))))?;
+    }
+    Ok(())
 }
 
 /// Standard output of a command that must succeed.
