@@ -339,21 +339,27 @@ fn echoes_at(address: &str, port: &str) {
         }
     }
     if there("curl") {
-        // An echo answers a request with itself, which is no HTTP of this century.
+        // An echo answers a request with itself, which is no HTTP of this century, and then waits
+        // for more: curl is done with when it has shown all of it.
         let url = format!("http://{address}:{port}/hello");
-        let mut command = Command::new("curl");
-        command.args([
-            "-s",
-            "--http0.9",
-            "-m",
-            "2",
-            "-H",
-            "Connection: close",
-            &url,
-        ]);
-        let (answer, errors, _) = run(&mut command, b"");
-        let answer = String::from_utf8_lossy(&answer);
-        assert!(answer.starts_with("GET /hello HTTP/1.1\r\n"), "{errors}");
+        let mut curl = Command::new("curl")
+            .args(["-sN", "--http0.9", "-m", "120", &url])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let answer = BufReader::new(curl.stdout.take().unwrap()).lines();
+        let answer: Vec<String> = answer
+            .map(Result::unwrap)
+            .take_while(|line| !line.is_empty())
+            .collect();
+        let _ = curl.kill();
+        let _ = curl.wait();
+        let first = answer.first().map(String::as_str);
+        assert_eq!(first, Some("GET /hello HTTP/1.1"), "{answer:?}");
+        assert!(
+            answer.iter().any(|line| line.starts_with("Host: ")),
+            "{answer:?}"
+        );
     }
 }
 
@@ -692,26 +698,99 @@ fn guide(language: &str) -> Vec<String> {
     programs
 }
 
-#[test]
-fn the_guides_programs_compile() {
-    if !need_compilers() {
-        return;
-    }
+/// The programs of the guide, ready to run, with what each looks like.
+fn guides_programs() -> Vec<(String, Command)> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guide");
     fs::create_dir_all(&folder).unwrap();
+    let mut programs = Vec::new();
     for (language, standard) in [("c", "c99"), ("cpp", "c++11")] {
-        for (number, program) in guide(language).iter().enumerate() {
+        for (number, program) in guide(language).into_iter().enumerate() {
             let file = folder.join(format!("guide{number}.{language}"));
-            fs::write(&file, program).unwrap();
-            build(file.to_str().unwrap(), standard, Way::Sanitized);
+            fs::write(&file, &program).unwrap();
+            let built = build(file.to_str().unwrap(), standard, Way::Sanitized);
+            programs.push((program, watched(&built, Way::Sanitized)));
         }
     }
     if there("python3") {
         for program in guide("python") {
             let mut command = Command::new("python3");
-            command.args(["-c", "import ast, sys; ast.parse(sys.stdin.read())"]);
-            let (_, errors, status) = run(&mut command, program.as_bytes());
-            assert!(status.success(), "{errors}");
+            command
+                .args(["-B", "-c", &program])
+                .current_dir(root().join("python"))
+                .env("ZCN_LIBRARY", library("libzero_copy_net.so"));
+            programs.push((program, command));
         }
+    }
+    programs
+}
+
+/// Each as it is written: a server answers on its port, any other program ends well. The port is
+/// theirs alone in a network namespace.
+#[test]
+fn the_guides_programs_run() {
+    if !need_compilers() || !there("ip") {
+        return;
+    }
+    let programs = guides_programs();
+    let tested = std::thread::spawn(|| {
+        if let Err(error) = zcn_sys::namespace::enter_new_network() {
+            skipped(format_args!("no network namespace of our own: {error}"));
+            return;
+        }
+        let mut up = Command::new("ip");
+        let (_, errors, status) = run(up.args(["link", "set", "lo", "up"]), b"");
+        assert!(status.success(), "{status}: {errors}");
+        let mut servers = 0;
+        for (text, mut command) in programs {
+            if text.contains("7007") {
+                servers += 1;
+                answers(&mut command, "127.0.0.1:7007");
+            } else {
+                let (_, errors, status) = run(&mut command, b"");
+                assert!(status.success(), "{status}: {errors}\n{text}");
+            }
+        }
+        assert!(servers >= 2, "the servers of the guide were not recognised");
+    });
+    if let Err(panic) = tested.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Ends a program whatever happens.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a server that never ends and has it echo; its port is free again afterwards.
+fn answers(command: &mut Command, address: &str) {
+    let mut server = Killed(command.stdout(Stdio::null()).spawn().unwrap());
+    let mut connected = None;
+    eventually(|| {
+        connected = std::net::TcpStream::connect(address).ok();
+        assert_eq!(server.0.try_wait().unwrap(), None, "{command:?}");
+        connected.is_some()
+    });
+    let mut client = connected.unwrap();
+    client.set_read_timeout(Some(HANG)).unwrap();
+    client.write_all(b"hello").unwrap();
+    let mut answer = [0; 5];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"hello");
+    drop(server);
+    // The kernel ends a ring, and what that holds, after the process.
+    eventually(|| std::net::TcpStream::connect(address).is_err());
+}
+
+fn eventually(mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + HANG;
+    while !done() {
+        assert!(Instant::now() < deadline, "never");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
