@@ -86,10 +86,12 @@ fn option(level: c_int, name: c_int, bytes: &[u8]) -> Result<Option<SocketOption
             let time = seconds(time)?;
             SocketOption::Linger(on()?.then_some(time))
         }
-        (libc::SOL_SOCKET, libc::SO_SNDBUF) => {
+        (libc::SOL_SOCKET, libc::SO_SNDBUF | libc::SO_SNDBUFFORCE) => {
             SocketOption::SendBuffer(count(bytes)?.saturating_mul(KERNEL_SHARE))
         }
-        (libc::SOL_SOCKET, libc::SO_RCVBUF) => SocketOption::ReceiveBuffer(count(bytes)?),
+        (libc::SOL_SOCKET, libc::SO_RCVBUF | libc::SO_RCVBUFFORCE) => {
+            SocketOption::ReceiveBuffer(count(bytes)?)
+        }
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => {
             SocketOption::ReceiveLowWater(u32::try_from(number(bytes)?).unwrap_or(u32::MAX))
         }

@@ -248,6 +248,15 @@ fn options_are_kept_and_bad_ones_refused() {
             Ok(&number(got)[..])
         );
     }
+    // There are no limits of a system to exceed.
+    for (name, kept) in [
+        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF),
+        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF),
+    ] {
+        assert_eq!(tool.set(fd, libc::SOL_SOCKET, name, &number(30_000)), Ok(0));
+        let got = tool.option(fd, libc::SOL_SOCKET, kept, 4);
+        assert_eq!(got.as_deref(), Ok(&number(60_000)[..]));
+    }
     let name = tool
         .option(fd, tcp, libc::TCP_CONGESTION, 16)
         .expect("a name");
