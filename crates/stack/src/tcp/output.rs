@@ -192,25 +192,21 @@ impl Connection {
         if unsent == 0 || self.has(Flags::FIN_QUEUED) {
             return unsent;
         }
-        let next = self.sender.snd_nxt();
-        let queue = self.send_queue.as_ref();
-        // Records before the last one wait for nothing.
-        let last = queue.and_then(|queue| queue.record_start(next));
-        let last = last.map_or(unsent, |start| self.write_end.distance(start));
-        let tail = last % u32::from(self.mss);
         let corked = self.options.cork || self.has(Flags::MORE);
         // Minshall's variant of Nagle's algorithm, as Linux has it: only another small
         // segment in flight holds one back.
-        let urgent = self.urgent_end(next).is_some();
         let nagle = !self.options.nodelay
-            && !urgent
             && self.has(Flags::SMALL_IN_FLIGHT)
-            && self.small_end.after(self.sender.snd_una());
-        if corked || nagle {
-            unsent - tail
-        } else {
-            unsent
+            && self.small_end.after(self.sender.snd_una())
+            && self.urgent_end(self.sender.snd_nxt()).is_none();
+        if !corked && !nagle {
+            return unsent;
         }
+        let queue = self.send_queue.as_ref();
+        // Records before the last one wait for nothing.
+        let last = queue.and_then(|queue| queue.record_start(self.sender.snd_nxt()));
+        let last = last.map_or(unsent, |start| self.write_end.distance(start));
+        unsent - last % u32::from(self.mss)
     }
 
     /// Most payload of the next segment: one MSS, or as many as the link cuts itself.
@@ -260,7 +256,7 @@ impl Connection {
         }
         let next = self.sender.snd_nxt();
         let mut burst = self.burst(common);
-        if self.urgent_end(self.sender.snd_una()).is_some() {
+        if burst > u32::from(self.mss) && self.urgent_end(self.sender.snd_una()).is_some() {
             // The pointer counts from each segment: who cuts a super-frame copies it.
             burst = u32::from(self.mss);
         }
