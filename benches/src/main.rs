@@ -20,6 +20,7 @@ mod peer;
 mod pipeline;
 mod pool;
 mod ring;
+mod ring128;
 mod stack;
 mod stratum;
 mod udp;
@@ -65,6 +66,8 @@ enum Name {
     Pool,
     /// NOPs through the ring.
     Ring,
+    /// NOPs on the larger rings, and socket commands beside system calls.
+    Ring128,
     /// 64-byte echo: round trip time and requests per second.
     Echo,
     /// A connection that is always full: small messages and large ones.
@@ -96,9 +99,10 @@ enum Name {
 type Bench = fn(&mut Ctx) -> Result;
 
 /// Every benchmark with its name, in the order of `all`.
-const BENCHES: [(Name, &str, Bench); 14] = [
+const BENCHES: [(Name, &str, Bench); 15] = [
     (Name::Pool, "pool", pool::run),
     (Name::Ring, "ring", ring::run),
+    (Name::Ring128, "ring128", ring128::run),
     (Name::Echo, "echo", echo::run),
     (Name::Pipeline, "pipeline", pipeline::run),
     (Name::Paced, "paced", paced::run),

@@ -1,5 +1,7 @@
 //! `zcn ping-pong`: how long a message takes to come back.
 
+mod stages;
+
 use std::cell::RefCell;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -28,11 +30,19 @@ const LADDER: [(&str, f64, &str); 5] = [
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Every connection has one message on its way; its echo is compared byte by byte, and the next \
-message leaves when it is complete. Times are full round trips.")]
+message leaves when it is complete. Times are full round trips.
+\n\
+With --tx-timestamps the kernel stamps each message as it enters the queue of its device and as it is \
+handed to the device, on one TCP connection, by blocking calls: what is left is the way to the \
+server, its answer, and waking up for it. Needs Linux 6.17.")]
 pub struct PingPongArgs {
     /// What all clients take.
     #[command(flatten)]
     pub client: ClientArgs,
+
+    /// Show where the time goes: to the queue, to the device, and back.
+    #[arg(long, conflicts_with_all = ["udp", "spin", "reactor"])]
+    pub tx_timestamps: bool,
 }
 
 /// Drives the server and prints what it took.
@@ -40,6 +50,9 @@ pub struct PingPongArgs {
 /// # Errors
 /// When the server cannot be reached, answers wrongly, or not at all.
 pub fn run(args: &PingPongArgs) -> Result<ExitCode, Failure> {
+    if args.tx_timestamps {
+        return stages::run(&args.client);
+    }
     let args = &args.client;
     let latency = Rc::new(RefCell::new(Latency::default()));
     let ran = client::run(args, |line, plan| {

@@ -376,3 +376,42 @@ fn help_shows_every_flag() {
         assert!(text(&output.stdout).contains("--json"), "{subcommand}");
     }
 }
+
+#[test]
+fn transmit_timestamps_say_where_a_round_trip_goes() {
+    let echo = Echo::start(&["--listen", "127.0.0.1:0"]);
+    let address = echo.address();
+    let ping = ["ping-pong", "--connect", &address, "--tx-timestamps"];
+    let with = |more: &[&str]| run(&[&ping[..], more].concat());
+    let output = with(&["--count", "50", "--size", "300", "--json"]);
+    if text(&output.stderr).contains("Linux 6.17") {
+        return skipped("no transmit timestamps through a ring before Linux 6.17");
+    }
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let line = objects(&output.stdout).remove(0);
+    assert_eq!(line["requests"], 50);
+    let most = |span: &str| line[span]["max_ns"].as_u64().expect("a time");
+    for span in ["send_to_queue", "queue_to_device", "device_to_echo"] {
+        // The histogram keeps three digits.
+        let whole = most("round_trip") + most("round_trip") / 500;
+        assert!(most(span) <= whole, "{span}: {line}");
+    }
+    assert!(most("device_to_echo") > 0, "{line}");
+    let output = with(&["--count", "5"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    for word in ["send to queue", "queue to device", "device to echo", "p99"] {
+        assert!(shown.contains(word), "{shown}");
+    }
+    for (more, code, says) in [
+        (&["--udp"][..], 2, "--udp"),
+        (&["--connections", "2"], 1, "one connection"),
+    ] {
+        let output = with(more);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(text(&output.stderr).contains(says), "{output:?}");
+    }
+    let output = run(&["ping-pong", "--connect", "unix:/nowhere", "--tx-timestamps"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("TCP"), "{output:?}");
+}

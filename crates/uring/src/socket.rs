@@ -60,6 +60,29 @@ impl Op {
         op
     }
 
+    /// Has the kernel stamp what a socket sends from now on at these stages, by its own clock
+    /// (`SO_TIMESTAMPING`), with keys and without the data, as [`Ring::push_tx_timestamps`] reports
+    /// them. `room` carries the option to the kernel and comes back as a slice. A stage that is no
+    /// [`TxStage`] of a software stamp is left out.
+    pub fn stamp_sends(target: Target, stages: &[TxStage], mut room: Buf) -> Self {
+        let mut flags = libc::SOF_TIMESTAMPING_SOFTWARE
+            | libc::SOF_TIMESTAMPING_OPT_ID
+            | libc::SOF_TIMESTAMPING_OPT_TSONLY;
+        for stage in stages {
+            flags |= match stage {
+                TxStage::Scheduled => libc::SOF_TIMESTAMPING_TX_SCHED,
+                TxStage::Sent => libc::SOF_TIMESTAMPING_TX_SOFTWARE,
+                TxStage::Acknowledged => libc::SOF_TIMESTAMPING_TX_ACK,
+                TxStage::Completed | TxStage::Other(_) => 0,
+            };
+        }
+        room.clear();
+        // A buffer too small for the option makes the kernel refuse it.
+        let _ = room.extend_from_slice(&flags.to_ne_bytes());
+        let option = libc::SO_TIMESTAMPING;
+        Self::setsockopt(target, libc::SOL_SOCKET, option, SharedBuf::from(room))
+    }
+
     /// Level and name of an option share the field of the address, its length that of the file
     /// index, and the address of its value stands where commands begin.
     fn option(&mut self, level: i32, name: i32, at: u64, len: usize) {

@@ -233,24 +233,12 @@ fn names_are_those_of_the_socket_and_its_peer() {
 
 /// Asks for stamps of a socket's sends at every stage that loopback has.
 fn stamp(socket: &impl AsFd, tcp: bool) {
-    // Software stamps of sends, with keys, without the data.
-    let mut flags: u32 = libc::SOF_TIMESTAMPING_TX_SOFTWARE
-        | libc::SOF_TIMESTAMPING_TX_SCHED
-        | libc::SOF_TIMESTAMPING_SOFTWARE
-        | libc::SOF_TIMESTAMPING_OPT_ID
-        | libc::SOF_TIMESTAMPING_OPT_TSONLY;
-    if tcp {
-        flags |= libc::SOF_TIMESTAMPING_TX_ACK;
-    }
+    let stages = [TxStage::Scheduled, TxStage::Sent, TxStage::Acknowledged];
+    // Datagrams are not acknowledged.
+    let stages = if tcp { &stages[..] } else { &stages[..2] };
     let pool = pool(1);
     let mut ring = common::ring();
-    let value = shared(&pool, &flags.to_ne_bytes());
-    let set = Op::setsockopt(
-        target(socket),
-        libc::SOL_SOCKET,
-        libc::SO_TIMESTAMPING,
-        value,
-    );
+    let set = Op::stamp_sends(target(socket), stages, pool.acquire().expect("a buffer"));
     let done = perform(&mut ring, set);
     assert_eq!(done.command_result().expect("stamps"), 0);
 }
