@@ -13,13 +13,17 @@ use zcn_miner::pool::{PoolNotice, PoolServer, PoolSettings};
 use super::report;
 use crate::failure::Failure;
 
+/// Above these flags in the help; of each, because a heading for the next ones would go on over the
+/// flags behind them.
+const HEADING: &str = "A node's chain";
+
 /// Which node, and what for.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "A node's chain")]
 pub struct NodeArgs {
     /// Take templates from the node at this URL and hand it the blocks,
     /// by JSON-RPC: http://127.0.0.1:8332.
     #[arg(
+        help_heading = HEADING,
         long = "node",
         value_name = "URL",
         requires = "payout",
@@ -30,6 +34,7 @@ pub struct NodeArgs {
     /// A file of user:password, such as the .cookie in the node's data
     /// folder.
     #[arg(
+        help_heading = HEADING,
         long,
         value_name = "FILE",
         requires = "url",
@@ -38,16 +43,16 @@ pub struct NodeArgs {
     pub node_cookie: Option<PathBuf>,
 
     /// The user that the node knows.
-    #[arg(long, value_name = "NAME", requires_all = ["url", "node_password"])]
+    #[arg(help_heading = HEADING, long, value_name = "NAME", requires_all = ["url", "node_password"])]
     pub node_user: Option<String>,
 
     /// His password. Whoever lists processes can read it: a file for
     /// --node-cookie is safer.
-    #[arg(long, value_name = "WORD", requires = "node_user")]
+    #[arg(help_heading = HEADING, long, value_name = "WORD", requires = "node_user")]
     pub node_password: Option<String>,
 
     /// The address that blocks pay to.
-    #[arg(long, value_name = "ADDRESS", requires = "url")]
+    #[arg(help_heading = HEADING, long, value_name = "ADDRESS", requires = "url")]
     pub payout: Option<String>,
 }
 

@@ -100,13 +100,12 @@ impl NodeError {
         }
     }
 
-    /// What to do about it, where there is something.
+    /// What to do about it, where there is something that its text does not say.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Cookie { .. } => {
                 Some("the node writes .cookie into its data folder while it runs")
             }
-            Self::Net(error) => error.hint(),
             Self::Refused { .. } => {
                 Some("the cookie of the running node, or its rpcauth and rpcallowip")
             }
