@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -486,21 +487,20 @@ fn shares_for_a_pool_that_is_not_in_the_list_stay_in_the_ledger() {
     });
 }
 
-/// A pool that says one thing, whatever it hears.
+/// A pool that says one thing again and again, whatever it hears. It has threads of its own: in
+/// the runtime of the miner its words would take all buffers, and leave the miner none to speak.
 fn parrot(says: Vec<u8>) -> SocketAddr {
-    let listener = listen(any());
-    let address = listener.local_addr();
-    zcn::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
+    let listener = std::net::TcpListener::bind(any()).expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
             let says = says.clone();
-            zcn::spawn(async move {
-                // The hangup of the other side is what ends this.
-                while stream.send_copy(&says).await.is_ok() {
-                    if says.is_empty() {
-                        return;
-                    }
-                }
-            });
+            // The hangup of the other side is what ends this.
+            std::thread::spawn(
+                move || {
+                    while !says.is_empty() && stream.write_all(&says).is_ok() {}
+                },
+            );
         }
     });
     address
