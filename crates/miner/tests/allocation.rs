@@ -1,37 +1,13 @@
 //! After warm-up, jobs and finds cost no allocation.
 
-#![allow(unsafe_code)]
+mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use zcn_miner::crew::{Crew, CrewOptions, Event, Idle, VersionBits, Work};
 use zcn_miner::latency::{JobTimes, Latencies};
 use zcn_miner::rate::RateMeter;
 use zcn_sha256d::{Engine, Nonces, Target};
-
-/// The system's allocator, counted.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: hands everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are handed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_job_costs_no_allocation() {
@@ -80,9 +56,9 @@ fn a_job_costs_no_allocation() {
             }
         };
         jobs(3, &mut crew, &mut latencies);
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = common::of_all();
         jobs(20, &mut crew, &mut latencies);
-        let after = ALLOCATIONS.load(Ordering::Relaxed);
+        let after = common::of_all();
         assert_eq!(after - before, 0, "rolled {roll}");
     }
 }

@@ -104,6 +104,33 @@ fn a_changed_byte_ends_the_reading_and_nothing_panics() {
 }
 
 #[test]
+fn a_ledger_written_anew_has_the_open_shares_and_goes_on() {
+    let folder = Folder::new();
+    {
+        let (mut ledger, _) = folder.open();
+        for number in 0..100 {
+            assert_eq!(ledger.found(b"a share").unwrap(), number);
+            ledger.settle(number).unwrap();
+        }
+        let number = ledger.found(b"one").unwrap();
+        let bytes = b"one".to_vec();
+        let long = ledger.length();
+        ledger.compact(&[OpenShare { number, bytes }]).unwrap();
+        assert!(ledger.length() < long / 10);
+        assert_eq!(
+            ledger.length(),
+            fs::metadata(folder.ledger()).unwrap().len()
+        );
+        assert_eq!(ledger.found(b"two").unwrap(), number + 1);
+        // It is still this program's.
+        let error = Ledger::open(folder.ledger(), Durability::Kernel).unwrap_err();
+        assert!(matches!(error, LedgerError::InUse(_)), "{error}");
+    }
+    let (_, open) = folder.open();
+    assert_eq!(texts(&open), ["one", "two"]);
+}
+
+#[test]
 fn a_second_program_is_refused() {
     let folder = Folder::new();
     let (ledger, _) = folder.open();

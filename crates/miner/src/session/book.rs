@@ -236,6 +236,49 @@ mod tests {
     }
 
     #[test]
+    fn a_long_book_is_written_anew_with_what_is_open() {
+        let name = format!("zcn-book-{}", std::process::id());
+        let settings = LedgerSettings {
+            path: std::env::temp_dir().join(name),
+            durability: crate::ledger::Durability::Kernel,
+        };
+        let pools = [pool("tcp://a:1")];
+        let ticket = resume(&[1, 2, 3, 0]);
+        let (mut ledger, _) = Ledger::open(&settings.path, settings.durability).expect("new");
+        ledger.found(b"somebody else's").expect("written");
+        drop(ledger);
+        let (mut book, left) = Book::open(&settings, &pools).expect("there");
+        assert_eq!((left.len(), book.foreign()), (0, 1));
+        book.compact_at = 4096;
+        let mut open = Vec::new();
+        while !book.is_long() {
+            let mut found = share(None);
+            found.share.nonce = open.len() as u32;
+            let number = book
+                .found(&found, &pools[0], Some(&ticket))
+                .expect("written");
+            open.push((number, found));
+        }
+        let settled = open.remove(0);
+        book.settle(settled.0).expect("written");
+        let all = open
+            .iter()
+            .map(|(number, found)| (*number, found, Some(&ticket)));
+        book.compact(&pools, all).expect("written");
+        assert!(!book.is_long(), "not again at once");
+        drop(book);
+        let (book, left) = Book::open(&settings, &pools).expect("there");
+        assert_eq!(book.foreign(), 1);
+        let came: Vec<_> = left.iter().map(|left| (left.number, left.found)).collect();
+        assert_eq!(came, open);
+        assert!(
+            left.iter()
+                .all(|left| left.resume.as_ref() == Some(&ticket))
+        );
+        std::fs::remove_file(&settings.path).expect("removed");
+    }
+
+    #[test]
     fn what_is_no_share_is_nobodys() {
         for bytes in [&b""[..], b"{}", b"share number 3", b"\xff\xff"] {
             let bytes = bytes.to_vec();

@@ -156,6 +156,8 @@ impl<'a> Driver<'a> {
     /// can be written to.
     fn write(&mut self, found: &FoundShare) -> Option<u64> {
         let book = self.book.as_mut()?;
+        // A pool that is not in the list is the mistake of whoever handed it in; it goes nowhere.
+        let pool = self.settings.pools.get(found.pool)?;
         if book.is_long() {
             let pools = &self.pools;
             let open = self.queue.shares.iter().filter_map(|waiting| {
@@ -167,7 +169,7 @@ impl<'a> Driver<'a> {
             }
         }
         let resume = self.pools[found.pool].resume.as_ref();
-        let written = book.found(found, &self.settings.pools[found.pool], resume);
+        let written = book.found(found, pool, resume);
         written
             .inspect_err(|error| (self.sink)(Notice::Unwritten { error }))
             .ok()
