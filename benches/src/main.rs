@@ -13,6 +13,7 @@ mod contest;
 mod echo;
 mod ffi;
 mod harness;
+mod job_latency;
 mod link;
 mod mine;
 mod paced;
@@ -92,6 +93,8 @@ enum Name {
     Stratum,
     /// Double SHA-256 over nonces.
     Mine,
+    /// From the packet of a job to its first hash.
+    JobLatency,
     /// All of them, one after the other.
     All,
 }
@@ -99,7 +102,7 @@ enum Name {
 type Bench = fn(&mut Ctx) -> Result;
 
 /// Every benchmark with its name, in the order of `all`.
-const BENCHES: [(Name, &str, Bench); 15] = [
+const BENCHES: [(Name, &str, Bench); 16] = [
     (Name::Pool, "pool", pool::run),
     (Name::Ring, "ring", ring::run),
     (Name::Ring128, "ring128", ring128::run),
@@ -115,6 +118,7 @@ const BENCHES: [(Name, &str, Bench); 15] = [
     (Name::StackTap, "stack-tap", stack::run_tap),
     (Name::Stratum, "stratum", stratum::run),
     (Name::Mine, "mine", mine::run),
+    (Name::JobLatency, "job-latency", job_latency::run),
 ];
 
 fn main() -> ExitCode {
