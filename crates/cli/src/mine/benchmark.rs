@@ -15,7 +15,7 @@ use crate::failure::Failure;
 /// How long each rate is measured, unless `--time-limit` says otherwise.
 const SAMPLE: Duration = Duration::from_secs(2);
 /// How much longer the first hashes are waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// How long it runs before that.
 const WARM_UP: Duration = Duration::from_millis(100);
 
