@@ -43,6 +43,11 @@ impl RateLimit {
         allowed
     }
 
+    /// When it is full again if nothing more is taken; in the past if it is full.
+    pub(crate) const fn full_at(&self) -> Instant {
+        self.full_at
+    }
+
     /// Whether there is a token.
     pub(crate) fn has_token(&self, now: Instant) -> bool {
         Self { ..*self }.take(now)
