@@ -19,7 +19,7 @@ use zcn_miner::crew::{CrewOptions, Idle};
 use zcn_miner::drill::{Drill, DrillOptions};
 use zcn_miner::latency::Stage;
 use zcn_miner::rig::{self, RigMeter};
-use zcn_miner::session::{Notice, Pool, PoolUrl, SessionHandle, SessionSettings};
+use zcn_miner::session::{Notice, SessionHandle};
 use zcn_sha256d::Engine;
 
 use crate::harness::{Contender, Ctx, Figure, Result, Target};
@@ -135,18 +135,7 @@ fn quantile(times: &mut [Duration], share: f64) -> f64 {
 
 fn ours(options: DrillOptions, cores: Cores, sample: Duration) -> Result<Vec<Figure>> {
     let drill = Drill::start(options)?;
-    let address = drill.address();
-    let mut settings = SessionSettings::new(vec![Pool {
-        url: PoolUrl {
-            tls: false,
-            host: address.ip().to_string(),
-            port: address.port(),
-        },
-        user: "bench".to_owned(),
-        password: "x".to_owned(),
-        pins: Vec::new(),
-    }]);
-    settings.protocol.max_messages = u32::MAX;
+    let settings = drill.session();
     let workers = CrewOptions {
         engine: Engine::best(),
         roll: false,

@@ -16,6 +16,8 @@ use zcn_stratum::message::Subscribed;
 use zcn_stratum::server::{ServerConfig, ServerEvent, ServerSession};
 use zcn_stratum::{Job, hex};
 
+use crate::session::{Pool, PoolUrl, SessionSettings};
+
 /// Jobs whose time of sending is remembered.
 const REMEMBERED: usize = 1024;
 /// How often it looks for a miner, or for what that says before it is ready.
@@ -102,6 +104,23 @@ impl Drill {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A session with this pool and no other.
+    pub fn session(&self) -> SessionSettings {
+        let mut settings = SessionSettings::new(vec![Pool {
+            url: PoolUrl {
+                tls: false,
+                host: self.address.ip().to_string(),
+                port: self.address.port(),
+            },
+            user: "drill".to_owned(),
+            password: "x".to_owned(),
+            pins: Vec::new(),
+        }]);
+        // More jobs than a pool in its senses has.
+        settings.protocol.max_messages = u32::MAX;
+        settings
     }
 
     /// When the job of that name was handed to the kernel; `None` for what is no job of this

@@ -11,7 +11,7 @@ use zcn::Runtime;
 use zcn_miner::crew::{CrewOptions, Idle};
 use zcn_miner::drill::{Drill, DrillOptions};
 use zcn_miner::rig::{self, RigMeter};
-use zcn_miner::session::{Notice, Pool, PoolUrl, SessionHandle, SessionSettings};
+use zcn_miner::session::{Notice, SessionHandle};
 use zcn_sha256d::Engine;
 
 /// Jobs after which nothing grows any more.
@@ -44,18 +44,7 @@ fn jobs(branches: usize) -> Vec<u64> {
         interval: Duration::from_millis(1),
         core: None,
     });
-    let address = drill.as_ref().expect("a pool").address();
-    let mut settings = SessionSettings::new(vec![Pool {
-        url: PoolUrl {
-            tls: false,
-            host: address.ip().to_string(),
-            port: address.port(),
-        },
-        user: "me".to_owned(),
-        password: "x".to_owned(),
-        pins: Vec::new(),
-    }]);
-    settings.protocol.max_messages = u32::MAX;
+    let settings = drill.as_ref().expect("a pool").session();
     let workers = CrewOptions {
         engine: Engine::best(),
         roll: false,

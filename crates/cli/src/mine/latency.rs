@@ -9,7 +9,7 @@ use zcn_miner::crew::{CrewOptions, Idle};
 use zcn_miner::drill::{Drill, DrillOptions};
 use zcn_miner::latency::{Percentiles, Stage};
 use zcn_miner::rig::{self, RigMeter};
-use zcn_miner::session::{Notice, Pool, PoolUrl, SessionHandle, SessionSettings};
+use zcn_miner::session::{Notice, SessionHandle};
 
 use super::args::MineArgs;
 use super::view::View;
@@ -69,19 +69,7 @@ fn measure(
         core: None,
     });
     let drill = drill.map_err(|error| Failure::new("cannot start a pool").because(error))?;
-    let address = drill.address();
-    let mut settings = SessionSettings::new(vec![Pool {
-        url: PoolUrl {
-            tls: false,
-            host: address.ip().to_string(),
-            port: address.port(),
-        },
-        user: "drill".to_owned(),
-        password: super::PASSWORD.to_owned(),
-        pins: Vec::new(),
-    }]);
-    // More jobs than a pool in its senses has.
-    settings.protocol.max_messages = u32::MAX;
+    let settings = drill.session();
     let meter = RigMeter::new();
     let counts = meter.clone();
     let mut runtime = args.event_loop.builder().build()?;
