@@ -3,12 +3,13 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::mining::Program;
 use serde_json::{Value, json};
 
 /// How long something may take that is sure to come.
@@ -165,39 +166,6 @@ impl Nodes {
     }
 }
 
-/// A program of ours that prints events.
-struct Program {
-    _process: Process,
-    out: BufReader<ChildStdout>,
-}
-
-impl Program {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = common::zcn()
-            .args(arguments)
-            .arg("--json")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let out = BufReader::new(child.stdout.take().expect("a pipe"));
-        let _process = Process(child);
-        Self { _process, out }
-    }
-
-    /// The next event that `is` something.
-    fn until(&mut self, is: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let mut line = String::new();
-            self.out.read_line(&mut line).expect("a line or an end");
-            assert!(!line.is_empty(), "the program ended");
-            let event: Value = serde_json::from_str(&line).expect("an object");
-            if is(&event) {
-                return event;
-            }
-        }
-    }
-}
-
 #[test]
 fn a_node_takes_the_blocks_that_our_miner_finds() {
     let Some(program) = bitcoind() else { return };
@@ -225,16 +193,16 @@ fn a_node_takes_the_blocks_that_our_miner_finds() {
         "--share-interval",
         "0",
     ]);
-    let listening = pool.until(|event| event["event"] == "listening");
+    let listening = pool.until_one(|event| event["event"] == "listening");
     let address = listening["address"].as_str().expect("an address");
-    let template = pool.until(|event| event["event"] == "template");
+    let template = pool.until_one(|event| event["event"] == "template");
     assert_eq!(template["height"], 102, "{template}");
     assert_eq!(template["transactions"], 1, "{template}");
     let _miner = Program::start(&["mine", "-o", address, "-u", "me", "-t", "1"]);
     let taken = |event: &Value| event["event"] == "submitted" && event["accepted"] == true;
-    let first = pool.until(taken);
-    pool.until(taken);
-    pool.until(taken);
+    let first = pool.until_one(taken);
+    pool.until_one(taken);
+    pool.until_one(taken);
     let height = nodes.call("getblockcount", &json!([]));
     assert!(height.as_u64().expect("a number") >= 104, "{height}");
     // The first of them stands in the chain, holds the payment, and pays whom it should.
@@ -246,5 +214,5 @@ fn a_node_takes_the_blocks_that_our_miner_finds() {
     assert_eq!(reward["details"][0]["address"], payout, "{reward}");
     // A block of somebody else comes to our miners at once.
     nodes.call("generate", &json!([1]));
-    pool.until(|event| event["event"] == "template" && event["new_block"] == true);
+    pool.until_one(|event| event["event"] == "template" && event["new_block"] == true);
 }

@@ -33,12 +33,19 @@ impl Program {
 
     /// Waits for that many events of a name.
     pub(crate) fn until(&mut self, name: &str, mut count: usize) -> Value {
+        self.until_one(|event| {
+            count -= usize::from(event["event"] == name);
+            count == 0
+        })
+    }
+
+    /// Waits for an event that `is` something.
+    pub(crate) fn until_one(&mut self, mut is: impl FnMut(&Value) -> bool) -> Value {
         loop {
             let event = self
                 .event()
-                .unwrap_or_else(|| panic!("ended before {name}"));
-            count -= usize::from(event["event"] == name);
-            if count == 0 {
+                .expect("what is waited for comes before the end");
+            if is(&event) {
                 return event;
             }
         }
