@@ -6,7 +6,7 @@ use crate::op::{Op, cancel_tag};
 use crate::push::PushError;
 use crate::ring::Ring;
 use crate::sizes::{CompletionSize, EntrySize};
-use crate::slot::{CANCELLED, HIDDEN, ORPHANED, OpId};
+use crate::slot::{CANCELLED, HIDDEN, Kind, ORPHANED, OpId};
 
 /// How often an orphan is cancelled again: after 1, 2, 4, … ms, a second in all.
 const CANCEL_ATTEMPTS: u32 = 10;
@@ -86,7 +86,27 @@ impl<E: EntrySize, C: CompletionSize> Ring<E, C> {
 
     /// Cancels everything and waits until nothing is in flight or `limit` has passed; returns what
     /// is left. Completions are consumed; resources go home, descriptors are closed.
+    ///
+    /// Commands that wait in a driver (the fetch commands of FUSE and ublk) do not heed a cancel:
+    /// they end when their device does, or with the ring.
     pub fn drain(&mut self, limit: Duration) -> usize {
+        self.drain_unless(limit, |_| false)
+    }
+
+    /// [`drain`](Self::drain), but stops as soon as a round of cancels has brought nothing and only
+    /// commands are left, which only the end of the ring ends.
+    pub(crate) fn drain_all_but_commands(&mut self, limit: Duration) -> usize {
+        self.drain_unless(limit, Self::only_commands_left)
+    }
+
+    /// Whether nothing but commands is in flight.
+    pub(crate) fn only_commands_left(&mut self) -> bool {
+        self.slots
+            .iter_live()
+            .all(|slot| slot.kind == Kind::Command)
+    }
+
+    fn drain_unless(&mut self, limit: Duration, hopeless: impl Fn(&mut Self) -> bool) -> usize {
         let deadline = Instant::now() + limit;
         if self.slots.live() > 0 {
             self.push_hidden(Op::cancel_all());
@@ -117,6 +137,9 @@ impl<E: EntrySize, C: CompletionSize> Ring<E, C> {
             }
             drop(completions);
             if reaped == 0 {
+                if hopeless(self) {
+                    break;
+                }
                 self.push_hidden(Op::cancel_all());
             }
         }

@@ -38,6 +38,7 @@ mod push;
 mod queues;
 pub mod recv_msg;
 mod register;
+mod release;
 mod ring;
 mod sizes;
 mod slot;

@@ -21,6 +21,7 @@ use crate::enter;
 use crate::features::Features;
 use crate::msg::Msg;
 use crate::queues::{Queues, Raw};
+use crate::release::Tether;
 use crate::sizes::{Completion16, CompletionSize, Entry64, EntrySize};
 use crate::slot::Slots;
 
@@ -246,8 +247,11 @@ impl<E: EntrySize, C: CompletionSize> AsFd for Ring<E, C> {
 }
 
 impl<E: EntrySize, C: CompletionSize> Drop for Ring<E, C> {
+    /// Drains the ring (rule 4). Commands that heed no cancel end with the ring itself: it is closed
+    /// and the kernel's end of it awaited. What has not ended after two seconds of either is leaked
+    /// on purpose, and counted ([`leaked_ops`]).
     fn drop(&mut self) {
-        let left = self.drain(DRAIN_LIMIT);
+        let left = self.drain_all_but_commands(DRAIN_LIMIT);
         if let Some(index) = self.registered.take() {
             crate::register::unregister_ring_fd(self.as_fd(), index);
         }
@@ -260,6 +264,15 @@ impl<E: EntrySize, C: CompletionSize> Drop for Ring<E, C> {
             unsafe { ManuallyDrop::drop(&mut self.queues) };
             return;
         }
+        if self.only_commands_left() {
+            let tether = Tether::tie(self);
+            // SAFETY: dropped once, in this branch, which returns, and not used afterwards.
+            unsafe { ManuallyDrop::drop(&mut self.queues) };
+            if tether.is_ok_and(|tether| tether.wait(DRAIN_LIMIT)) {
+                // Over, though nobody saw their completions: what they own goes home with the slots.
+                return;
+            }
+        }
         // Closing a ring is no barrier: the kernel may write into what it holds after the close
         // (rule 4). So what is left is leaked on purpose.
         LEAKED_OPS.fetch_add(left as u64, Ordering::Relaxed);
@@ -270,6 +283,7 @@ impl<E: EntrySize, C: CompletionSize> Drop for Ring<E, C> {
         self.slots.leak();
         std::mem::forget(std::mem::take(&mut self.groups));
         std::mem::forget(self.registered_pool.take());
-        // The ring itself stays open, so that the kernel's view of its memory stays valid.
+        // Unless closed above, the ring itself stays open, so that the kernel's view of its memory
+        // stays valid.
     }
 }

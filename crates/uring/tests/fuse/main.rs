@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use files::Files;
 use server::{Queues, by_reads};
+use zcn_uring::leaked_ops;
 
 const GUARD: Duration = Duration::from_secs(20);
 
@@ -117,6 +118,15 @@ static ONE: Mutex<()> = Mutex::new(());
 
 /// Serves a file system while `work` uses it; `Err` says why that is impossible here.
 fn serving<T>(ring: bool, work: impl FnOnce(&Path) -> T) -> Result<Ran<T>, String> {
+    serving_by(ring, |queues, files| queues.run(files), work)
+}
+
+/// The same with another way to serve the entries that wait for requests.
+fn serving_by<T>(
+    ring: bool,
+    serve: impl FnOnce(Queues<'_>, &Mutex<Files>) -> Result<(), i32> + Send,
+    work: impl FnOnce(&Path) -> T,
+) -> Result<Ran<T>, String> {
     let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let switch = if ring { Some(Switch::on()?) } else { None };
     let device = OpenOptions::new()
@@ -148,7 +158,7 @@ fn serving<T>(ring: bool, work: impl FnOnce(&Path) -> T) -> Result<Ran<T>, Strin
             scope.spawn(move || {
                 let queues = Queues::register(device, possible_cpus(), 4);
                 let _ = started.send(());
-                queues.run(by_ring)
+                serve(queues, by_ring)
             })
         });
         if ring {
@@ -224,6 +234,36 @@ fn a_file_system_is_served_through_the_ring_and_by_reads() {
     match serving(true, use_it) {
         Ok(ran) => assert!(ran.through_ring > 200, "{} requests", ran.through_ring),
         Err(reason) => skipped(&reason),
+    }
+}
+
+/// Entries wait for requests when their ring is dropped, and the kernel heeds no cancel of them.
+/// With `kept_open`, somebody else keeps the ring, so that its end does not come.
+fn drop_with_entries_in_flight(kept_open: bool) -> Result<(), String> {
+    let (tell, told) = mpsc::channel();
+    let drop_ring = |queues: Queues<'_>, _: &Mutex<Files>| {
+        let kept = kept_open.then(|| queues.ring_fd());
+        let leaked_before = leaked_ops();
+        let (pool, waiting) = queues.drop_ring();
+        assert!(waiting > 0, "entries wait");
+        let leaked = if kept_open { waiting } else { 0 };
+        assert_eq!(pool.stats().in_use, leaked, "buffers that are not home");
+        assert_eq!(leaked_ops() - leaked_before, leaked as u64);
+        drop(kept);
+        let _ = tell.send(());
+        Ok(())
+    };
+    // Until then it stays mounted: unmounting would end the entries.
+    let work = |_: &Path| told.recv_timeout(GUARD).expect("the drop returns");
+    serving_by(true, drop_ring, work).map(drop)
+}
+
+#[test]
+fn rule_04_commands_that_heed_no_cancel_end_with_their_ring_or_leak() {
+    for kept_open in [false, true] {
+        if let Err(reason) = drop_with_entries_in_flight(kept_open) {
+            return skipped(&reason);
+        }
     }
 }
 

@@ -145,6 +145,19 @@ impl<'a> Queues<'a> {
         self.ring.push(op.token(queue.into())).expect("a push");
     }
 
+    pub(crate) fn ring_fd(&self) -> std::os::fd::OwnedFd {
+        self.ring
+            .as_fd()
+            .try_clone_to_owned()
+            .expect("a descriptor")
+    }
+
+    /// Drops the ring with whatever is in flight; the pool, and how much that was.
+    pub(crate) fn drop_ring(mut self) -> (BufferPool, usize) {
+        self.ring.submit().expect("a submit");
+        (self.pool, self.ring.in_flight())
+    }
+
     /// Answers requests until the file system is unmounted. Gives the errno with which an entry
     /// could not be registered.
     pub(crate) fn run(mut self, files: &Mutex<Files>) -> Result<(), i32> {
