@@ -25,6 +25,20 @@ async fn pair() -> (TcpStream, TcpStream) {
     (dialled.await.unwrap(), accepted)
 }
 
+/// Runs the scenario on the two ends of a connection. What it took of the runtime must be back at
+/// its end.
+fn on_a_pair(ground: impl Into<common::Ground>, scenario: impl AsyncFnOnce(TcpStream, TcpStream)) {
+    let mut runtime = runtime(ground);
+    let rest = at_rest(&mut runtime);
+    runtime
+        .block_on(async {
+            let (one, other) = pair().await;
+            scenario(one, other).await;
+        })
+        .unwrap();
+    all_home(&mut runtime, rest);
+}
+
 #[test]
 fn a_refused_connect_says_so() {
     for_each_half_with_peers(|kind| {
@@ -88,120 +102,102 @@ fn a_connect_gives_up_after_its_time() {
 #[test]
 fn both_halves_close_independently() {
     for_each_half_with_peers(|kind| {
-        let mut runtime = runtime(kind);
-        let rest = at_rest(&mut runtime);
-        runtime
-            .block_on(async {
-                let (one, other) = pair().await;
-                one.send_copy(b"question").await.unwrap();
-                one.shutdown();
-                let mut question = [0; 8];
-                other.read_exact(&mut question).await.unwrap();
-                assert!(other.recv().await.unwrap().is_none());
-                assert!(one.send_copy(b"more").await.is_err());
-                // The other half still works, long after the end of the first.
-                let answer = pattern(2 << 20, 3);
-                let sender = {
-                    let answer = answer.clone();
-                    zcn::spawn(async move {
-                        other.send_copy(&answer).await.unwrap();
-                        other.shutdown();
-                        other.flush().await.unwrap();
-                    })
-                };
-                let mut received = Vec::new();
-                while let Some(buf) = one.recv().await.unwrap() {
-                    received.extend_from_slice(&buf);
-                }
-                assert!(received == answer);
-                assert!(one.recv().await.unwrap().is_none(), "the end stays the end");
-                sender.await.unwrap();
-            })
-            .unwrap();
-        all_home(&mut runtime, rest);
+        on_a_pair(kind, async |one, other| {
+            one.send_copy(b"question").await.unwrap();
+            one.shutdown();
+            let mut question = [0; 8];
+            other.read_exact(&mut question).await.unwrap();
+            assert!(other.recv().await.unwrap().is_none());
+            assert!(one.send_copy(b"more").await.is_err());
+            // The other half still works, long after the end of the first.
+            let answer = pattern(2 << 20, 3);
+            let sender = {
+                let answer = answer.clone();
+                zcn::spawn(async move {
+                    other.send_copy(&answer).await.unwrap();
+                    other.shutdown();
+                    other.flush().await.unwrap();
+                })
+            };
+            let mut received = Vec::new();
+            while let Some(buf) = one.recv().await.unwrap() {
+                received.extend_from_slice(&buf);
+            }
+            assert!(received == answer);
+            assert!(one.recv().await.unwrap().is_none(), "the end stays the end");
+            sender.await.unwrap();
+        });
     });
 }
 
 #[test]
 fn a_reset_is_told_to_receivers_senders_and_flushers() {
     for_each_half_with_peers(|kind| {
-        let mut runtime = runtime(kind);
-        let rest = at_rest(&mut runtime);
-        runtime
-            .block_on(async {
-                let (one, other) = pair().await;
-                let one = Rc::new(one);
-                let tasks: Vec<_> = (0..3)
-                    .map(|what| {
-                        let one = one.clone();
-                        zcn::spawn(async move {
-                            match what {
-                                0 => while one.recv().await?.is_some() {},
-                                1 => loop {
-                                    one.send_copy(&[1; 50_000]).await?;
-                                },
-                                _ => loop {
-                                    one.flush().await?;
-                                    zcn::sleep(Duration::from_millis(1)).await;
-                                },
-                            }
-                            Ok::<(), zcn::Error>(())
-                        })
+        on_a_pair(kind, async |one, other| {
+            let one = Rc::new(one);
+            let tasks: Vec<_> = (0..3)
+                .map(|what| {
+                    let one = one.clone();
+                    zcn::spawn(async move {
+                        match what {
+                            0 => while one.recv().await?.is_some() {},
+                            1 => loop {
+                                one.send_copy(&[1; 50_000]).await?;
+                            },
+                            _ => loop {
+                                one.flush().await?;
+                                zcn::sleep(Duration::from_millis(1)).await;
+                            },
+                        }
+                        Ok::<(), zcn::Error>(())
                     })
-                    .collect();
-                zcn::sleep(Duration::from_millis(20)).await;
-                other.abort();
-                for task in tasks {
-                    let error = task.await.unwrap().unwrap_err();
-                    let errno = error.raw_os_error().unwrap();
-                    assert!([libc::ECONNRESET, libc::EPIPE].contains(&errno), "{error}");
-                }
-            })
-            .unwrap();
-        all_home(&mut runtime, rest);
+                })
+                .collect();
+            zcn::sleep(Duration::from_millis(20)).await;
+            other.abort();
+            for task in tasks {
+                let error = task.await.unwrap().unwrap_err();
+                let errno = error.raw_os_error().unwrap();
+                assert!([libc::ECONNRESET, libc::EPIPE].contains(&errno), "{error}");
+            }
+        });
     });
 }
 
 #[test]
 fn rule_10_messages_arrive_in_order_through_tiny_socket_buffers() {
     for_each_reactor(|kind| {
-        let mut runtime = runtime(kind);
-        let rest = at_rest(&mut runtime);
-        runtime
-            .block_on(async {
-                let (one, other) = pair().await;
-                one.with_socket(|socket| socket.set_send_buffer_size(16_000))
-                    .unwrap();
-                let sent = pattern(2 << 20, 5);
-                let expected = sent.clone();
-                let sender = zcn::spawn(async move {
-                    let bytes = bytes::Bytes::from(sent);
-                    let mut at = 0;
-                    let mut step = 1;
-                    // Pieces of every size, single and gathered, owned by bytes and by the pool.
-                    while at < bytes.len() {
-                        let end = (at + step).min(bytes.len());
-                        if step % 3 == 0 {
-                            one.send_copy(&bytes[at..end]).await.unwrap();
-                        } else {
-                            one.send(bytes.slice(at..end)).await.unwrap();
-                        }
-                        at = end;
-                        step = (step * 5 + 1) % 300_001;
-                    }
-                    one.shutdown();
-                    one.flush().await.unwrap();
-                });
+        on_a_pair(kind, async |one, other| {
+            one.with_socket(|socket| socket.set_send_buffer_size(16_000))
+                .unwrap();
+            let sent = pattern(2 << 20, 5);
+            let expected = sent.clone();
+            let sender = zcn::spawn(async move {
+                let bytes = bytes::Bytes::from(sent);
                 let mut at = 0;
-                while let Some(buf) = other.recv().await.unwrap() {
-                    assert!(buf[..] == expected[at..at + buf.len()], "{kind:?}: at {at}");
-                    at += buf.len();
+                let mut step = 1;
+                // Pieces of every size, single and gathered, owned by bytes and by the pool.
+                while at < bytes.len() {
+                    let end = (at + step).min(bytes.len());
+                    if step % 3 == 0 {
+                        one.send_copy(&bytes[at..end]).await.unwrap();
+                    } else {
+                        one.send(bytes.slice(at..end)).await.unwrap();
+                    }
+                    at = end;
+                    step = (step * 5 + 1) % 300_001;
                 }
-                assert_eq!(at, expected.len());
-                sender.await.unwrap();
-            })
-            .unwrap();
-        all_home(&mut runtime, rest);
+                one.shutdown();
+                one.flush().await.unwrap();
+            });
+            let mut at = 0;
+            while let Some(buf) = other.recv().await.unwrap() {
+                assert!(buf[..] == expected[at..at + buf.len()], "{kind:?}: at {at}");
+                at += buf.len();
+            }
+            assert_eq!(at, expected.len());
+            sender.await.unwrap();
+        });
     });
 }
 
@@ -244,71 +240,59 @@ fn several_tasks_may_send_and_flush_on_one_stream() {
 fn an_abort_wakes_those_who_wait_on_the_stream() {
     // `abort` could not be called through a `TcpStream` at all.
     for_each_half_with_peers(|kind| {
-        let mut runtime = runtime(kind);
-        let rest = at_rest(&mut runtime);
-        runtime
-            .block_on(async {
-                let (one, other) = pair().await;
-                let one = Rc::new(one);
-                let same = one.clone();
-                let receiver = zcn::spawn(async move { same.recv().await });
-                let same = one.clone();
-                let sender = zcn::spawn(async move {
-                    loop {
-                        same.send_copy(&[0; 30_000]).await?;
-                    }
-                    #[allow(unreachable_code)]
-                    Ok::<(), zcn::Error>(())
-                });
-                zcn::sleep(Duration::from_millis(10)).await;
-                one.abort();
-                assert!(receiver.await.unwrap().is_err());
-                assert!(sender.await.unwrap().is_err());
-                let mut outcome = Ok(None);
-                while let Ok(Some(_)) | Ok(None) = outcome {
-                    outcome = other.recv().await;
+        on_a_pair(kind, async |one, other| {
+            let one = Rc::new(one);
+            let same = one.clone();
+            let receiver = zcn::spawn(async move { same.recv().await });
+            let same = one.clone();
+            let sender = zcn::spawn(async move {
+                loop {
+                    same.send_copy(&[0; 30_000]).await?;
                 }
-                let error = outcome.unwrap_err();
-                assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
-            })
-            .unwrap();
-        all_home(&mut runtime, rest);
+                #[allow(unreachable_code)]
+                Ok::<(), zcn::Error>(())
+            });
+            zcn::sleep(Duration::from_millis(10)).await;
+            one.abort();
+            assert!(receiver.await.unwrap().is_err());
+            assert!(sender.await.unwrap().is_err());
+            let mut outcome = Ok(None);
+            while let Ok(Some(_)) | Ok(None) = outcome {
+                outcome = other.recv().await;
+            }
+            let error = outcome.unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
+        });
     });
 }
 
 #[test]
 fn every_kind_of_slice_can_be_sent() {
     for_each_half_with_peers(|kind| {
-        let mut runtime = runtime(kind);
-        let rest = at_rest(&mut runtime);
-        runtime
-            .block_on(async {
-                let (one, other) = pair().await;
-                let mut buf = zcn::buffer().unwrap();
-                buf.extend_from_slice(b"buf ").unwrap();
-                one.send(buf).await.unwrap();
-                one.send(&b"static "[..]).await.unwrap();
-                one.send(SharedBuf::from_static(b"shared ")).await.unwrap();
-                one.send(bytes::Bytes::from(b"bytes ".to_vec()))
-                    .await
-                    .unwrap();
-                one.send(SharedBuf::new()).await.unwrap();
-                let mut buf = zcn::buffer().unwrap();
-                buf.extend_from_slice(b"half other").unwrap();
-                let mut half = SharedBuf::from(buf);
-                let other_half = half.split_off(5);
-                one.send(half).await.unwrap();
-                one.send(other_half.clone()).await.unwrap();
-                one.send(other_half).await.unwrap();
-                drop(one);
-                let mut text = Vec::new();
-                while let Some(buf) = other.recv().await.unwrap() {
-                    text.extend_from_slice(&buf);
-                }
-                assert_eq!(text, b"buf static shared bytes half otherother");
-            })
-            .unwrap();
-        all_home(&mut runtime, rest);
+        on_a_pair(kind, async |one, other| {
+            let mut buf = zcn::buffer().unwrap();
+            buf.extend_from_slice(b"buf ").unwrap();
+            one.send(buf).await.unwrap();
+            one.send(&b"static "[..]).await.unwrap();
+            one.send(SharedBuf::from_static(b"shared ")).await.unwrap();
+            one.send(bytes::Bytes::from(b"bytes ".to_vec()))
+                .await
+                .unwrap();
+            one.send(SharedBuf::new()).await.unwrap();
+            let mut buf = zcn::buffer().unwrap();
+            buf.extend_from_slice(b"half other").unwrap();
+            let mut half = SharedBuf::from(buf);
+            let other_half = half.split_off(5);
+            one.send(half).await.unwrap();
+            one.send(other_half.clone()).await.unwrap();
+            one.send(other_half).await.unwrap();
+            drop(one);
+            let mut text = Vec::new();
+            while let Some(buf) = other.recv().await.unwrap() {
+                text.extend_from_slice(&buf);
+            }
+            assert_eq!(text, b"buf static shared bytes half otherother");
+        });
     });
 }
 
