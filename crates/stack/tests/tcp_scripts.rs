@@ -19,6 +19,7 @@ features! {
     close,
     cookies,
     delayed_ack,
+    ecn,
     fast_open,
     paws,
     persist,

@@ -128,15 +128,24 @@ impl AckPolicy {
     /// The next segments are acknowledged at once: a connection starts, or the peer starts
     /// again after silence or loss and needs ACKs to grow its window.
     pub(crate) fn start_quick(&mut self, config: &TcpConfig, rcv_wnd: u32) {
+        self.start_quick_for(config, rcv_wnd, QUICK_MAX);
+    }
+
+    fn start_quick_for(&mut self, config: &TcpConfig, rcv_wnd: u32, max: u32) {
         if config.quick_ack {
-            let count = (rcv_wnd / (2 * u32::from(self.rcv_mss))).clamp(2, QUICK_MAX);
+            let count = (rcv_wnd / (2 * u32::from(self.rcv_mss))).clamp(2, max);
             self.quick = self.quick.max(count as u8);
         }
     }
 
     /// Leaves the interactive mode and starts quick acknowledgements: something is wrong.
     pub(crate) fn enter_quick(&mut self, config: &TcpConfig, rcv_wnd: u32) {
-        self.start_quick(config, rcv_wnd);
+        self.enter_quick_for(config, rcv_wnd, QUICK_MAX);
+    }
+
+    /// The same, for at most `max` segments.
+    pub(crate) fn enter_quick_for(&mut self, config: &TcpConfig, rcv_wnd: u32, max: u32) {
+        self.start_quick_for(config, rcv_wnd, max);
         self.interactive = false;
         self.ato_ms = config.delayed_ack_min.as_millis() as u16;
     }

@@ -14,6 +14,19 @@ pub enum SynCookies {
     Always,
 }
 
+/// Explicit congestion notification (RFC 3168), in the numbers of Linux's `tcp_ecn`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Ecn {
+    /// Neither offered nor taken (0).
+    Never,
+    /// Taken when a peer's SYN offers it (2).
+    #[default]
+    Accept,
+    /// Offered with our SYN, too (1). A SYN that is sent again offers it no more, in case that
+    /// was what lost it.
+    Offer,
+}
+
 /// How a segment with PSH is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum PushAck {
@@ -40,6 +53,8 @@ pub struct TcpConfig {
     pub window_scaling: bool,
     /// Shift count offered; `None`: what the largest receive buffer needs.
     pub window_scale: Option<u8>,
+    /// Explicit congestion notification. A connection that begins with a SYN cookie has none.
+    pub ecn: Ecn,
     /// Acknowledge the first segments of a connection, and those after a long silence,
     /// without delay.
     pub quick_ack: bool,
@@ -143,6 +158,7 @@ impl Default for TcpConfig {
             sack: true,
             window_scaling: true,
             window_scale: None,
+            ecn: Ecn::Accept,
             quick_ack: true,
             push_ack: PushAck::AtOnce,
             sack_compression: false,

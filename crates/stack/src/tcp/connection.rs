@@ -127,6 +127,12 @@ impl Flags {
     pub(crate) const LINGER_OVER: u32 = 1 << 21;
     /// The data of a SYN was taken: by the peer, or by us (RFC 7413).
     pub(crate) const FAST_OPEN: u32 = 1 << 22;
+    /// ECN is in use (RFC 3168); in SYN-SENT, our SYN offers it.
+    pub(crate) const ECN: u32 = 1 << 23;
+    /// The peer marks what it sends as of an ECN-capable transport.
+    pub(crate) const ECN_SEEN: u32 = 1 << 24;
+    /// Congestion was experienced: acknowledgements say so until the peer has reduced.
+    pub(crate) const ECE_DUE: u32 = 1 << 25;
     /// Counted among the orphans.
     pub(crate) const COUNTED_ORPHAN: u32 = 1 << 20;
 

@@ -1,6 +1,6 @@
 //! A header that arrived, as the state machine reads it.
 
-use zcn_wire::{SackBlocks, SeqNum, TcpTimestamps};
+use zcn_wire::{SackBlocks, SeqNum, TcpFlags, TcpTimestamps};
 
 use super::segment::SegmentIn;
 
@@ -15,6 +15,12 @@ pub(crate) struct Incoming {
     pub(crate) fin: bool,
     pub(crate) rst: bool,
     pub(crate) psh: bool,
+    /// The peer's receiver saw congestion (RFC 3168).
+    pub(crate) ece: bool,
+    /// The peer has reduced its window.
+    pub(crate) cwr: bool,
+    /// The two ECN bits of the IP header.
+    pub(crate) ecn: u8,
     pub(crate) window: u16,
     /// Whether the window counts in units of the scale: not on a SYN, even after what is
     /// new of a crossing SYN-ACK was taken for a plain ACK.
@@ -38,6 +44,9 @@ impl Incoming {
             fin: flags.fin(),
             rst: flags.rst(),
             psh: flags.psh() || segment.psh_seen,
+            ece: flags.contains(TcpFlags::ECE),
+            cwr: flags.contains(TcpFlags::CWR),
+            ecn: segment.ecn,
             window: segment.tcp.window,
             window_scaled: !flags.syn(),
             len: segment.payload.len() as u32,

@@ -11,6 +11,10 @@ pub const TCPI_OPT_SACK: u8 = 2;
 /// `tcpi_options`: window scaling is in use.
 pub const TCPI_OPT_WSCALE: u8 = 4;
 
+/// `tcpi_options`: ECN is in use (RFC 3168).
+pub const TCPI_OPT_ECN: u8 = 8;
+/// `tcpi_options`: a segment of an ECN-capable transport came.
+pub const TCPI_OPT_ECN_SEEN: u8 = 16;
 /// `tcpi_options`: the data of the SYN was taken (RFC 7413).
 pub const TCPI_OPT_SYN_DATA: u8 = 32;
 
@@ -75,6 +79,8 @@ pub struct TcpInfo {
     pub tcpi_data_segs_in: u32,
     pub tcpi_data_segs_out: u32,
     pub tcpi_delivered: u32,
+    /// Of these, the segments that an acknowledgement with ECE told of.
+    pub tcpi_delivered_ce: u32,
     pub tcpi_bytes_sent: u64,
     pub tcpi_bytes_retrans: u64,
     pub tcpi_dsack_dups: u32,
@@ -101,6 +107,8 @@ impl Connection {
             (self.timestamps.enabled, TCPI_OPT_TIMESTAMPS),
             (self.has(Flags::SACK), TCPI_OPT_SACK),
             (self.has(Flags::SCALING), TCPI_OPT_WSCALE),
+            (self.has(Flags::ECN), TCPI_OPT_ECN),
+            (self.has(Flags::ECN_SEEN), TCPI_OPT_ECN_SEEN),
             (self.has(Flags::FAST_OPEN), TCPI_OPT_SYN_DATA),
         ] {
             if on {
@@ -162,6 +170,7 @@ impl Connection {
             tcpi_data_segs_out: self.counters.data_segs_out,
             // Our SYN was delivered, too.
             tcpi_delivered: sender.delivered + u32::from(self.state.is_synchronised()),
+            tcpi_delivered_ce: sender.delivered_ce,
             tcpi_bytes_sent: self.counters.bytes_sent,
             tcpi_bytes_retrans: sender.bytes_retrans,
             tcpi_dsack_dups: sender.dsack_dups,

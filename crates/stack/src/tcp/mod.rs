@@ -18,6 +18,7 @@ mod config;
 pub mod congestion;
 mod connection;
 mod cookies;
+mod ecn;
 mod error;
 mod fast_open;
 mod icmp;
@@ -77,12 +78,15 @@ use syncache::{Expired, SynCache};
 use time_wait::{TimeWait, TimeWaits};
 use tuple::Tuple;
 
-pub use config::{PushAck, SynCookies, TcpConfig};
+pub use config::{Ecn, PushAck, SynCookies, TcpConfig};
 pub use error::{
     AcceptError, CloseError, ConnectError, ListenError, OptionError, RecvError, SendBufError,
     SendError, TcpError,
 };
-pub use info::{TCPI_OPT_SACK, TCPI_OPT_SYN_DATA, TCPI_OPT_TIMESTAMPS, TCPI_OPT_WSCALE, TcpInfo};
+pub use info::{
+    TCPI_OPT_ECN, TCPI_OPT_ECN_SEEN, TCPI_OPT_SACK, TCPI_OPT_SYN_DATA, TCPI_OPT_TIMESTAMPS,
+    TCPI_OPT_WSCALE, TcpInfo,
+};
 pub use path::{Path, Paths};
 pub use segment::{IcmpError, SegmentIn, SegmentOut};
 pub use socket_options::{SocketOption, SocketOptions};

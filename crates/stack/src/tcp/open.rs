@@ -6,14 +6,14 @@ use std::sync::Arc;
 use zcn_wire::{SeqNum, WindowScale};
 
 use super::ack::AckPolicy;
-use super::config::TcpConfig;
+use super::config::{Ecn, TcpConfig};
 use super::connection::{Common, Connection, Counters, Flags};
 use super::path::Path;
 use super::sender::{Sender, SenderConfig};
 use super::socket_options::SocketOptions;
 use super::stamp::Stamp;
 use super::state::State;
-use super::syncache::{HalfOpen, SACK, TIMESTAMPS, WINDOW_SCALE};
+use super::syncache::{ECN, HalfOpen, SACK, TIMESTAMPS, WINDOW_SCALE};
 use super::timestamps::Timestamps;
 use super::tuple::Tuple;
 use super::window::ReceiveWindow;
@@ -140,6 +140,7 @@ impl Connection {
         let config = &common.config;
         connection.flags.set(Flags::SYN_DUE, true);
         connection.flags.set(Flags::SACK, config.sack);
+        connection.flags.set(Flags::ECN, config.ecn == Ecn::Offer);
         connection.flags.set(Flags::SCALING, config.window_scaling);
         connection.probe_deadline = now + config.syn_timeout;
         connection
@@ -155,6 +156,7 @@ impl Connection {
         connection.rcv_wup = connection.rcv_nxt;
         connection.peer_mss = entry.mss.max(config.min_mss);
         connection.flags.set(Flags::SACK, entry.has(SACK));
+        connection.flags.set(Flags::ECN, entry.has(ECN));
         connection.flags.set(Flags::UNACCEPTED, true);
         if entry.has(WINDOW_SCALE) {
             connection.flags.set(Flags::SCALING, true);

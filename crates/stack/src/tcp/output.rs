@@ -116,6 +116,9 @@ impl Connection {
         self.window.wnd = self.window.select(self.waiting(), self.unacked_in(), mss);
         self.rcv_wup = self.rcv_nxt;
         segment.tcp.flags |= TcpFlags::ACK;
+        if self.has(Flags::ECE_DUE) {
+            segment.tcp.flags |= TcpFlags::ECE;
+        }
         segment.tcp.ack = self.rcv_nxt;
         segment.tcp.window = self.window.field(false);
         self.ack.on_sent();
@@ -140,6 +143,7 @@ impl Connection {
         self.begin_segment(TcpFlags::SYN, self.first_data() - 1_u32, segment);
         segment.tcp.options = options;
         segment.tcp.window = self.window.field(true);
+        segment.tcp.flags |= self.ecn_of_syn(answer);
         if answer {
             segment.tcp.flags |= TcpFlags::ACK;
             segment.tcp.ack = self.rcv_nxt;
@@ -256,8 +260,11 @@ impl Connection {
         }
         let next = self.sender.snd_nxt();
         let mut burst = self.burst(common);
-        if burst > u32::from(self.mss) && self.urgent_end(self.sender.snd_una()).is_some() {
-            // The pointer counts from each segment: who cuts a super-frame copies it.
+        if burst > u32::from(self.mss)
+            && (self.tells_reduction() || self.urgent_end(self.sender.snd_una()).is_some())
+        {
+            // CWR is told once, and the urgent pointer counts from each segment: who cuts a
+            // super-frame copies both.
             burst = u32::from(self.mss);
         }
         if sendable > 0
@@ -321,6 +328,9 @@ impl Connection {
         self.fill_ack(segment);
         if len > u32::from(self.mss) {
             segment.gso_size = Some(self.mss);
+        }
+        if self.has(Flags::ECN) && new && len > 0 {
+            self.mark_capable(segment);
         }
         segment.payload = payload;
         self.after_data(now, common, segment, new, forced);

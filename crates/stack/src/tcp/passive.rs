@@ -13,7 +13,7 @@ use super::open::{Opening, advertised_mss, first_window, offered_scale};
 use super::path::Paths;
 use super::reply::bare;
 use super::syncache::{
-    ACKED, FAST_OPEN_COOKIE, HalfOpen, SACK, SYN_ACK_DUE, TIMESTAMPS, WINDOW_SCALE,
+    ACKED, ECN, FAST_OPEN_COOKIE, HalfOpen, SACK, SYN_ACK_DUE, TIMESTAMPS, WINDOW_SCALE,
 };
 use super::timestamps::clock;
 use super::{Incoming, Place, SegmentIn, SegmentOut, Tcp, Tuple};
@@ -89,9 +89,13 @@ impl Tcp {
     }
 
     /// What both ends will use of the options of a SYN.
-    fn agreed(&self, options: &TcpOptions) -> (u8, u8, u32) {
+    fn agreed(&self, segment: &SegmentIn) -> (u8, u8, u32) {
         let config = &self.common.config;
+        let options = &segment.tcp.options;
         let mut flags = 0;
+        if super::ecn::is_offered(config, segment) {
+            flags |= ECN;
+        }
         let scale = options.window_scale.filter(|_| config.window_scaling);
         if scale.is_some() {
             flags |= WINDOW_SCALE;
@@ -136,7 +140,7 @@ impl Tcp {
             self.common.drop(DropReason::TcpSynTableFull);
             return;
         }
-        let (flags, scale, ts_recent) = self.agreed(&segment.tcp.options);
+        let (flags, scale, ts_recent) = self.agreed(segment);
         let default = if segment.remote.is_ipv6() { 1220 } else { 536 };
         let mss = segment.tcp.options.mss.unwrap_or(default);
         let irs = segment.tcp.seq;
@@ -148,6 +152,8 @@ impl Tcp {
             if let Some(listener) = self.listeners.get_mut(listener_id) {
                 listener.last_cookie = now.max(Instant::from_nanos(1));
             }
+            // There is no bit left to remember it in.
+            let flags = flags & !ECN;
             let entry = HalfOpen::new(listener_id, tuple, irs, iss, mss, scale, ts_recent, flags);
             if let Some(mut syn_ack) = self.syn_ack_of(now, &entry, paths) {
                 if let Some(stamps) = &mut syn_ack.tcp.options.timestamps {
@@ -241,7 +247,10 @@ impl Tcp {
                 .then(|| self.common.fast_open.cookie(remote.ip(), local.ip())),
             ..TcpOptions::NONE
         };
-        let flags = TcpFlags::SYN | TcpFlags::ACK;
+        let mut flags = TcpFlags::SYN | TcpFlags::ACK;
+        if entry.has(ECN) {
+            flags |= TcpFlags::ECE;
+        }
         let mut segment = bare(
             local,
             remote,

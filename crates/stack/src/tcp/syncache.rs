@@ -23,6 +23,8 @@ pub(crate) const TIMESTAMPS: u8 = 4;
 pub(crate) const ACKED: u8 = 8;
 /// Its SYN-ACK gives the peer a cookie for the next time (RFC 7413).
 pub(crate) const FAST_OPEN_COOKIE: u8 = 32;
+/// The SYN offered ECN, and we take it (RFC 3168).
+pub(crate) const ECN: u8 = 64;
 /// Its SYN-ACK waits for output.
 pub(crate) const SYN_ACK_DUE: u8 = 16;
 

@@ -18,6 +18,8 @@ pub(crate) struct Segment {
     pub(crate) ts: Option<(Option<u32>, Option<u32>)>,
     pub(crate) sack: Vec<(u32, u32)>,
     pub(crate) urg: u16,
+    /// The two ECN bits of the IP header.
+    pub(crate) ecn: u8,
     pub(crate) fast_open: Option<FastOpenCookie>,
     /// Options are not compared.
     pub(crate) any_options: bool,
@@ -193,6 +195,8 @@ fn parse_segment(flow: &str, words: &[&str]) -> Result<Segment, String> {
                 };
                 segment.fast_open = FastOpenCookie::new(&cookie);
             }
+            "ect0" => segment.ecn = 2,
+            "ce" => segment.ecn = 3,
             "urg" => segment.urg = parse_number(next()?)?,
             "segments" => segment.segments = parse_number(next()?)?,
             "..." => segment.any_options = true,

@@ -14,7 +14,8 @@
 //! +0 connect [data N]            with data that is sent before the SYN leaves
 //! +0 < S seq 0 win 65535 mss 1460 sackok ts 100 0 ws 7
 //! +0 > SA seq 0 ack 1 mss 1460
-//! +0 < A seq 1 ack 1 win 1000 [len N] [sack A-B ...] [urg N] [fo HEX|request]
+//! +0 < A seq 1 ack 1 win 1000 [len N] [sack A-B ...] [urg N] [ect0|ce]
+//! +0 < S seq 0 ... [fo HEX|request]       flags: S A F P R U, E for ECE, W for CWR, - for none
 //! +0 accept [= wouldblock]
 //! +0 send N [more] [eor] [urgent] [= N|wouldblock|closed|reset|...]
 //! +0 sendbuf N    recv N [= N|eof|...]    close    abort    shutdown    shutread

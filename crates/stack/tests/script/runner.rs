@@ -265,6 +265,8 @@ impl Runner {
             (TcpFlags::RST, 'R'),
             (TcpFlags::ACK, 'A'),
             (TcpFlags::URG, 'U'),
+            (TcpFlags::ECE, 'E'),
+            (TcpFlags::CWR, 'W'),
         ] {
             if tcp.flags.contains(flag) {
                 text.push(letter);
@@ -279,6 +281,9 @@ impl Runner {
             text.push_str(&format!(" ack {}", tcp.ack.distance(flow.peer_isn)));
         }
         text.push_str(&format!(" win {}", tcp.window));
+        if segment.traffic_class & 3 == 2 {
+            text.push_str(" ect0");
+        }
         if tcp.flags.contains(TcpFlags::URG) {
             text.push_str(&format!(" urg {}", tcp.urgent));
         }
@@ -343,6 +348,7 @@ impl Runner {
             );
         }
         check("len", got.payload.len() as u32 == wanted.len);
+        check("ecn", got.traffic_class & 3 == wanted.ecn);
         check("urg", tcp.urgent == wanted.urg);
         if let Some(ack) = wanted.ack {
             check("ack", tcp.ack.distance(flow.peer_isn) == ack);
@@ -445,7 +451,7 @@ impl Runner {
             remote: SocketAddr::new(self.remote, remote_port),
             local: SocketAddr::new(self.local, local_port),
             interface: InterfaceId(0),
-            ecn: 0,
+            ecn: segment.ecn,
             tcp: TcpRepr {
                 src_port: remote_port,
                 dst_port: local_port,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use zcn_stack::tcp::{PushAck, SocketOption, SocketOptions, SynCookies, TcpConfig};
+use zcn_stack::tcp::{Ecn, PushAck, SocketOption, SocketOptions, SynCookies, TcpConfig};
 
 fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {
     value.parse().map_err(|_| format!("not a number: {value}"))
@@ -69,6 +69,14 @@ pub(crate) fn configure(
         "pool" => world.pool_buffers = number(value)?,
         "initial_window" => world.initial_window = Some(number(value)?),
         "tolerance" => world.tolerance = seconds(value)?.as_nanos() as u64,
+        "ecn" => {
+            config.ecn = match value {
+                "never" => Ecn::Never,
+                "accept" => Ecn::Accept,
+                "offer" => Ecn::Offer,
+                _ => return Err(format!("never, accept or offer, not {value}")),
+            }
+        }
         "timestamps" => config.timestamps = switch(value)?,
         "sack" => config.sack = switch(value)?,
         "window_scaling" => config.window_scaling = switch(value)?,

@@ -38,7 +38,7 @@ impl Connection {
                 segment_seq: head.seq,
                 ts_ecr: self.echo(head),
                 carries_data: head.len > 0 || head.fin,
-                ece: false, // not negotiated
+                ece: self.hears_ece(head),
             },
         );
         let Ok(outcome) = result else {

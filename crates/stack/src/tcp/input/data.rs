@@ -33,6 +33,9 @@ impl Connection {
             self.receive_old(now, common, head);
             return;
         }
+        if self.has(Flags::ECN) {
+            self.note_congestion(common, head);
+        }
         let end = head.seq + head.len;
         let beyond = end.after(self.rcv_nxt);
         let unread =

@@ -334,6 +334,10 @@ impl Sender {
             ..
         } = delivery;
         self.episode.delivered_segments = self.episode.delivered_segments.wrapping_add(segments);
+        if v.ece {
+            let marked = &mut self.episode.delivered_ce_segments;
+            *marked = marked.wrapping_add(segments);
+        }
         self.episode.reorderings += u32::from(reordered);
         if !self.sack && v.advanced {
             v.delivered = self.records.remove_duplicates(v.acked, mss);

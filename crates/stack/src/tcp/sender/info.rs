@@ -56,6 +56,8 @@ pub struct SenderInfo {
     pub delivery_rate_app_limited: bool,
     /// Segments delivered, SACKed ones included.
     pub delivered: u32,
+    /// Of these, the segments that acknowledgments with ECE delivered.
+    pub delivered_ce: u32,
     /// Segments that the peer reported as duplicates.
     pub dsack_dups: u32,
     /// Times that reordering was seen.
@@ -127,6 +129,7 @@ impl Sender {
             delivery_rate: rate.map_or(0, |r| r.bytes_per_second()),
             delivery_rate_app_limited: rate.is_some_and(|r| r.app_limited),
             delivered: self.episode.delivered_segments,
+            delivered_ce: self.episode.delivered_ce_segments,
             dsack_dups: self.episode.dsack_segments,
             reord_seen: self.episode.reorderings,
             snd_wnd: self.snd_wnd,

@@ -326,6 +326,12 @@ impl Sender {
             && since(front.sent_at) >= self.rtt.srtt() / 2
     }
 
+    /// Whether [`take_cwr`](Self::take_cwr) would say so.
+    #[inline]
+    pub(crate) fn owes_cwr(&self) -> bool {
+        self.cwr
+    }
+
     /// Whether the window was reduced since the last call. On a connection that agreed on ECN
     /// the next new segment then carries CWR (RFC 3168, section 6.1.2).
     pub fn take_cwr(&mut self) -> bool {

@@ -60,6 +60,7 @@ pub(super) struct Episode {
     pub(super) recoveries: u32,
     pub(super) undone: u32,
     pub(super) delivered_segments: u32,
+    pub(super) delivered_ce_segments: u32,
 }
 
 impl Episode {
@@ -80,6 +81,7 @@ impl Episode {
             recoveries: 0,
             undone: 0,
             delivered_segments: 0,
+            delivered_ce_segments: 0,
         }
     }
 }
