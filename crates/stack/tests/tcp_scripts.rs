@@ -33,6 +33,7 @@ features! {
     send,
     window,
     handshake,
+    info,
     keepalive,
     linger,
     listener,

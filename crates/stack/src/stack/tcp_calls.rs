@@ -166,6 +166,11 @@ impl Stack {
         self.tcp.recv_buf(now, connection, max)
     }
 
+    /// As [`Tcp::poll_writable`](crate::tcp::Tcp::poll_writable).
+    pub fn tcp_poll_writable(&mut self, connection: Id) -> bool {
+        self.tcp.poll_writable(connection)
+    }
+
     /// Bytes that can be received now.
     pub fn tcp_readable(&self, connection: Id) -> usize {
         self.tcp.readable(connection)

@@ -7,6 +7,7 @@ use super::error::{CloseError, OptionError, RecvError, SendError, TcpError};
 use super::send_queue::is_small;
 use super::socket_options::SocketOption;
 use super::state::State;
+use crate::event::Readiness;
 use crate::time::Instant;
 
 impl Connection {
@@ -37,10 +38,37 @@ impl Connection {
         self.send_limit(common).saturating_sub(used)
     }
 
-    /// Whether enough room is free again to wake an application that waits for some.
+    /// Whether enough room is free again to wake an application that waits for some: a third
+    /// of the buffer, and half of what [`SocketOptions::unsent_low_water`] lets be unsent.
     pub(crate) fn is_writable(&self, common: &Common) -> bool {
         let fraction = common.config.writable_fraction.max(1) as usize;
-        self.send_room(common) >= self.send_limit(common) / fraction
+        let low = self.options.unsent_low_water;
+        low.is_none_or(|mark| self.unsent() <= mark.saturating_sub(1) / 2)
+            && self.send_room(common) >= self.send_limit(common) / fraction
+    }
+
+    /// Everything was sent that could be, or acknowledged: the sender measures what is waited
+    /// for.
+    #[inline]
+    pub(crate) fn note_activity(&mut self, now: Instant) {
+        let starved = self.has(Flags::WANTS_WRITABLE) && self.state.may_send();
+        self.sender.note_activity(now, self.unsent(), starved);
+    }
+
+    /// Wakes the application if it waits for room and there is enough.
+    #[inline]
+    pub(crate) fn wake_writer(&mut self, common: &Common) {
+        if self.has(Flags::WANTS_WRITABLE) && self.is_writable(common) {
+            self.flags.set(Flags::WANTS_WRITABLE, false);
+            self.signal(Readiness::WRITABLE);
+        }
+    }
+
+    /// Whether the application would be woken to write; if not, it will be.
+    pub(crate) fn poll_writable(&mut self, common: &Common) -> bool {
+        let writable = self.is_writable(common);
+        self.flags.set(Flags::WANTS_WRITABLE, !writable);
+        writable
     }
 
     fn may_send(&self) -> Result<(), SendError> {
@@ -248,7 +276,7 @@ impl Connection {
             self.abort(now, common);
             return;
         }
-        self.signals = crate::event::Readiness::NONE;
+        self.signals = Readiness::NONE;
         match self.state {
             State::SynSent => self.finish(None, common),
             State::FinWait2 => {

@@ -163,7 +163,8 @@ pub(crate) struct Counters {
     pub(crate) segs_out: u32,
     pub(crate) segs_in: u32,
     pub(crate) data_segs_in: u32,
-    pub(crate) data_segs_out: u32,
+    /// Segments that came out of order.
+    pub(crate) out_of_order: u32,
 }
 
 /// One connection.

@@ -253,7 +253,6 @@ impl Connection {
         if taken > 0 {
             self.flags.set(Flags::FAST_OPEN, true);
             self.counters.bytes_sent += u64::from(taken);
-            self.counters.data_segs_out += 1;
             if let Some(queue) = &mut self.send_queue {
                 queue.acknowledge(tcp.ack);
             }

@@ -90,6 +90,14 @@ pub struct TcpInfo {
     pub tcpi_delivery_rate: u64,
     pub tcpi_delivery_rate_app_limited: bool,
     pub tcpi_reord_seen: u32,
+    /// Segments that came out of order.
+    pub tcpi_rcv_ooopack: u32,
+    /// Time with something to send or unacknowledged.
+    pub tcpi_busy_time: u64,
+    /// Of it, limited by the peer's window.
+    pub tcpi_rwnd_limited: u64,
+    /// Of it, limited by the send buffer.
+    pub tcpi_sndbuf_limited: u64,
     /// Retransmission timeouts.
     pub tcpi_total_rto: u32,
 }
@@ -167,7 +175,7 @@ impl Connection {
                 .distance(self.sender.snd_nxt().min(self.write_end)),
             tcpi_min_rtt: sender.min_rtt,
             tcpi_data_segs_in: self.counters.data_segs_in,
-            tcpi_data_segs_out: self.counters.data_segs_out,
+            tcpi_data_segs_out: sender.data_segs_out,
             // Our SYN was delivered, too.
             tcpi_delivered: sender.delivered + u32::from(self.state.is_synchronised()),
             tcpi_delivered_ce: sender.delivered_ce,
@@ -179,6 +187,10 @@ impl Connection {
             tcpi_delivery_rate: sender.delivery_rate,
             tcpi_delivery_rate_app_limited: sender.delivery_rate_app_limited,
             tcpi_reord_seen: sender.reord_seen,
+            tcpi_rcv_ooopack: self.counters.out_of_order,
+            tcpi_busy_time: sender.busy_time,
+            tcpi_rwnd_limited: sender.rwnd_limited,
+            tcpi_sndbuf_limited: sender.sndbuf_limited,
             tcpi_total_rto: sender.total_rto,
         }
     }

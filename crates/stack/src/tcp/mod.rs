@@ -452,6 +452,12 @@ impl Tcp {
                 return true;
             }
             connection.flags.set(Flags::DIRTY, false);
+            if !connection.signals.is_empty() && !connection.has(Flags::ORPHAN) {
+                // What left made room.
+                let signals = core::mem::take(&mut connection.signals);
+                let key = SocketId::Tcp(id);
+                self.events.raise(key, &mut connection.pending, signals);
+            }
             connection.deficit = self.common.config.quantum as i32;
             self.dirty.pop_front();
             match connection.next_deadline() {

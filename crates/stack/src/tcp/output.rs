@@ -42,6 +42,7 @@ impl Connection {
                 return true;
             }
             self.arm_probe(now);
+            self.note_activity(now);
         }
         if self.flags.take(Flags::PROBE_DUE) {
             self.probe(now, segment);
@@ -349,9 +350,14 @@ impl Connection {
         let len = segment.payload.len() as u32;
         let segments = segment.segments() as u32;
         self.counters.segs_out = self.counters.segs_out.wrapping_add(segments - 1);
-        self.counters.data_segs_out = self.counters.data_segs_out.wrapping_add(segments);
+        self.sender.count_data_segments(segments);
         self.counters.bytes_sent += u64::from(len);
         if new {
+            self.note_activity(now);
+            if self.options.unsent_low_water.is_some() {
+                // Less is unsent now.
+                self.wake_writer(common);
+            }
             // What was forced out waited for long enough: Nagle's algorithm does not hold more
             // back for it.
             if !forced && !len.is_multiple_of(u32::from(self.mss)) {

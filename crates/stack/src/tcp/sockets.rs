@@ -375,6 +375,14 @@ impl Tcp {
         result
     }
 
+    /// Whether a third of the send buffer is free, and no more than half of what may be unsent
+    /// is: what poll(2) calls writable. If not, an event will tell when.
+    pub fn poll_writable(&mut self, id: Id) -> bool {
+        self.connections
+            .get_mut(id)
+            .is_some_and(|connection| connection.poll_writable(&self.common))
+    }
+
     /// Bytes that can be received now (SIOCINQ).
     pub fn readable(&self, id: Id) -> usize {
         self.connections.get(id).map_or(0, Connection::readable)

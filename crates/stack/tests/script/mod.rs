@@ -21,6 +21,8 @@
 //! +0 sendbuf N    recv N [= N|eof|...]    close    abort    shutdown    shutread
 //! +0 set OPTION VALUE
 //! +0 icmp too-big MTU seq N       icmp port-unreachable seq N ...
+//! +0 woken = yes|no               whether an event said since that a socket is writable
+//! +0 writable = yes|no            whether poll(2) would say so
 //! +0 error = none|reset|refused|timedout|...
 //! +0 state = ESTABLISHED|...|gone
 //! +0 info FIELD OP VALUE          OP: = != < <= > >=

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use zcn_frame::Chain;
 use zcn_pool::{BufferPool, SharedBuf};
 use zcn_stack::error::{NetworkError, RouteError};
+use zcn_stack::event::Readiness;
 use zcn_stack::id::InterfaceId;
 use zcn_stack::slab::Id;
 use zcn_stack::tcp::{
@@ -82,6 +83,8 @@ pub(crate) struct Runner {
     /// Bytes sent and received by the application, by socket.
     sent: Vec<u64>,
     read: Vec<u64>,
+    /// A socket was said to be writable since the last question.
+    woken: bool,
     /// What has left and was not expected yet.
     out: VecDeque<(Instant, SegmentOut)>,
 }
@@ -123,6 +126,7 @@ impl Runner {
             sockets: Vec::new(),
             sent: Vec::new(),
             read: Vec::new(),
+            woken: false,
             out: VecDeque::new(),
         })
     }
@@ -198,7 +202,9 @@ impl Runner {
             let segment = std::mem::take(&mut segment);
             self.out.push_back((self.now, segment));
         }
-        while self.tcp.poll_event().is_some() {}
+        while let Some(event) = self.tcp.poll_event() {
+            self.woken |= event.readiness.contains(Readiness::WRITABLE);
+        }
     }
 
     fn expect(&mut self, wanted: &Segment, from: Instant, to: Instant) -> Result<Instant, String> {
@@ -633,6 +639,14 @@ impl Runner {
                     Err(error) => error.to_string(),
                 }
             }
+            "woken" => match std::mem::take(&mut self.woken) {
+                true => "yes".into(),
+                false => "no".into(),
+            },
+            "writable" => match self.tcp.poll_writable(self.socket(number)?) {
+                true => "yes".into(),
+                false => "no".into(),
+            },
             "icmp" => return self.icmp(number, arguments),
             "error" => match self.tcp.take_error(self.socket(number)?) {
                 Some(error) => name(error).into(),

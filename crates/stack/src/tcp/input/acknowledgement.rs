@@ -4,7 +4,6 @@ use core::time::Duration;
 
 use zcn_wire::SeqNum;
 
-use crate::event::Readiness;
 use crate::stats::DropReason;
 use crate::tcp::connection::{Common, Connection, Flags};
 use crate::tcp::incoming::Incoming;
@@ -158,10 +157,8 @@ impl Connection {
             queue.acknowledge(una);
         }
         self.stalled_since = Instant::MAX;
-        if self.has(Flags::WANTS_WRITABLE) && self.is_writable(common) {
-            self.flags.set(Flags::WANTS_WRITABLE, false);
-            self.signal(Readiness::WRITABLE);
-        }
+        self.note_activity(now);
+        self.wake_writer(common);
         if self.fin_acked() {
             self.on_fin_acked(now, common);
         }

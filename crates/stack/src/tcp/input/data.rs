@@ -179,6 +179,8 @@ impl Connection {
             }
             Received::OutOfOrder => {
                 common.stats.ofo_queue += 1;
+                let count = &mut self.counters.out_of_order;
+                *count = count.wrapping_add(u32::from(head.segments));
             }
             Received::Duplicate => {
                 common.drop(DropReason::TcpDuplicate);

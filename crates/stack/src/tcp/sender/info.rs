@@ -64,6 +64,14 @@ pub struct SenderInfo {
     pub reord_seen: u32,
     /// The peer's window, bytes.
     pub snd_wnd: u32,
+    /// Segments with data that left, ever.
+    pub data_segs_out: u32,
+    /// Time with something to send or unacknowledged.
+    pub busy_time: u64,
+    /// Of it, limited by the peer's window.
+    pub rwnd_limited: u64,
+    /// Of it, limited by the send buffer.
+    pub sndbuf_limited: u64,
     /// Timeouts, ever.
     pub total_rto: u32,
     /// Fast recoveries, ever. Not in Linux.
@@ -93,6 +101,8 @@ impl Sender {
         }
         let [unacked, sacked, lost, retrans] = segments;
         let micros = |length: Duration| u32::try_from(length.as_micros()).unwrap_or(u32::MAX);
+        let long = |length: Duration| u64::try_from(length.as_micros()).unwrap_or(u64::MAX);
+        let times = self.episode.chronograph.times(now);
         let idle = now.saturating_duration_since(self.last_sent_at).as_millis();
         let mss = self.window.mss;
         let rate: Option<RateSample> = self.episode.rate.last();
@@ -133,12 +143,23 @@ impl Sender {
             dsack_dups: self.episode.dsack_segments,
             reord_seen: self.episode.reorderings,
             snd_wnd: self.snd_wnd,
+            data_segs_out: self.episode.data_segments,
+            busy_time: long(times.busy),
+            rwnd_limited: long(times.window_limited),
+            sndbuf_limited: long(times.buffer_limited),
             total_rto: self.episode.timeouts,
             total_recoveries: self.episode.recoveries,
             total_probes: self.episode.probes,
             total_undone: self.episode.undone,
             bytes_lost: self.episode.lost_bytes,
         }
+    }
+
+    /// Segments with data left.
+    #[inline]
+    pub(crate) fn count_data_segments(&mut self, segments: u32) {
+        let count = &mut self.episode.data_segments;
+        *count = count.wrapping_add(segments);
     }
 
     /// Congestion window, bytes.

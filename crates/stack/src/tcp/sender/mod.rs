@@ -20,6 +20,7 @@
 //! handshake, Nagle and cork, zero-window probes, keepalive, and giving up.
 
 mod ack;
+mod chronograph;
 mod info;
 mod prr;
 mod rack;

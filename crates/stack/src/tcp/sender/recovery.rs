@@ -4,6 +4,7 @@ use zcn_wire::SeqNum;
 
 use super::Sender;
 use super::ack::Verdict;
+use super::chronograph::Chronograph;
 use super::prr::Prr;
 use super::rate::RateEstimator;
 use super::tlp::Probe;
@@ -61,6 +62,8 @@ pub(super) struct Episode {
     pub(super) undone: u32,
     pub(super) delivered_segments: u32,
     pub(super) delivered_ce_segments: u32,
+    pub(super) data_segments: u32,
+    pub(super) chronograph: Chronograph,
 }
 
 impl Episode {
@@ -82,6 +85,8 @@ impl Episode {
             undone: 0,
             delivered_segments: 0,
             delivered_ce_segments: 0,
+            data_segments: 0,
+            chronograph: Chronograph::default(),
         }
     }
 }
