@@ -53,7 +53,9 @@ impl Core {
             return Err(Errno(libc::EPIPE));
         };
         let more = flags & libc::MSG_MORE != 0;
-        Ok(self.stack.tcp_send(self.now, id, bytes, more)?)
+        let sent = self.stack.tcp_send(self.now, id, bytes, more)?;
+        self.socket_mut(fd)?.written += sent as u64;
+        Ok(sent)
     }
 
     /// Whether a send begins a connection.

@@ -122,11 +122,20 @@ impl Core {
             let Some(socket) = owner.and_then(|fd| self.sockets.get_mut(fd)) else {
                 continue;
             };
-            socket.activity += 1;
-            if event.readiness.contains(Readiness::WRITABLE) {
-                socket.full = false;
-            }
+            let has = |readiness| event.readiness.contains(readiness);
+            let ended = match event.socket {
+                SocketId::Tcp(id) => self
+                    .stack
+                    .tcp_state(id)
+                    .is_none_or(|state| !state.may_receive()),
+                _ => false,
+            };
+            let edges = &mut socket.edges;
+            edges.input += u64::from(has(Readiness::READABLE) || has(Readiness::ACCEPTABLE));
+            edges.output += u64::from(has(Readiness::WRITABLE));
+            edges.other += u64::from(ended || has(Readiness::CONNECTED) || has(Readiness::ERROR));
         }
+        self.tell_notices();
     }
 }
 

@@ -17,8 +17,27 @@ const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
 struct Interest {
     events: u32,
     data: u64,
-    /// The socket's activity when it was last told of; edges only.
-    told: Option<u64>,
+    /// The socket's edges when it was last told of; edges only.
+    told: Option<Edges>,
+}
+
+/// How often a socket had something new: to read, room, or what everybody is woken for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Edges {
+    pub(crate) input: u64,
+    pub(crate) output: u64,
+    /// It is connected, ended or failed, or its error queue has something.
+    pub(crate) other: u64,
+}
+
+impl Edges {
+    /// Whether something came since `told` that wakes who waits for `events`.
+    fn wakes(&self, told: Edges, events: u32) -> bool {
+        let waits = |mask: c_int| events & mask.cast_unsigned() != 0;
+        self.other != told.other
+            || self.input != told.input && waits(libc::EPOLLIN | libc::EPOLLRDNORM | libc::EPOLLPRI)
+            || self.output != told.output && waits(libc::EPOLLOUT | libc::EPOLLWRNORM)
+    }
 }
 
 /// An instance, by descriptor.
@@ -84,14 +103,18 @@ impl Core {
             // The low bits of EPOLL* are those of POLL*.
             let ready = u32::from(self.readiness(fd).cast_unsigned());
             let ready = ready & (interest.events | ALWAYS);
-            let activity = self.sockets.get(&fd).map(|socket| socket.activity);
+            let edges = self.sockets.get(&fd).map(|socket| socket.edges);
             let silent = interest.events & !(EDGE | ONE_SHOT) == 0;
-            let old_edge = interest.events & EDGE != 0 && interest.told == activity;
+            let woken = match (interest.told, edges) {
+                (Some(told), Some(edges)) => edges.wakes(told, interest.events),
+                _ => true,
+            };
+            let old_edge = interest.events & EDGE != 0 && !woken;
             if ready == 0 || silent || old_edge {
                 continue;
             }
             told.push((ready, interest.data));
-            interest.told = activity;
+            interest.told = edges;
             if interest.events & ONE_SHOT != 0 {
                 interest.events &= EDGE | ONE_SHOT;
             }

@@ -69,16 +69,23 @@ pub(crate) fn bytes(info: &TcpInfo) -> Vec<u8> {
             info.tcpi_data_segs_out,
         ],
     );
-    // busy_time, rwnd_limited and sndbuf_limited are not measured.
-    longs(&mut out, &[info.tcpi_delivery_rate, 0, 0, 0]);
-    words(&mut out, &[info.tcpi_delivered, 0]);
+    longs(
+        &mut out,
+        &[
+            info.tcpi_delivery_rate,
+            info.tcpi_busy_time,
+            info.tcpi_rwnd_limited,
+            info.tcpi_sndbuf_limited,
+        ],
+    );
+    words(&mut out, &[info.tcpi_delivered, info.tcpi_delivered_ce]);
     longs(&mut out, &[info.tcpi_bytes_sent, info.tcpi_bytes_retrans]);
     words(
         &mut out,
         &[
             info.tcpi_dsack_dups,
             info.tcpi_reord_seen,
-            0, // rcv_ooopack
+            info.tcpi_rcv_ooopack,
             info.tcpi_snd_wnd,
             info.tcpi_rcv_wnd,
             0, // rehash

@@ -9,7 +9,7 @@
 //! # Layers
 //! * `table` and `interpose`: what is exported, and C's pointers;
 //! * `world`: the calls of the tool, in Rust's types;
-//! * `socket`, `options`, `epoll`, `info`: what a socket of Linux is made of;
+//! * `socket`, `options`, `epoll`, `notices`, `info`: what a socket of Linux is made of;
 //! * `worker`, `core`: time, and the stack in it.
 
 mod address;
@@ -20,6 +20,7 @@ mod epoll;
 mod errno;
 mod info;
 mod interpose;
+mod notices;
 mod options;
 mod settings;
 mod socket;
@@ -27,6 +28,6 @@ mod table;
 mod worker;
 mod world;
 
-pub use interpose::getsockopt;
+pub use interpose::{getsockopt, sendfile, sendfile64};
 pub use settings::{Settings, SettingsError};
 pub use table::{Table, packetdrill_interface_init};

@@ -21,6 +21,7 @@ const RECEIVE_BUFFER_MIN: u32 = 2304;
 /// Not in the libc crate for this target.
 const TCP_NOTSENT_LOWAT: c_int = 25;
 const TCP_INQ: c_int = 36;
+const SO_TIMESTAMPING_NEW: c_int = 65;
 /// `IP_PMTUDISC_WANT`, and the one that there is: packets are not fragmented on their way.
 const PATH_MTU_DISCOVERY: c_int = 1;
 
@@ -187,6 +188,18 @@ impl Core {
                 socket.urgent_in_line = number(bytes)? != 0;
                 return Ok(());
             }
+            (libc::SOL_SOCKET, libc::SO_ZEROCOPY) => {
+                socket.notices.zero_copy = match number(bytes)? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(Errno(libc::EINVAL)),
+                };
+                return Ok(());
+            }
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW) => {
+                let flags = count(bytes)?;
+                return self.set_stamping(fd, flags);
+            }
             (libc::IPPROTO_TCP, TCP_INQ) if !socket.is_udp() => {
                 socket.tell_readable = match number(bytes)? {
                     0 => false,
@@ -289,6 +302,10 @@ impl Core {
             (libc::SOL_SOCKET, libc::SO_SNDLOWAT) => value(1),
             (libc::SOL_SOCKET, libc::SO_REUSEPORT) => value(socket.reuse_port.into()),
             (libc::SOL_SOCKET, libc::SO_PRIORITY) => value(socket.priority),
+            (libc::SOL_SOCKET, libc::SO_ZEROCOPY) => value(socket.notices.zero_copy.into()),
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW) => {
+                value(socket.notices.stamping.cast_signed())
+            }
             (libc::SOL_SOCKET, libc::SO_OOBINLINE) => value(socket.urgent_in_line.into()),
             (libc::SOL_SOCKET, libc::SO_DOMAIN) => value(if socket.v6 {
                 libc::AF_INET6

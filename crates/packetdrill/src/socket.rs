@@ -12,7 +12,9 @@ use zcn_stack::{Instant, SocketId};
 use crate::address;
 use crate::core::Core;
 use crate::descriptor;
+use crate::epoll::Edges;
 use crate::errno::{Errno, Result, WOULD_BLOCK};
+use crate::notices::{Notice, Notices};
 use crate::worker::Patience;
 
 /// What a descriptor stands for.
@@ -44,8 +46,6 @@ pub(crate) struct Socket {
     pub(crate) deferred: Option<Vec<u8>>,
     /// A connect began whose end was not told.
     pub(crate) connecting: bool,
-    /// A send found no room.
-    pub(crate) full: bool,
     /// SHUT_RD: what is there and what still comes can be read, then the end.
     pub(crate) read_shut: bool,
     /// SO_OOBINLINE: urgent data is in line whatever it says (RFC 6093).
@@ -56,7 +56,10 @@ pub(crate) struct Socket {
     /// TCP_INQ: recvmsg tells how much is left to be read.
     pub(crate) tell_readable: bool,
     /// How often something happened, for edges.
-    pub(crate) activity: u64,
+    pub(crate) edges: Edges,
+    /// Bytes of the stream that the application wrote.
+    pub(crate) written: u64,
+    pub(crate) notices: Notices,
     pub(crate) receive_timeout: Option<Duration>,
     pub(crate) send_timeout: Option<Duration>,
 }
@@ -75,13 +78,14 @@ impl Socket {
             options,
             deferred: None,
             connecting: false,
-            full: false,
             read_shut: false,
             urgent_in_line: false,
             reuse_port: false,
             priority: 0,
             tell_readable: false,
-            activity: 0,
+            edges: Edges::default(),
+            written: 0,
+            notices: Notices::default(),
             receive_timeout: None,
             send_timeout: None,
         }
@@ -306,11 +310,74 @@ impl Core {
                 // Told once, as SO_ERROR.
                 self.stack.tcp_take_error(id);
             }
-            Err(SendError::WouldBlock) => self.socket_mut(fd)?.full = true,
-            Ok(count) => self.socket_mut(fd)?.full = count < bytes.len(),
+            Ok(count) => self.socket_mut(fd)?.written += count as u64,
             Err(_) => {}
         }
         Ok(sent?)
+    }
+
+    /// Where a connection stands: bytes acknowledged, and sent, of those that were written.
+    fn progress(&self, socket: &Socket) -> Option<(u64, u64)> {
+        let Kind::Connection(id) = socket.kind else {
+            return None;
+        };
+        let written = socket.written;
+        let acked = written.saturating_sub(self.stack.tcp_unacknowledged(id).into());
+        let info = self.stack.tcp_info(self.now, id);
+        let unsent = info.map_or(0, |info| info.tcpi_notsent_bytes);
+        Some((acked, written.saturating_sub(unsent.into())))
+    }
+
+    /// A call wrote something: what of it is to be told later.
+    pub(crate) fn wrote(&mut self, fd: c_int, flags: c_int, stamps: Option<u32>) -> Result<()> {
+        let socket = self.socket(fd)?;
+        let Some((_, sent)) = self.progress(socket) else {
+            return Ok(());
+        };
+        let written = socket.written;
+        let zero_copy = flags & libc::MSG_ZEROCOPY != 0;
+        let joins = sent < written && zero_copy && socket.notices.ends_with_unsent(sent);
+        let notices = &mut self.socket_mut(fd)?.notices;
+        notices.on_written(written, zero_copy, stamps, joins);
+        Ok(())
+    }
+
+    /// Puts into the error queues what has come about.
+    pub(crate) fn tell_notices(&mut self) {
+        let waiting = self
+            .sockets
+            .iter()
+            .filter(|(_, socket)| socket.notices.is_waiting());
+        let progress: Vec<_> = waiting
+            .filter_map(|(fd, socket)| Some((*fd, self.progress(socket)?)))
+            .collect();
+        let now = self.now;
+        for (fd, (acked, sent)) in progress {
+            if let Some(socket) = self.sockets.get_mut(&fd)
+                && socket.notices.on_progress(now, sent, acked)
+            {
+                socket.edges.other += 1;
+            }
+        }
+    }
+
+    /// recvmsg(2) with MSG_ERRQUEUE.
+    pub(crate) fn take_notice(&mut self, fd: c_int) -> Result<Received> {
+        let socket = self.socket_mut(fd)?;
+        let notice = socket.notices.pop().ok_or(WOULD_BLOCK)?;
+        Ok(Received {
+            beside: vec![Beside::Notice(notice, socket.v6)],
+            ..Received::default()
+        })
+    }
+
+    /// SO_TIMESTAMPING.
+    pub(crate) fn set_stamping(&mut self, fd: c_int, flags: u32) -> Result<()> {
+        let socket = self.socket(fd)?;
+        let place = self
+            .progress(socket)
+            .map(|(acked, _)| (acked, socket.written));
+        self.socket_mut(fd)?.notices.set_stamping(flags, place)
     }
 
     /// Whether a connection is not there yet. One that was accepted is, though it may be in
@@ -348,7 +415,7 @@ impl Core {
                 bytes,
                 len,
                 from,
-                left: None,
+                beside: Vec::new(),
             });
         }
         let Kind::Connection(id) = socket.kind else {
@@ -381,13 +448,16 @@ impl Core {
             // tcp(7): the data is thrown away.
             bytes.clear();
         }
-        let left = self.socket(fd)?.tell_readable;
-        let left = left.then(|| self.stack.tcp_readable(id));
+        let mut beside = Vec::new();
+        if self.socket(fd)?.tell_readable {
+            let left = self.stack.tcp_readable(id);
+            beside.push(Beside::Left(c_int::try_from(left).unwrap_or(c_int::MAX)));
+        }
         Ok(Received {
             bytes,
             len,
             from: Vec::new(),
-            left: left.map(|left| c_int::try_from(left).unwrap_or(c_int::MAX)),
+            beside,
         })
     }
 
@@ -500,19 +570,23 @@ impl Core {
         };
         match socket.kind {
             Kind::Idle if socket.deferred.is_some() => libc::POLLOUT | libc::POLLWRNORM,
-            Kind::Idle => libc::POLLOUT | libc::POLLHUP,
+            Kind::Idle => libc::POLLOUT | libc::POLLWRNORM | libc::POLLHUP,
             Kind::IdleUdp => libc::POLLOUT,
             Kind::Udp(id) => {
                 let waiting = self.stack.udp_readable(id).is_some();
                 libc::POLLOUT | if waiting { libc::POLLIN } else { 0 }
             }
-            Kind::Listener { id, .. } if self.stack.tcp_acceptable(id) > 0 => libc::POLLIN,
+            Kind::Listener { id, .. } if self.stack.tcp_acceptable(id) > 0 => {
+                libc::POLLIN | libc::POLLRDNORM
+            }
             Kind::Listener { .. } => 0,
             Kind::Connection(id) if self.opens(id, socket.connecting) => 0,
             Kind::Connection(id) => {
-                let (full, low) = (socket.full, socket.options.receive_low_water);
+                let low = socket.options.receive_low_water;
                 let read_shut = socket.read_shut;
-                let mut ready = self.connection_readiness(id, full, low as usize);
+                let told = !socket.notices.is_empty();
+                let mut ready = self.connection_readiness(id, low as usize);
+                ready |= if told { libc::POLLERR } else { 0 };
                 if read_shut {
                     ready |= libc::POLLIN | libc::POLLRDNORM | libc::POLLRDHUP;
                     let ended = self
@@ -526,25 +600,28 @@ impl Core {
         }
     }
 
-    fn connection_readiness(&mut self, id: Id, full: bool, low: usize) -> c_short {
+    fn connection_readiness(&mut self, id: Id, low: usize) -> c_short {
+        let reading = libc::POLLIN | libc::POLLRDNORM;
+        let writing = libc::POLLOUT | libc::POLLWRNORM;
         let Some(state) = self.stack.tcp_state(id) else {
-            return libc::POLLIN | libc::POLLOUT | libc::POLLHUP | libc::POLLRDHUP;
+            return reading | writing | libc::POLLHUP | libc::POLLRDHUP;
         };
         let mut ready = 0;
         let peeked = self.stack.tcp_peek(self.now, id, &mut [0]);
         let ended = matches!(peeked, Ok(0) | Err(RecvError::Connection(_)));
         if ended || self.stack.tcp_readable(id) >= low.max(1) {
-            ready |= libc::POLLIN | libc::POLLRDNORM;
+            ready |= reading;
         }
         if matches!(peeked, Err(RecvError::Connection(_))) {
             ready |= libc::POLLERR;
         }
         let over = state == State::Closed;
         if over || !state.may_receive() {
-            ready |= libc::POLLRDHUP | libc::POLLIN;
+            ready |= libc::POLLRDHUP | reading;
         }
-        if over || !full || !state.may_send() {
-            ready |= libc::POLLOUT | libc::POLLWRNORM;
+        // Whoever is told that there is no room is told when there is.
+        if over || !state.may_send() || self.stack.tcp_poll_writable(id) {
+            ready |= writing;
         }
         let both = matches!(state, State::LastAck | State::Closing | State::TimeWait);
         if over || both {
@@ -562,8 +639,17 @@ pub(crate) struct Received {
     pub(crate) len: usize,
     /// The sender of a datagram, as C knows it.
     pub(crate) from: Vec<u8>,
-    /// What is left to be read, if the socket asked to be told (TCP_INQ).
-    pub(crate) left: Option<c_int>,
+    /// What comes beside them.
+    pub(crate) beside: Vec<Beside>,
+}
+
+/// Ancillary data.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Beside {
+    /// What is left to be read (TCP_INQ).
+    Left(c_int),
+    /// An entry of the error queue, of an IPv6 socket or not.
+    Notice(Notice, bool),
 }
 
 fn socket_id(kind: Kind) -> Option<SocketId> {

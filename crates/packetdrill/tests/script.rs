@@ -2,22 +2,7 @@
 
 mod driver;
 
-use driver::{ACK, FIN, PSH, RST, SYN, Segment, Tool};
-
-/// MSS 1460, SACK permitted without timestamps, window scale 7, as Linux lays them out.
-const OPTIONS: [u8; 12] = [2, 4, 5, 180, 1, 1, 4, 2, 1, 3, 3, 7];
-
-/// A handshake that the remote side begins; the listener, the connection, our first number.
-fn accepted(tool: &Tool) -> (i32, i32, u32) {
-    let listener = tool.listener(false);
-    tool.inject(&Segment::new(SYN, 0, 0).options(&OPTIONS).v4());
-    let (syn_ack, _) = tool.expect();
-    assert_eq!((syn_ack.flags, syn_ack.ack), (SYN | ACK, 1));
-    let seq = syn_ack.seq.wrapping_add(1);
-    tool.inject(&Segment::new(ACK, 1, seq).v4());
-    let connection = tool.accept(listener).expect("a connection");
-    (listener, connection, seq)
-}
+use driver::{ACK, FIN, OPTIONS, PSH, RST, SYN, Segment, Tool, accepted};
 
 #[test]
 fn a_handshake_data_and_close_both_ways() {

@@ -2,10 +2,10 @@
 
 #![allow(unsafe_code)]
 
-use libc::{c_int, c_long, c_uint, c_ulong, c_void, loff_t, size_t, socklen_t, ssize_t};
+use libc::{c_int, c_long, c_ulong, c_void, socklen_t};
 
 use super::memory::{bytes, store};
-use super::{COUNT_MAX, answer, finish};
+use super::{COUNT_MAX, answer};
 use crate::descriptor;
 use crate::errno::{Errno, Result};
 use crate::world::{SIOCINQ, World};
@@ -136,17 +136,4 @@ pub(super) unsafe extern "C" fn setsockopt(
 pub(super) unsafe extern "C" fn pipe(_world: *mut c_void, ends: *mut c_int) -> c_int {
     // SAFETY: C's contract of pipe(2).
     unsafe { libc::pipe(ends) }
-}
-
-pub(super) unsafe extern "C" fn splice(
-    _world: *mut c_void,
-    _from: c_int,
-    _from_offset: *mut loff_t,
-    _to: c_int,
-    _to_offset: *mut loff_t,
-    _len: size_t,
-    _flags: c_uint,
-) -> ssize_t {
-    // The kernel cannot reach into this stack's sockets.
-    finish(|| Err(Errno(libc::EINVAL)))
 }

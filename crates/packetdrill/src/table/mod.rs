@@ -4,12 +4,14 @@
 
 #![allow(unsafe_code)]
 
+mod ancillary;
 mod control;
 mod device;
 mod lifecycle;
 mod memory;
 mod receive;
 mod send;
+mod transfer;
 mod wait;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,6 +28,7 @@ use crate::settings::Settings;
 use crate::world::World;
 
 pub(crate) use control::get_option;
+pub(crate) use transfer::send_file;
 
 /// Most bytes that one call takes or gives: as Linux limits them.
 const COUNT_MAX: usize = 0x7fff_f000;
@@ -176,7 +179,7 @@ pub unsafe extern "C" fn packetdrill_interface_init(flags: *const c_char, table:
         epoll_ctl: Some(wait::epoll_ctl),
         epoll_wait: Some(wait::epoll_wait),
         pipe: Some(control::pipe),
-        splice: Some(control::splice),
+        splice: Some(transfer::splice),
     };
     // SAFETY: the caller's contract.
     unsafe { table.write(filled) };

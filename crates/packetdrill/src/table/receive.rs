@@ -4,15 +4,13 @@
 
 use libc::{c_int, c_void, iovec, msghdr, size_t, sockaddr, socklen_t, ssize_t};
 
+use super::ancillary;
 use super::memory::{room, scatter, store, store_address, vector};
 use super::{COUNT_MAX, answer, length};
 use crate::descriptor;
 use crate::errno::{Errno, Result};
 use crate::socket::Received;
 use crate::world::World;
-
-/// How much is left to be read, as ancillary data (linux/tcp.h).
-const TCP_CM_INQ: c_int = 36;
 
 /// Receives into a buffer.
 ///
@@ -129,29 +127,6 @@ pub(super) unsafe extern "C" fn recvfrom(
     })
 }
 
-/// Stores TCP_CM_INQ as ancillary data where there is room, and tells how long it is.
-///
-/// # Safety
-/// `msg_control` is good for writing `msg_controllen` bytes, or NULL.
-unsafe fn control(message: &msghdr, left: c_int) -> size_t {
-    // SAFETY: no pointer is followed.
-    let space = unsafe { libc::CMSG_SPACE(size_of::<c_int>() as u32) } as usize;
-    if message.msg_control.is_null() || message.msg_controllen < space {
-        return 0;
-    }
-    // SAFETY: the caller's contract, and there is room for a header and an int.
-    unsafe {
-        let header = libc::CMSG_FIRSTHDR(message);
-        (*header).cmsg_level = libc::IPPROTO_TCP;
-        (*header).cmsg_type = TCP_CM_INQ;
-        (*header).cmsg_len = libc::CMSG_LEN(size_of::<c_int>() as u32) as size_t;
-        libc::CMSG_DATA(header)
-            .cast::<c_int>()
-            .write_unaligned(left);
-    }
-    space
-}
-
 pub(super) unsafe extern "C" fn recvmsg(
     world: *mut c_void,
     fd: c_int,
@@ -167,9 +142,10 @@ pub(super) unsafe extern "C" fn recvmsg(
             let mut len = message.msg_namelen;
             store_address(message.msg_name.cast(), &raw mut len, &received.from);
             message.msg_namelen = if received.from.is_empty() { 0 } else { len };
-            message.msg_controllen = received.left.map_or(0, |left| control(message, left));
             let cut = !received.from.is_empty() && received.len > room(&parts);
             message.msg_flags = if cut { libc::MSG_TRUNC } else { 0 };
+            message.msg_flags |= flags & libc::MSG_ERRQUEUE;
+            ancillary::store(message, &received.beside);
             Ok(count)
         }
     })

@@ -23,7 +23,7 @@ pub(super) unsafe extern "C" fn write(
         }
         // SAFETY: C's contract of write(2).
         let data = unsafe { bytes(data, len) }?;
-        world.send(fd, data, 0, None).map(length)
+        world.send(fd, data, 0, None, None).map(length)
     })
 }
 
@@ -37,7 +37,7 @@ pub(super) unsafe extern "C" fn writev(
         let count = usize::try_from(count).map_err(|_| Errno(libc::EINVAL))?;
         // SAFETY: C's contract of writev(2).
         let data = unsafe { gather(&vector(parts, count)?) }?;
-        world.send(fd, data, 0, None).map(length)
+        world.send(fd, data, 0, None, None).map(length)
     })
 }
 
@@ -51,7 +51,7 @@ pub(super) unsafe extern "C" fn send(
     answer(world, |world| {
         // SAFETY: C's contract of send(2).
         let data = unsafe { bytes(data, len) }?;
-        world.send(fd, data, flags, None).map(length)
+        world.send(fd, data, flags, None, None).map(length)
     })
 }
 
@@ -67,8 +67,29 @@ pub(super) unsafe extern "C" fn sendto(
     answer(world, |world| {
         // SAFETY: C's contract of sendto(2).
         let (data, to) = unsafe { (bytes(data, len)?, destination(address, address_len)?) };
-        world.send(fd, data, flags, to).map(length)
+        world.send(fd, data, flags, to, None).map(length)
     })
+}
+
+/// What a message asks for itself of SO_TIMESTAMPING, as ancillary data.
+///
+/// # Safety
+/// `msg_control` is good for reading `msg_controllen` bytes, or NULL.
+unsafe fn stamps(message: &msghdr) -> Option<u32> {
+    // SAFETY: the caller's contract; headers are looked for only inside.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while let Some(found) = header.as_ref() {
+            let wanted = found.cmsg_level == libc::SOL_SOCKET
+                && found.cmsg_type == libc::SO_TIMESTAMPING
+                && found.cmsg_len >= libc::CMSG_LEN(4) as usize;
+            if wanted {
+                return Some(libc::CMSG_DATA(header).cast::<u32>().read_unaligned());
+            }
+            header = libc::CMSG_NXTHDR(message, header);
+        }
+        None
+    }
 }
 
 pub(super) unsafe extern "C" fn sendmsg(
@@ -79,12 +100,12 @@ pub(super) unsafe extern "C" fn sendmsg(
 ) -> ssize_t {
     answer(world, |world| {
         // SAFETY: C's contract of sendmsg(2): header, parts and name are good for reading.
-        let (data, to) = unsafe {
+        let (data, to, stamps) = unsafe {
             let message = message.as_ref().ok_or(Errno(libc::EFAULT))?;
             let parts = vector(message.msg_iov, message.msg_iovlen)?;
             let to = destination(message.msg_name.cast(), message.msg_namelen)?;
-            (gather(&parts)?, to)
+            (gather(&parts)?, to, stamps(message))
         };
-        world.send(fd, data, flags, to).map(length)
+        world.send(fd, data, flags, to, stamps).map(length)
     })
 }

@@ -10,6 +10,7 @@
 use std::ffi::{CString, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 use zcn_packetdrill::{Table, packetdrill_interface_init};
 
@@ -18,6 +19,15 @@ pub const SYN: u8 = 2;
 pub const RST: u8 = 4;
 pub const PSH: u8 = 8;
 pub const ACK: u8 = 16;
+
+/// What recvmsg(2) tells.
+#[derive(Debug)]
+pub struct Message {
+    pub count: isize,
+    pub flags: c_int,
+    /// Level, type and bytes of each item of ancillary data.
+    pub beside: Vec<(c_int, c_int, Vec<u8>)>,
+}
 
 /// The table may be used by two threads, as the tool does.
 pub struct Tool(Table);
@@ -158,29 +168,80 @@ impl Tool {
 
     /// recvmsg(2): how many bytes came, and the int that came beside them.
     pub fn receive_message(&self, fd: c_int, max: usize) -> Answer<(isize, Option<c_int>)> {
+        let message = self.receive_with(fd, max, 0)?;
+        let first = message.beside.first();
+        let int =
+            first.map(|(_, _, bytes)| i32::from_ne_bytes(bytes[..4].try_into().expect("int")));
+        Ok((message.count, int))
+    }
+
+    /// recvmsg(2) with all that it tells.
+    pub fn receive_with(&self, fd: c_int, max: usize, flags: c_int) -> Answer<Message> {
         let mut bytes = vec![0_u8; max];
         let mut part = libc::iovec {
             iov_base: bytes.as_mut_ptr().cast(),
             iov_len: max,
         };
         // Aligned for a header.
-        let mut control = [0_u64; 8];
+        let mut control = [0_u64; 32];
         // SAFETY: all zeros is a header of nothing.
         let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
         message.msg_iov = &raw mut part;
         message.msg_iovlen = 1;
         message.msg_control = control.as_mut_ptr().cast();
         message.msg_controllen = size_of_val(&control);
-        let count = call!(self, recvmsg, fd, &raw mut message, 0)?;
+        let count = call!(self, recvmsg, fd, &raw mut message, flags)?;
+        let mut beside = Vec::new();
         // SAFETY: the header was filled, and what it says lies in `control`.
-        let beside = unsafe {
-            let header = libc::CMSG_FIRSTHDR(&raw const message);
-            (!header.is_null()).then(|| {
-                let value = libc::CMSG_DATA(header).cast::<c_int>();
-                value.read_unaligned()
-            })
+        unsafe {
+            let mut header = libc::CMSG_FIRSTHDR(&raw const message);
+            while let Some(found) = header.as_ref() {
+                let len = found.cmsg_len - libc::CMSG_LEN(0) as usize;
+                let data = std::slice::from_raw_parts(libc::CMSG_DATA(header), len).to_vec();
+                beside.push((found.cmsg_level, found.cmsg_type, data));
+                header = libc::CMSG_NXTHDR(&raw const message, header);
+            }
+        }
+        Ok(Message {
+            count,
+            flags: message.msg_flags,
+            beside,
+        })
+    }
+
+    pub fn epoll(&self) -> c_int {
+        call!(self, epoll_create, 1).expect("an instance")
+    }
+
+    pub fn watch(&self, epoll: c_int, fd: c_int, events: c_int) {
+        let mut event = libc::epoll_event {
+            events: events.cast_unsigned(),
+            u64: 7,
         };
-        Ok((count, beside))
+        let add = libc::EPOLL_CTL_ADD;
+        call!(self, epoll_ctl, epoll, add, fd, &raw mut event).expect("added");
+    }
+
+    /// What epoll_wait(2) says of the only descriptor, without waiting; 0 if it says nothing.
+    pub fn ready(&self, epoll: c_int) -> c_int {
+        let mut event = libc::epoll_event { events: 0, u64: 0 };
+        let count = call!(self, epoll_wait, epoll, &raw mut event, 1, 0).expect("looked");
+        if count == 0 {
+            return 0;
+        }
+        event.events.cast_signed()
+    }
+
+    pub fn pipe(&self) -> (OwnedFd, OwnedFd) {
+        let mut ends = [0; 2];
+        call!(self, pipe, ends.as_mut_ptr()).expect("a pipe");
+        // SAFETY: both are open, and nobody else's.
+        ends.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).into()
+    }
+
+    pub fn splice(&self, from: c_int, to: c_int, len: usize, flags: u32) -> Answer<isize> {
+        let none = std::ptr::null_mut();
+        call!(self, splice, from, none, to, none, len, flags)
     }
 
     pub fn set(&self, fd: c_int, level: c_int, name: c_int, value: &[u8]) -> Answer<c_int> {
@@ -224,6 +285,21 @@ impl Tool {
         bytes.truncate(count);
         (Segment::parse(&bytes), time)
     }
+}
+
+/// MSS 1460, SACK permitted without timestamps, window scale 7, as Linux lays them out.
+pub const OPTIONS: [u8; 12] = [2, 4, 5, 180, 1, 1, 4, 2, 1, 3, 3, 7];
+
+/// A handshake that the remote side begins; the listener, the connection, our first number.
+pub fn accepted(tool: &Tool) -> (i32, i32, u32) {
+    let listener = tool.listener(false);
+    tool.inject(&Segment::new(SYN, 0, 0).options(&OPTIONS).v4());
+    let (syn_ack, _) = tool.expect();
+    assert_eq!((syn_ack.flags, syn_ack.ack), (SYN | ACK, 1));
+    let seq = syn_ack.seq.wrapping_add(1);
+    tool.inject(&Segment::new(ACK, 1, seq).v4());
+    let connection = tool.accept(listener).expect("a connection");
+    (listener, connection, seq)
 }
 
 impl Drop for Tool {

@@ -171,6 +171,11 @@ impl Stack {
         self.tcp.poll_writable(connection)
     }
 
+    /// As [`Tcp::room`](crate::tcp::Tcp::room).
+    pub fn tcp_send_room(&self, connection: Id) -> usize {
+        self.tcp.room(connection)
+    }
+
     /// Bytes that can be received now.
     pub fn tcp_readable(&self, connection: Id) -> usize {
         self.tcp.readable(connection)

@@ -383,6 +383,13 @@ impl Tcp {
             .is_some_and(|connection| connection.poll_writable(&self.common))
     }
 
+    /// Bytes for which there is room in the send buffer; of those that are copied some room is
+    /// for keeping count of them.
+    pub fn room(&self, id: Id) -> usize {
+        let connection = self.connections.get(id);
+        connection.map_or(0, |connection| connection.send_room(&self.common))
+    }
+
     /// Bytes that can be received now (SIOCINQ).
     pub fn readable(&self, id: Id) -> usize {
         self.connections.get(id).map_or(0, Connection::readable)
