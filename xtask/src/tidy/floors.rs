@@ -37,6 +37,11 @@ const FLOORS: &[Floor] = &[
     ("zcn-frame", &["zcn-pool"], Nowhere),
     ("zcn-uring", &["zcn-pool", "zcn-sys"], NamedFiles),
     (
+        "zcn-fuse",
+        &["zcn-pool", "zcn-sys", "zcn-uring"],
+        NamedFiles,
+    ),
+    (
         "zcn-link",
         &["zcn-pool", "zcn-wire", "zcn-sys", "zcn-frame"],
         NamedFiles,
