@@ -34,6 +34,9 @@ pub(crate) struct Core {
     pub(crate) owners: HashMap<SocketId, c_int>,
     interface: InterfaceId,
     departures: VecDeque<(Instant, Vec<u8>)>,
+    pool: BufferPool,
+    /// A socket was made.
+    begun: bool,
 }
 
 impl Core {
@@ -44,16 +47,7 @@ impl Core {
     pub(crate) fn new(settings: Settings) -> Result<Self, String> {
         let pool = BufferPool::builder().buffer_size(4_096).count(8_192);
         let pool = pool.build().map_err(|error| error.to_string())?;
-        let mut stack = Stack::new(settings.stack(), pool.local(), &[0x5a; 32], EPOCH);
-        let interface = stack
-            .add_interface(EPOCH, &settings.interface())
-            .map_err(|error| error.to_string())?;
-        // The tool's remote addresses lie beyond our networks.
-        for everywhere in ["0.0.0.0/0", "::/0"] {
-            stack
-                .add_route(Route::on_link(cidr(everywhere), interface))
-                .map_err(|error| error.to_string())?;
-        }
+        let (stack, interface) = stack(&settings, &pool)?;
         Ok(Self {
             stack,
             now: EPOCH,
@@ -63,7 +57,21 @@ impl Core {
             owners: HashMap::new(),
             interface,
             departures: VecDeque::new(),
+            pool,
+            begun: false,
         })
+    }
+
+    /// The first socket is made: what the script has set by sysctl before counts.
+    ///
+    /// # Errors
+    /// What to tell the user.
+    pub(crate) fn begin(&mut self) -> Result<(), String> {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.settings.read_sysctls();
+            (self.stack, self.interface) = stack(&self.settings, &self.pool)?;
+        }
+        Ok(())
     }
 
     /// A raw IP packet arrives.
@@ -137,6 +145,21 @@ impl Core {
         }
         self.tell_notices();
     }
+}
+
+/// A stack at the tool's addresses.
+fn stack(settings: &Settings, pool: &BufferPool) -> Result<(Stack, InterfaceId), String> {
+    let mut stack = Stack::new(settings.stack(), pool.local(), &[0x5a; 32], EPOCH);
+    let interface = stack
+        .add_interface(EPOCH, &settings.interface())
+        .map_err(|error| error.to_string())?;
+    // The tool's remote addresses lie beyond our networks.
+    for everywhere in ["0.0.0.0/0", "::/0"] {
+        stack
+            .add_route(Route::on_link(cidr(everywhere), interface))
+            .map_err(|error| error.to_string())?;
+    }
+    Ok((stack, interface))
 }
 
 /// One microsecond, the grain of the script's clock.

@@ -10,6 +10,7 @@
 //! * `table` and `interpose`: what is exported, and C's pointers;
 //! * `world`: the calls of the tool, in Rust's types;
 //! * `socket`, `options`, `epoll`, `notices`, `info`: what a socket of Linux is made of;
+//! * `settings`, `sysctl`: what a user or a script chooses;
 //! * `worker`, `core`: time, and the stack in it.
 
 mod address;
@@ -24,10 +25,12 @@ mod notices;
 mod options;
 mod settings;
 mod socket;
+mod sysctl;
 mod table;
 mod worker;
 mod world;
 
 pub use interpose::{getsockopt, sendfile, sendfile64};
 pub use settings::{Settings, SettingsError};
+pub use sysctl::Sysctls;
 pub use table::{Table, packetdrill_interface_init};

@@ -6,6 +6,8 @@ use zcn_stack::tcp::congestion::Algorithm;
 use zcn_stack::{InterfaceConfig, StackConfig};
 use zcn_wire::{IpCidr, OptionLayout};
 
+use crate::sysctl::Sysctls;
+
 /// Smallest MTU of a link with IPv6 (RFC 8200 section 5); below, there is IPv4 only.
 const IPV6_MTU_MIN: u32 = 1280;
 /// Smallest MTU of a link with IPv4 (RFC 791).
@@ -33,6 +35,10 @@ pub struct Settings {
     pub fast_open: bool,
     /// `congestion=NAME`: `cubic` or `reno`, of sockets that do not choose.
     pub congestion: Algorithm,
+    /// `tcp_NAME=N`: as the sysctl `net.ipv4.tcp_NAME`.
+    pub sysctls: Sysctls,
+    /// `no-sysctl`: those of the network namespace do not count.
+    pub read_sysctls: bool,
 }
 
 impl Default for Settings {
@@ -44,6 +50,8 @@ impl Default for Settings {
             mtu: 1500,
             fast_open: true,
             congestion: Algorithm::default(),
+            sysctls: Sysctls::default(),
+            read_sysctls: true,
         }
     }
 }
@@ -55,7 +63,8 @@ pub enum SettingsError {
     /// No flag has the name.
     #[error(
         "unknown flag {0:?}; there are linux, freebsd, quick-ack, no-quick-ack, fast-open, \
-         no-fast-open, window-scale=N, mtu=N, congestion=NAME"
+         no-fast-open, window-scale=N, mtu=N, congestion=NAME, no-sysctl, and as NAME=N {names}",
+        names = Sysctls::names().collect::<Vec<_>>().join(", ")
     )]
     Unknown(String),
     /// The flag has no such value.
@@ -111,10 +120,26 @@ impl Settings {
                         .parse()
                         .map_err(|_| wrong("congestion", value, "cubic or reno"))?;
                 }
+                ("no-sysctl", "") => settings.read_sysctls = false,
+                (name, value) if Sysctls::names().any(|known| known == name) => {
+                    let number = value.parse().ok();
+                    let number = number.ok_or_else(|| wrong("tcp_*", value, "a number"))?;
+                    settings.sysctls.set(name, number);
+                }
                 _ => return Err(SettingsError::Unknown(word.to_owned())),
             }
         }
         Ok(settings)
+    }
+
+    /// Takes in the sysctls of the namespace, unless they do not count.
+    pub(crate) fn read_sysctls(&mut self) {
+        if self.read_sysctls {
+            self.sysctls.read();
+        }
+        if let Some(on) = self.sysctls.fast_open() {
+            self.fast_open = on;
+        }
     }
 
     /// The stack's configuration.
@@ -134,6 +159,7 @@ impl Settings {
         config.tcp.rfc1337 = false;
         config.tcp.fast_open_key = Some(FAST_OPEN_KEY);
         config.tcp.syn_linear_timeouts = 4;
+        self.sysctls.configure(&mut config);
         config
     }
 
@@ -171,6 +197,8 @@ fn wrong(name: &'static str, value: &str, possible: &'static str) -> SettingsErr
 
 #[cfg(test)]
 mod tests {
+    use zcn_stack::tcp::Ecn;
+
     use super::*;
 
     #[test]
@@ -186,8 +214,12 @@ mod tests {
                 mtu: 9000,
                 fast_open: true,
                 congestion: Algorithm::NewReno,
+                ..Settings::default()
             })
         );
+        let sysctl = Settings::parse("tcp_ecn=1 no-sysctl").expect("sound flags");
+        assert_eq!(sysctl.stack().tcp.ecn, Ecn::Offer);
+        assert!(!sysctl.read_sysctls);
         let scaled = Settings::parse("freebsd window-scale=9").expect("sound flags");
         assert_eq!(scaled.window_scale, 9);
     }
@@ -201,6 +233,8 @@ mod tests {
             "window-scale=15",
             "congestion=bbr",
             "linux=1",
+            "tcp_ecn=yes",
+            "tcp_colour=1",
         ] {
             let error = Settings::parse(text).expect_err(text).to_string();
             assert!(

@@ -141,6 +141,7 @@ impl Core {
 
     /// socket(2)
     pub(crate) fn open(&mut self, domain: c_int, kind: c_int, protocol: c_int) -> Result<c_int> {
+        self.begin().map_err(|_| Errno(libc::ENOMEM))?;
         let v6 = match domain {
             libc::AF_INET => false,
             libc::AF_INET6 => true,
@@ -154,6 +155,7 @@ impl Core {
         let mut socket = Socket::new(base, v6);
         socket.nonblocking = kind & libc::SOCK_NONBLOCK != 0;
         socket.options.congestion = self.settings.congestion;
+        self.settings.sysctls.prepare(&mut socket.options);
         self.insert(socket)
     }
 

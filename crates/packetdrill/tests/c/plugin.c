@@ -64,7 +64,7 @@ int main(int argc, char **argv) {
     *(void **)&init = dlsym(library, "packetdrill_interface_init");
     CHECK(init);
     struct table t;
-    init("freebsd", &t);
+    init("freebsd no-sysctl", &t);
     void *u = t.userdata;
     int fd = t.socket(u, AF_INET, SOCK_STREAM, 0);
     CHECK(fd >= 0);

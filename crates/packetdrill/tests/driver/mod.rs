@@ -54,7 +54,12 @@ macro_rules! call {
 }
 
 impl Tool {
+    /// As [`with_sysctls`](Self::with_sysctls), whatever the machine has set.
     pub fn new(flags: &str) -> Self {
+        Self::with_sysctls(&format!("{flags} no-sysctl"))
+    }
+
+    pub fn with_sysctls(flags: &str) -> Self {
         let flags = CString::new(flags).expect("no NUL");
         let mut table = MaybeUninit::uninit();
         // SAFETY: a text, and room for a table, which is filled.

@@ -69,6 +69,11 @@ pub struct TcpConfig {
     /// congestion window, and at least two segments, as Linux sizes them; a part of one may
     /// wait for the next acknowledgement. Off: as large as link and window allow, at once.
     pub tso_autosize: bool,
+    /// Whether a congestion window that is not used for a retransmission timeout shrinks, down
+    /// to the initial one (RFC 5681 section 4.1, `tcp_slow_start_after_idle`).
+    pub slow_start_after_idle: bool,
+    /// Whether tail loss probes are sent (RFC 8985 section 7, `tcp_early_retrans`).
+    pub loss_probes: bool,
     /// How long an acknowledgement waits at least for data to travel with.
     pub delayed_ack_min: Duration,
     /// How long an acknowledgement waits at most (RFC 9293 section 3.8.6.3: below 500 ms).
@@ -163,6 +168,8 @@ impl Default for TcpConfig {
             push_ack: PushAck::AtOnce,
             sack_compression: false,
             tso_autosize: false,
+            slow_start_after_idle: true,
+            loss_probes: true,
             delayed_ack_min: Duration::from_millis(40),
             delayed_ack_max: Duration::from_millis(200),
             receive_buffer: 65_536,

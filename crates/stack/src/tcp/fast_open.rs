@@ -266,7 +266,14 @@ impl Connection {
     pub(crate) fn open_fast(&mut self, now: Instant, common: &mut Common, segment: &mut SegmentIn) {
         let mut head = Incoming::of(segment);
         let first = self.first_data();
-        self.start_sender(now, first, u32::from(head.window), head.seq, None);
+        self.start_sender(
+            now,
+            &common.config,
+            first,
+            u32::from(head.window),
+            head.seq,
+            None,
+        );
         self.flags.set(Flags::FAST_OPEN | Flags::SYN_DUE, true);
         self.probe_deadline = now + common.config.syn_timeout;
         self.probes = 0;

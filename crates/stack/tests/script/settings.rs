@@ -118,6 +118,8 @@ pub(crate) fn configure(
         "time_wait_reuse" => config.time_wait_reuse = switch(value)?,
         "sack_compression" => config.sack_compression = switch(value)?,
         "tso_autosize" => config.tso_autosize = switch(value)?,
+        "slow_start_after_idle" => config.slow_start_after_idle = switch(value)?,
+        "loss_probes" => config.loss_probes = switch(value)?,
         "rfc1337" => config.rfc1337 = switch(value)?,
         "min_mss" => config.min_mss = number(value)?,
         _ => return Err(format!("unknown setting {name}")),

@@ -5,6 +5,7 @@ use core::time::Duration;
 use zcn_wire::SeqNum;
 
 use crate::stats::DropReason;
+use crate::tcp::config::TcpConfig;
 use crate::tcp::connection::{Common, Connection, Flags};
 use crate::tcp::incoming::Incoming;
 use crate::tcp::sender::{Ack, CaState, Sender, SenderConfig};
@@ -102,7 +103,14 @@ impl Connection {
         let window = self.told_window(head);
         // With fast open it runs since the SYN, and may have sent something.
         if !fast || self.sender.snd_nxt() == self.first_data() {
-            self.start_sender(now, self.first_data(), window, head.seq, rtt);
+            self.start_sender(
+                now,
+                &common.config,
+                self.first_data(),
+                window,
+                head.seq,
+                rtt,
+            );
         }
         self.establish(now, common);
         if self.has(Flags::FIN_QUEUED) {
@@ -128,6 +136,7 @@ impl Connection {
     pub(crate) fn start_sender(
         &mut self,
         now: Instant,
+        config: &TcpConfig,
         first: SeqNum,
         window: u32,
         wl1: SeqNum,
@@ -139,6 +148,8 @@ impl Connection {
         sender.congestion = self.options.congestion;
         sender.sack = self.has(Flags::SACK);
         sender.timestamps = self.timestamps.enabled;
+        sender.slow_start_after_idle = config.slow_start_after_idle;
+        sender.loss_probes = config.loss_probes;
         sender.handshake_rtt = rtt;
         sender.syn_retransmissions = self.probes;
         if let Some(segments) = self.initial_window() {

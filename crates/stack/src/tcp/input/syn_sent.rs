@@ -126,7 +126,14 @@ impl Connection {
             .then(|| self.handshake_rtt(now, head))
             .flatten();
         // The window field of a segment with SYN is not scaled (RFC 7323 section 2.2).
-        self.start_sender(now, head.ack, u32::from(head.window), head.seq, rtt);
+        self.start_sender(
+            now,
+            &common.config,
+            head.ack,
+            u32::from(head.window),
+            head.seq,
+            rtt,
+        );
         if self.has(Flags::FAST_OPEN) {
             self.sender.count_data_segments(1); // the SYN
         }

@@ -92,6 +92,10 @@ pub struct SenderConfig {
     pub sack: bool,
     /// Both sides send timestamps.
     pub timestamps: bool,
+    /// Whether a congestion window that is not used shrinks (RFC 5681 section 4.1, RFC 2861).
+    pub slow_start_after_idle: bool,
+    /// Whether tail loss probes are sent (RFC 8985 section 7).
+    pub loss_probes: bool,
     /// Least retransmission timeout over the round-trip time.
     pub min_rto: Duration,
     /// Round-trip time of the SYN, if it was sent once or timestamps tell.
@@ -115,6 +119,8 @@ impl SenderConfig {
             congestion: Algorithm::default(),
             sack: true,
             timestamps: true,
+            slow_start_after_idle: true,
+            loss_probes: true,
             min_rto: MIN_RTO,
             handshake_rtt: None,
             syn_retransmissions: 0,
@@ -144,6 +150,8 @@ pub struct Sender {
     state: CaState,
     sack: bool,
     timestamps: bool,
+    slow_start_after_idle: bool,
+    loss_probes: bool,
     /// The window was reduced and the peer was not told by CWR.
     cwr: bool,
     /// Timeouts in a row without an acknowledgment that advances.
@@ -193,6 +201,8 @@ impl Sender {
             state: CaState::Open,
             sack: config.sack,
             timestamps: config.timestamps,
+            slow_start_after_idle: config.slow_start_after_idle,
+            loss_probes: config.loss_probes,
             cwr: false,
             retransmits: 0,
             episode: Box::new(Episode::new(snd_una, cwnd, now)),

@@ -37,6 +37,7 @@ impl Sender {
     pub(super) fn schedule_probe(&mut self, now: Instant, advanced: bool) -> bool {
         let calm = matches!(self.state, CaState::Open | CaState::Cwr);
         if !self.sack
+            || !self.loss_probes
             || !calm
             || self.probe != Probe::None
             || self.records.is_empty()

@@ -331,7 +331,7 @@ impl Sender {
 
     /// A window that was not used for a timeout's time decays (RFC 2861).
     fn decay_window(&mut self, now: Instant) {
-        if self.state != CaState::Open {
+        if self.state != CaState::Open || !self.slow_start_after_idle {
             return;
         }
         let initial = INITIAL_WINDOW * self.window.mss;
@@ -352,6 +352,9 @@ impl Sender {
             return;
         }
         self.congestion.on_idle_end(now, self.last_sent_at);
+        if !self.slow_start_after_idle {
+            return;
+        }
         self.keep_ssthresh();
         let floor = self.window.cwnd.min(INITIAL_WINDOW * self.window.mss);
         let halvings = (idle.as_nanos() - 1) / rto.as_nanos().max(1);

@@ -1,0 +1,218 @@
+//! Settings of Linux's TCP by the names that they have under `net.ipv4`.
+
+use std::time::Duration;
+
+use zcn_stack::StackConfig;
+use zcn_stack::tcp::{Ecn, SocketOptions, SynCookies};
+
+/// Where the kernel shows those of the network namespace that the tool runs in.
+const FOLDER: &str = "/proc/sys/net/ipv4";
+/// `tcp_notsent_lowat`: no limit.
+const NO_LIMIT: u64 = u32::MAX as u64;
+
+/// A setting that the stack has, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Setting {
+    Ecn,
+    Timestamps,
+    Sack,
+    WindowScaling,
+    SynRetries,
+    SynLinearTimeouts,
+    SynAckRetries,
+    Retries2,
+    OrphanRetries,
+    KeepAliveTime,
+    KeepAliveInterval,
+    KeepAliveProbes,
+    FinTimeout,
+    Rfc1337,
+    AbortOnOverflow,
+    SynCookies,
+    UnsentLowWater,
+    SlowStartAfterIdle,
+    EarlyRetransmit,
+    SackCompression,
+    InvalidRateLimit,
+    FastOpen,
+}
+
+/// Name, and the value that a kernel begins with.
+const ALL: [(&str, u64, Setting); 22] = [
+    ("tcp_ecn", 2, Setting::Ecn),
+    ("tcp_timestamps", 1, Setting::Timestamps),
+    ("tcp_sack", 1, Setting::Sack),
+    ("tcp_window_scaling", 1, Setting::WindowScaling),
+    ("tcp_syn_retries", 6, Setting::SynRetries),
+    ("tcp_syn_linear_timeouts", 4, Setting::SynLinearTimeouts),
+    ("tcp_synack_retries", 5, Setting::SynAckRetries),
+    ("tcp_retries2", 15, Setting::Retries2),
+    ("tcp_orphan_retries", 0, Setting::OrphanRetries),
+    ("tcp_keepalive_time", 7_200, Setting::KeepAliveTime),
+    ("tcp_keepalive_intvl", 75, Setting::KeepAliveInterval),
+    ("tcp_keepalive_probes", 9, Setting::KeepAliveProbes),
+    ("tcp_fin_timeout", 60, Setting::FinTimeout),
+    ("tcp_rfc1337", 0, Setting::Rfc1337),
+    ("tcp_abort_on_overflow", 0, Setting::AbortOnOverflow),
+    ("tcp_syncookies", 1, Setting::SynCookies),
+    ("tcp_notsent_lowat", NO_LIMIT, Setting::UnsentLowWater),
+    ("tcp_slow_start_after_idle", 1, Setting::SlowStartAfterIdle),
+    ("tcp_early_retrans", 3, Setting::EarlyRetransmit),
+    ("tcp_comp_sack_nr", 44, Setting::SackCompression),
+    ("tcp_invalid_ratelimit", 500, Setting::InvalidRateLimit),
+    ("tcp_fastopen", 1, Setting::FastOpen),
+];
+
+/// Client, server, without cookies, and all listeners.
+const FAST_OPEN_SERVER: u64 = 2;
+const FAST_OPEN_LISTENERS: u64 = 0x400;
+
+/// What was set, other than a kernel begins with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sysctls {
+    values: Vec<(Setting, u64)>,
+}
+
+impl Sysctls {
+    /// The names that there are.
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        ALL.iter().map(|(name, _, _)| *name)
+    }
+
+    /// Sets one by its name; false if there is none.
+    pub(crate) fn set(&mut self, name: &str, value: u64) -> bool {
+        let Some((_, _, setting)) = ALL.iter().find(|(known, _, _)| *known == name) else {
+            return false;
+        };
+        self.values.retain(|(other, _)| other != setting);
+        self.values.push((*setting, value));
+        true
+    }
+
+    /// Takes in what the namespace has and a kernel does not begin with. What was set before
+    /// stays.
+    pub(crate) fn read(&mut self) {
+        for (name, default, setting) in ALL {
+            let text = std::fs::read_to_string(format!("{FOLDER}/{name}"));
+            let value = text.ok().and_then(|text| text.trim().parse().ok());
+            let known = self.values.iter().any(|(other, _)| *other == setting);
+            if let Some(value) = value.filter(|value| *value != default && !known) {
+                self.values.push((setting, value));
+            }
+        }
+    }
+
+    /// Whether listeners take data in SYNs without being asked to, if that was set.
+    pub(crate) fn fast_open(&self) -> Option<bool> {
+        let of =
+            |(setting, value): &(Setting, u64)| (*setting == Setting::FastOpen).then_some(*value);
+        let value = self.values.iter().find_map(of)?;
+        Some(value & FAST_OPEN_SERVER != 0 && value & FAST_OPEN_LISTENERS != 0)
+    }
+
+    /// What the stack is to do.
+    pub(crate) fn configure(&self, config: &mut StackConfig) {
+        let tcp = &mut config.tcp;
+        for &(setting, value) in &self.values {
+            let on = value != 0;
+            let small = u8::try_from(value).unwrap_or(u8::MAX);
+            match setting {
+                Setting::Ecn => {
+                    tcp.ecn = match value {
+                        0 => Ecn::Never,
+                        1 => Ecn::Offer,
+                        _ => Ecn::Accept,
+                    }
+                }
+                Setting::Timestamps => tcp.timestamps = on,
+                Setting::Sack => tcp.sack = on,
+                Setting::WindowScaling => tcp.window_scaling = on,
+                Setting::SynRetries => tcp.syn_retries = small,
+                Setting::SynLinearTimeouts => tcp.syn_linear_timeouts = small,
+                Setting::SynAckRetries => tcp.syn_ack_retries = small,
+                Setting::Retries2 => tcp.retries = small,
+                // 0 stands for 8.
+                Setting::OrphanRetries => tcp.orphan_retries = if on { small } else { 8 },
+                Setting::FinTimeout => tcp.fin_timeout = Duration::from_secs(value),
+                Setting::Rfc1337 => tcp.rfc1337 = on,
+                Setting::AbortOnOverflow => tcp.abort_on_overflow = on,
+                Setting::SynCookies => {
+                    tcp.syn_cookies = match value {
+                        0 => SynCookies::Never,
+                        1 => SynCookies::WhenFull,
+                        _ => SynCookies::Always,
+                    }
+                }
+                Setting::SlowStartAfterIdle => tcp.slow_start_after_idle = on,
+                Setting::EarlyRetransmit => tcp.loss_probes = on,
+                Setting::SackCompression => tcp.sack_compression = on,
+                Setting::InvalidRateLimit => tcp.invalid_interval = Duration::from_millis(value),
+                Setting::KeepAliveTime
+                | Setting::KeepAliveInterval
+                | Setting::KeepAliveProbes
+                | Setting::UnsentLowWater
+                | Setting::FastOpen => {} // of sockets
+            }
+        }
+    }
+
+    /// What a new socket begins with.
+    pub(crate) fn prepare(&self, options: &mut SocketOptions) {
+        for &(setting, value) in &self.values {
+            match setting {
+                Setting::KeepAliveTime => options.keepalive_idle = Duration::from_secs(value),
+                Setting::KeepAliveInterval => {
+                    options.keepalive_interval = Duration::from_secs(value);
+                }
+                Setting::KeepAliveProbes => {
+                    options.keepalive_count = u8::try_from(value).unwrap_or(u8::MAX);
+                }
+                Setting::UnsentLowWater => {
+                    options.unsent_low_water = u32::try_from(value).ok().filter(|low| *low > 0);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_have_the_meaning_that_linux_gives_them() {
+        let mut sysctls = Sysctls::default();
+        for (name, value) in [
+            ("tcp_ecn", 1),
+            ("tcp_timestamps", 0),
+            ("tcp_keepalive_time", 30),
+            ("tcp_notsent_lowat", 4_000),
+            ("tcp_fastopen", 0x403),
+            ("tcp_ecn", 0),
+        ] {
+            assert!(sysctls.set(name, value), "{name}");
+        }
+        assert!(!sysctls.set("tcp_colour", 1));
+        let mut config = StackConfig::default();
+        sysctls.configure(&mut config);
+        assert_eq!(config.tcp.ecn, Ecn::Never);
+        assert!(!config.tcp.timestamps && config.tcp.sack);
+        let mut options = SocketOptions::default();
+        sysctls.prepare(&mut options);
+        assert_eq!(options.keepalive_idle, Duration::from_secs(30));
+        assert_eq!(options.unsent_low_water, Some(4_000));
+        assert_eq!(sysctls.fast_open(), Some(true));
+    }
+
+    #[test]
+    fn what_was_said_is_not_overruled_by_the_namespace() {
+        let mut sysctls = Sysctls::default();
+        for name in Sysctls::names() {
+            assert!(sysctls.set(name, 7));
+        }
+        let said = sysctls.clone();
+        sysctls.read();
+        assert_eq!(sysctls, said);
+    }
+}
