@@ -68,6 +68,7 @@ pub mod socket {
 pub mod opcode {
     #![allow(missing_docs)] // The names are the kernel's.
     pub const NOP: u8 = 0;
+    pub const FSYNC: u8 = 3;
     pub const READ_FIXED: u8 = 4;
     pub const WRITE_FIXED: u8 = 5;
     pub const POLL_ADD: u8 = 6;
@@ -78,6 +79,7 @@ pub mod opcode {
     pub const ASYNC_CANCEL: u8 = 14;
     pub const LINK_TIMEOUT: u8 = 15;
     pub const CONNECT: u8 = 16;
+    pub const FALLOCATE: u8 = 17;
     pub const CLOSE: u8 = 19;
     pub const READ: u8 = 22;
     pub const WRITE: u8 = 23;

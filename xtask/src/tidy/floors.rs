@@ -42,6 +42,11 @@ const FLOORS: &[Floor] = &[
         NamedFiles,
     ),
     (
+        "zcn-ublk",
+        &["zcn-pool", "zcn-sys", "zcn-uring"],
+        NamedFiles,
+    ),
+    (
         "zcn-link",
         &["zcn-pool", "zcn-wire", "zcn-sys", "zcn-frame"],
         NamedFiles,

@@ -1,0 +1,130 @@
+//! What is refused, and how it is told.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
+use zcn_ublk::{Control, Device, DeviceOptions, Target, UblkError};
+
+use crate::child::as_nobody;
+use crate::driver;
+use crate::scratch::Scratch;
+
+/// Where there is no driver, or it may not be used, the error says which, and what to do.
+#[test]
+fn a_machine_without_the_driver_is_told_what_to_do() {
+    let Err(error) = Control::open() else { return };
+    let text = error.to_string();
+    match error {
+        UblkError::NoDriver { .. } => assert!(text.contains("modprobe ublk_drv"), "{text}"),
+        UblkError::NotPermitted { .. } => assert!(text.contains("run as root"), "{text}"),
+        UblkError::TooOld { .. } => assert!(text.contains("Linux 6.5"), "{text}"),
+        other => panic!("{other}"),
+    }
+    assert!(error_of_add().to_string() == text);
+}
+
+fn error_of_add() -> UblkError {
+    let memory = Target::memory(1 << 20).expect("memory");
+    Device::add(memory, &DeviceOptions::default()).expect_err("there is no driver")
+}
+
+/// Settings are checked before anything is asked of the driver.
+#[test]
+fn settings_out_of_range_are_named_on_every_machine() {
+    let memory = || Target::memory(1 << 20).expect("memory");
+    let options = DeviceOptions {
+        queues: 0,
+        ..DeviceOptions::default()
+    };
+    let error = Device::add(memory(), &options).expect_err("no queue");
+    assert!(matches!(
+        error,
+        UblkError::Config {
+            setting: "queues",
+            ..
+        }
+    ));
+    let error = Device::add(
+        Target::memory(0).expect("nothing"),
+        &DeviceOptions::default(),
+    );
+    assert!(matches!(
+        error,
+        Err(UblkError::Config {
+            setting: "size",
+            ..
+        })
+    ));
+    let options = DeviceOptions {
+        recoverable: true,
+        ..DeviceOptions::default()
+    };
+    let error = Device::add(memory(), &options).expect_err("memory ends with its server");
+    assert!(error.to_string().starts_with("recoverable"), "{error}");
+    let scratch = Scratch::new("settings", 1 << 20);
+    let target = Target::file(scratch.path(), true).expect("a file");
+    let error = Device::add(target, &DeviceOptions::default()).expect_err("not for writing");
+    assert!(error.to_string().starts_with("read-only"), "{error}");
+}
+
+#[test]
+fn what_the_driver_refuses_is_told_apart() {
+    let Some((_one, mut control)) = driver() else {
+        return;
+    };
+    let memory = || Target::memory(1 << 20).expect("memory");
+    // Unknown ids.
+    for error in [
+        control.info(4000).expect_err("no such device"),
+        control.stop(4000).expect_err("no such device"),
+        control.delete(4000).expect_err("no such device"),
+        Device::recover(4000, memory()).expect_err("no such device"),
+    ] {
+        assert!(matches!(error, UblkError::NoDevice { id: 4000 }), "{error}");
+    }
+    // An id that is taken.
+    let options = DeviceOptions {
+        id: Some(7),
+        ..DeviceOptions::default()
+    };
+    let device = Device::add(memory(), &options).expect("added");
+    assert_eq!(device.id(), 7);
+    assert_eq!(device.path().to_str(), Some("/dev/ublkb7"));
+    let error = Device::add(memory(), &options).expect_err("the id is taken");
+    assert!(matches!(error, UblkError::Exists { id: 7 }), "{error}");
+    // A device that cannot be taken over: the driver says that the command does not suit it.
+    let scratch = Scratch::new("errors", 1 << 20);
+    let target = Target::file(scratch.path(), false).expect("a file");
+    let error = Device::recover(7, target).expect_err("not recoverable");
+    assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+    assert!(error.to_string().contains("START_USER_RECOVERY"), "{error}");
+    // Whoever deletes it first, all is well.
+    control.delete(7).expect("deleted");
+    device.wait().expect("it has ended");
+    // An id is free again at once.
+    drop(Device::add(memory(), &options).expect("added"));
+    assert!(matches!(control.delete(7), Err(UblkError::NoDevice { .. })));
+}
+
+#[test]
+fn without_rights_the_error_says_so() {
+    let Some((_one, _control)) = driver() else {
+        return;
+    };
+    let text = as_nobody("open");
+    assert!(
+        text.contains("/dev/ublk-control may not be opened"),
+        "{text}"
+    );
+    assert!(text.contains("run as root"), "{text}");
+    // Who may open it still may not add devices.
+    let mode = |mode| {
+        let set = std::fs::set_permissions("/dev/ublk-control", Permissions::from_mode(mode));
+        set.expect("root may");
+    };
+    mode(0o666);
+    let text = as_nobody("add");
+    mode(0o600);
+    assert!(text.contains("ADD_DEV"), "{text}");
+    assert!(text.contains("not permitted"), "{text}");
+}
