@@ -128,7 +128,7 @@ fuzz_target!(|input: (bool, Vec<Step>)| {
                 vec![]
             }
             Step::Update(rate) => {
-                let _ = session.update(rate);
+                let _ = session.update(now, rate);
                 vec![]
             }
         };

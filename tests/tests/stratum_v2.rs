@@ -165,11 +165,11 @@ fn our_miner_and_the_reference_codec_understand_each_other() {
         panic!("{events:?}");
     };
     let work = miner.work(key).expect("kept").clone();
-    let Root::Rolled { job, prefix, .. } = &work.root else {
+    let Root::Rolled { job, .. } = &work.root else {
         panic!("extended");
     };
     assert_eq!((&job.coinbase_1, &job.coinbase_2), (&front, &back));
-    assert_eq!(prefix.as_bytes(), [9, 8, 7]);
+    assert_eq!(work.prefix.as_bytes(), [9, 8, 7]);
 
     let extranonce = Extranonce::new(&[1, 2, 3, 4, 5, 6]).expect("short");
     let share = work.share(extranonce, 0x2000_2000, 1_700_000_001, 42);

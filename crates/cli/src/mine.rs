@@ -73,7 +73,7 @@ pub fn run(args: &MineArgs) -> Result<ExitCode, Failure> {
 }
 
 fn mine(args: &MineArgs, workers: CrewOptions, pools: Vec<Pool>) -> Result<ExitCode, Failure> {
-    let urls = pools.iter().map(|pool| pool.url.to_string()).collect();
+    let urls = pools.iter().map(|pool| pool.url.clone()).collect();
     let settings = settings(args, pools);
     let mut runtime = args.event_loop.builder().build()?;
     let asked = Arc::new(AtomicBool::new(false));
@@ -164,6 +164,9 @@ fn crew(args: &MineArgs) -> Result<CrewOptions, Failure> {
 fn settings(args: &MineArgs, pools: Vec<Pool>) -> SessionSettings {
     let mut settings = SessionSettings::new(pools);
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    if let Some(kind) = args.channel {
+        settings.channel = kind.into();
+    }
     settings.seed = since.map_or(0, |since| since.as_nanos() as u64);
     settings.ledger = args.ledger.clone().map(|path| LedgerSettings {
         path,
@@ -312,6 +315,7 @@ fn farewell(view: &View, status: &Status) {
 mod tests {
     use super::*;
     use clap::Parser;
+    use zcn_miner::session::Protocol;
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -348,7 +352,7 @@ mod tests {
         let pools = pools(&args);
         let users: Vec<&str> = pools.iter().map(|pool| &*pool.user).collect();
         assert_eq!(users, ["me", "you", "you"]);
-        assert!(pools[1].url.tls);
+        assert_eq!(pools[1].url.protocol, Protocol::V1Tls);
         assert_eq!(pools[2].password, "x");
         let crew = crew(&args).expect("scalar is everywhere");
         assert_eq!(crew.cores, [Some(0), Some(2), Some(0)]);
@@ -358,6 +362,9 @@ mod tests {
     fn unusable_values_are_refused_by_name() {
         for (flag, value) in [
             ("--url", "http://pool:1"),
+            ("--url", "stratum2+tcp://pool:1"),
+            ("--url", "stratum2+tcp://pool:1/key"),
+            ("--channel", "group"),
             ("--threads", "0"),
             ("--cpu-affinity", "0"),
             ("--cpu-affinity", "both"),

@@ -1,5 +1,6 @@
 //! `zcn pool`: a small solo pool.
 
+mod authority;
 mod chain;
 mod node;
 mod report;
@@ -8,12 +9,13 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 use zcn::TcpListener;
 use zcn::tls::TlsAcceptor;
+use zcn_miner::machine::random;
 use zcn_miner::pool::PoolSettings;
 use zcn_stratum::Target;
 use zcn_stratum::hex;
@@ -66,6 +68,17 @@ pub struct PoolArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
+    /// Serve miners of Stratum V2 as well, at this address; port 0 takes a
+    /// free one. The URL for miners is printed.
+    #[arg(long, value_name = "ADDR")]
+    pub v2: Option<SocketAddr>,
+
+    /// The file with the secret that certifies this pool, 64 hexadecimal
+    /// digits; made where there is none. Without it a pool has another key
+    /// each time.
+    #[arg(long, value_name = "FILE", requires = "v2")]
+    pub v2_key: Option<PathBuf>,
+
     /// The event loop.
     #[command(flatten)]
     pub event_loop: LoopArgs,
@@ -101,23 +114,48 @@ pub fn run(args: &PoolArgs) -> Result<ExitCode, Failure> {
     let (handle, stopper) = (runtime.handle(), runtime.handle());
     signal::on_first(move || handle.stop())
         .map_err(|error| Failure::new("cannot watch for signals").because(error))?;
+    let v2 = match args.v2 {
+        Some(address) => Some((address, authority::secret(args.v2_key.as_deref())?)),
+        None => None,
+    };
     let listen = args.listen;
     let (json, nbits, interval) = (args.json, args.nbits, args.job_interval);
     let started = runtime.block_on(async move {
         let listener = TcpListener::bind(listen)?;
-        match source {
+        let v2 = match v2 {
+            Some((address, secret)) => Some((TcpListener::bind(address)?, secret)),
+            None => None,
+        };
+        let (server, given_up) = match source {
             None => {
                 let server = chain::start(listener, settings, nbits, json, interval);
-                Ok((server, node::GivenUp::default()))
+                (server, node::GivenUp::default())
             }
-            Some(source) => node::start(listener, settings, source, json, interval, stopper).await,
-        }
+            Some(source) => {
+                node::start(listener, settings, source, json, interval, stopper).await?
+            }
+        };
+        let url = v2.map(|(listener, secret)| {
+            let address = listener.local_addr();
+            server.serve_v2(listener, secret);
+            format!("stratum2+tcp://{address}/{}", secret.public())
+        });
+        Ok::<_, Failure>((server, given_up, url))
     })?;
-    let (server, given_up) = started?;
+    let (server, given_up, v2) = started?;
     say(
         args.json,
-        || json!({"event": "listening", "address": server.local_addr().to_string()}),
-        || format!("listening on {}; Ctrl-C stops", server.local_addr()),
+        || {
+            let address = server.local_addr().to_string();
+            json!({"event": "listening", "address": address, "v2": v2})
+        },
+        || match &v2 {
+            Some(v2) => format!(
+                "listening on {}, and at {v2} for Stratum V2; Ctrl-C stops",
+                server.local_addr()
+            ),
+            None => format!("listening on {}; Ctrl-C stops", server.local_addr()),
+        },
     );
     runtime.run()?;
     if let Some(failure) = given_up.borrow_mut().take() {
@@ -156,17 +194,14 @@ fn settings(args: &PoolArgs) -> Result<PoolSettings, Failure> {
         interval: args.share_interval,
         ..VardiffConfig::default()
     });
-    // Seconds since 1970 set this pool's extranonces apart from those of the one before.
-    settings.first_extranonce = now();
+    // Sets this pool's extranonces apart from those of the one before.
+    let random =
+        random().map_err(|error| Failure::new("cannot draw random bytes").because(error))?;
+    settings.first_extranonce = u32::from_be_bytes(random);
     if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
         settings.tls = Some(TlsAcceptor::from_pem(&read(certificate)?, &read(key)?)?);
     }
     Ok(settings)
-}
-
-fn now() -> u32 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs() as u32)
 }
 
 /// Prints a line. A reader who went away does not stop a pool, or a miner.
@@ -234,6 +269,8 @@ mod tests {
             ("--nbits", "1d00"),
             ("--nbits", "1d800000"),
             ("--job-interval", "soon"),
+            ("--v2", "nowhere"),
+            ("--v2-key", "alone"),
             ("--tls-cert", "alone.pem"),
             ("--node", "http://127.0.0.1:1"),
             ("--node-cookie", "alone"),

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use common::mining::{Program, miner, pool};
+use common::mining::{Program, miner, pool, pool_v2};
 use common::{objects, run, text};
 use serde_json::Value;
 
@@ -23,6 +23,68 @@ fn what_the_miner_counts_is_what_the_pool_counts() {
     assert_eq!(told["accepted"], counted["accepted"]);
     assert_eq!((&told["rejected"], &told["wrong"]), (&0.into(), &0.into()));
     assert_eq!(counted["refused"], 0);
+}
+
+#[test]
+fn by_stratum_v2_both_count_the_same_on_both_kinds_of_channel() {
+    let (pool, url) = pool_v2(&["--v2", "127.0.0.1:0", "--job-interval", "200ms"]);
+    let mut counted = 0;
+    for channel in ["standard", "extended"] {
+        let mut miner = Program::start(&[
+            "mine",
+            "-o",
+            &url,
+            "-u",
+            "me",
+            "-t",
+            "2",
+            "--channel",
+            channel,
+        ]);
+        miner.until("accepted", 10);
+        let told = miner.stop();
+        assert_eq!((&told["rejected"], &told["wrong"]), (&0.into(), &0.into()));
+        assert_eq!(told["lost"], 0);
+        counted += told["accepted"].as_u64().expect("a number");
+    }
+    let stopped = pool.stop();
+    assert_eq!(stopped["accepted"], counted);
+    assert_eq!(stopped["refused"], 0);
+}
+
+#[test]
+fn a_pool_of_v2_that_is_killed_comes_back_with_its_key_and_v1_takes_over_until_then() {
+    let key = std::env::temp_dir().join(format!("zcn-mine-key-{}", std::process::id()));
+    let name = key.to_str().expect("a plain path");
+    let (first, url) = pool_v2(&["--v2", "127.0.0.1:0", "--v2-key", name]);
+    let (_second, other) = pool("127.0.0.1:0");
+    let mut miner = miner(&["-o", &url, "-o", &other, "--api", "127.0.0.1:0"]);
+    let api = miner.until("api", 1)["address"].clone();
+    let api = api.as_str().expect("an address");
+    miner.until("accepted", 1);
+    let protocol = || {
+        let (_, summary) = get(api, "GET", "/summary");
+        let summary: Value = serde_json::from_str(&summary).expect("JSON");
+        summary["protocol"].as_str().map(str::to_owned)
+    };
+    assert_eq!(protocol().as_deref(), Some("v2"));
+    let metrics = get(api, "GET", "/metrics").1;
+    assert!(metrics.contains(&format!("pool=\"{url}\",protocol=\"v2\"")));
+    first.kill();
+    let ready = miner.until("ready", 1);
+    assert!(ready["pool"].as_str().expect("a pool").ends_with(&other));
+    miner.until("accepted", 1);
+    assert_eq!(protocol().as_deref(), Some("v1"));
+    // The same address and, by its file, the same key.
+    let place = url.trim_start_matches("stratum2+tcp://");
+    let address = place.split('/').next().expect("an address");
+    let (_third, again) = pool_v2(&["--v2", address, "--v2-key", name]);
+    assert_eq!(again, url);
+    std::fs::remove_file(&key).expect("removed");
+    // Tried once a minute, or when the other fails.
+    drop(_second);
+    miner.until_one(|event| event["event"] == "ready" && event["pool"] == url);
+    miner.until("accepted", 1);
 }
 
 #[test]

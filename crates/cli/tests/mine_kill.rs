@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::mining::{Program, miner, pool};
+use common::mining::{Program, miner, pool, pool_v2};
 use serde_json::Value;
 use zcn_miner::ledger::{Durability, Ledger};
 
@@ -175,8 +175,12 @@ impl LedgerFile {
     }
 
     fn miner(&self, link: &Link) -> Program {
+        self.miner_at(&link.address)
+    }
+
+    fn miner_at(&self, url: &str) -> Program {
         let path = self.0.to_str().expect("a plain path");
-        miner(&["-o", &link.address, "--ledger", path])
+        miner(&["-o", url, "--ledger", path])
     }
 
     fn open_shares(&self) -> usize {
@@ -257,8 +261,6 @@ fn a_pool_that_is_killed_is_not_sent_the_shares_of_the_one_before() {
     link.until("shares on their way", |state| state.held.len() >= 2);
     first.kill();
     miner.until("disconnected", 1);
-    // Pools tell themselves apart by the second in which they began.
-    thread::sleep(Duration::from_millis(1100));
     let (second, address) = pool("127.0.0.1:0");
     let held = {
         let mut state = link.state();
@@ -277,4 +279,27 @@ fn a_pool_that_is_killed_is_not_sent_the_shares_of_the_one_before() {
     assert!(held.iter().all(|share| !state.arrived.contains_key(share)));
     assert_eq!(counted["accepted"], state.arrived.len());
     assert_eq!(counted["refused"], 0);
+}
+
+#[test]
+fn miners_of_v2_that_are_killed_send_nothing_in_the_name_of_the_one_before() {
+    let (pool, url) = pool_v2(&["--v2", "127.0.0.1:0"]);
+    let ledger = LedgerFile::new("v2");
+    let mut told = 0;
+    for _ in 0..3 {
+        let mut killed = ledger.miner_at(&url);
+        killed.until("accepted", 3);
+        told += 3;
+        killed.kill();
+    }
+    let mut last = ledger.miner_at(&url);
+    last.until("accepted", 3);
+    let stopped = last.stop();
+    assert_eq!(stopped["rejected"], 0);
+    told += stopped["accepted"].as_u64().expect("a number");
+    assert_eq!(ledger.open_shares(), 0);
+    // Each channel is another: nothing of the ledger fits, and the pool hears of nothing twice.
+    let counted = pool.stop();
+    assert_eq!(counted["refused"], 0);
+    assert!(counted["accepted"].as_u64() >= Some(told), "{counted}");
 }

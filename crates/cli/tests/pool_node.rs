@@ -181,6 +181,8 @@ fn a_node_takes_the_blocks_that_our_miner_finds() {
         "pool",
         "--listen",
         "127.0.0.1:0",
+        "--v2",
+        "127.0.0.1:0",
         "--node",
         &url,
         "--node-cookie",
@@ -195,10 +197,11 @@ fn a_node_takes_the_blocks_that_our_miner_finds() {
     ]);
     let listening = pool.until_one(|event| event["event"] == "listening");
     let address = listening["address"].as_str().expect("an address");
+    let v2 = listening["v2"].as_str().expect("a URL");
     let template = pool.until_one(|event| event["event"] == "template");
     assert_eq!(template["height"], 102, "{template}");
     assert_eq!(template["transactions"], 1, "{template}");
-    let _miner = Program::start(&["mine", "-o", address, "-u", "me", "-t", "1"]);
+    let miner = Program::start(&["mine", "-o", address, "-u", "me", "-t", "1"]);
     let taken = |event: &Value| event["event"] == "submitted" && event["accepted"] == true;
     let first = pool.until_one(taken);
     pool.until_one(taken);
@@ -212,6 +215,26 @@ fn a_node_takes_the_blocks_that_our_miner_finds() {
     assert_eq!(block["tx"][1], paid);
     let reward = nodes.call("gettransaction", &json!([block["tx"][0]]));
     assert_eq!(reward["details"][0]["address"], payout, "{reward}");
+    // By Stratum V2 as well, with the pool's merkle root and with the miner's.
+    drop(miner);
+    for channel in ["standard", "extended"] {
+        let miner = [
+            "mine",
+            "-o",
+            v2,
+            "-u",
+            channel,
+            "-t",
+            "1",
+            "--channel",
+            channel,
+        ];
+        let _miner = Program::start(&miner);
+        let found = |event: &Value| event["event"] == "block" && event["user"] == channel;
+        let hash = pool.until_one(found)["hash"].clone();
+        let answer = |event: &Value| event["event"] == "submitted" && event["hash"] == hash;
+        assert_eq!(pool.until_one(answer)["accepted"], true);
+    }
     // A block of somebody else comes to our miners at once.
     nodes.call("generate", &json!([1]));
     pool.until_one(|event| event["event"] == "template" && event["new_block"] == true);

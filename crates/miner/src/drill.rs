@@ -16,7 +16,7 @@ use zcn_stratum::message::Subscribed;
 use zcn_stratum::server::{ServerConfig, ServerEvent, ServerSession};
 use zcn_stratum::{Job, hex};
 
-use crate::session::{Pool, PoolUrl, SessionSettings};
+use crate::session::{Pool, PoolUrl, Protocol, SessionSettings};
 
 /// Jobs whose time of sending is remembered.
 const REMEMBERED: usize = 1024;
@@ -110,7 +110,7 @@ impl Drill {
     pub fn session(&self) -> SessionSettings {
         let mut settings = SessionSettings::new(vec![Pool {
             url: PoolUrl {
-                tls: false,
+                protocol: Protocol::V1,
                 host: self.address.ip().to_string(),
                 port: self.address.port(),
             },

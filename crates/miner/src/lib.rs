@@ -12,6 +12,7 @@
 //! * [`pages`]: a few pages over HTTP, for whoever watches.
 //! * [`drill`]: a pool for measurements.
 //! * [`pool`]: a small pool, for tests and demonstrations.
+//! * [`machine`]: randomness and the time of the day.
 //!
 //! Nothing here connects anywhere that it was not told to.
 
@@ -29,6 +30,7 @@ mod handover;
 mod http_io;
 pub mod latency;
 pub mod ledger;
+pub mod machine;
 #[cfg(not(loom))]
 pub mod pages;
 #[cfg(not(loom))]

@@ -1,8 +1,8 @@
 //! A session and its workers as one miner.
 //!
 //! [`run`] lets a [`Crew`] search what a [`session`](mod@crate::session) brings: each worker has
-//! a second extranonce of its own, and is given the next when all nonces of one are tried. What a
-//! worker finds is looked at once more before it is handed in; what comes late, for the work
+//! a second extranonce of its own, and is given the next when all nonces of one are tried; where
+//! the pool leaves none to miners, the workers divide the nonces. What a worker finds is looked at once more before it is handed in; what comes late, for the work
 //! before, is handed in as well, and the session knows whether it still counts.
 
 use std::cell::RefCell;
@@ -124,6 +124,7 @@ pub async fn run(
         current: None,
         on: false,
         assigned: VecDeque::with_capacity(REMEMBERED * workers.cores.len()),
+        starved: Vec::with_capacity(workers.cores.len()),
         next_id: 1,
         found_at: BTreeMap::new(),
         ended: false,
@@ -142,6 +143,8 @@ pub async fn run(
             if reading.elapsed() >= READING {
                 reading = Instant::now();
                 rig.read();
+                submit.set_hash_rate(rig.rate.rates().ten_seconds);
+                rig.feed();
             }
         }
     });
@@ -228,6 +231,8 @@ struct Rig {
     on: bool,
     /// The latest last.
     assigned: VecDeque<Assigned>,
+    /// Workers that have tried all there is, until the clock goes on.
+    starved: Vec<usize>,
     next_id: u64,
     /// When shares were found that are not answered yet.
     found_at: BTreeMap<Share, Instant>,
@@ -312,12 +317,14 @@ impl Rig {
             });
         }
         self.on = true;
-        self.draw.begin_job(work.extranonce_2_len);
+        let workers = self.crew.workers();
+        self.draw.begin_job(work.extranonce_2_len, workers);
         self.assign_all();
         self.count(|totals| totals.jobs += 1);
     }
 
     fn assign_all(&mut self) {
+        self.starved.clear();
         for worker in 0..self.crew.workers() {
             self.assign(worker);
             if worker == 0
@@ -328,19 +335,33 @@ impl Rig {
         }
     }
 
-    /// Gives a worker its next second extranonce; one that has no more waits for the next job.
+    /// Gives those something that have tried all there was a second ago.
+    fn feed(&mut self) {
+        if self.on {
+            for worker in std::mem::take(&mut self.starved) {
+                self.assign(worker);
+            }
+        }
+    }
+
+    /// Gives a worker its next second extranonce, or its part of the nonces; when there is no
+    /// more, it waits for the next job or the next second.
     fn assign(&mut self, worker: usize) {
         let Some(current) = &mut self.current else {
             return;
         };
-        let Some(extranonce_2) = self.draw.next() else {
+        let received = current.times.received;
+        let Some(piece) = self.draw.next(|| received.elapsed().as_secs()) else {
+            self.starved.push(worker);
             return;
         };
-        let work = &current.work;
-        let root = work
-            .job
-            .merkle_root(&current.prefix, extranonce_2.as_bytes());
-        let header = work.job.header(root);
+        let (work, extranonce_2) = (&current.work, piece.extranonce_2);
+        let root = work.root.unwrap_or_else(|| {
+            work.job
+                .merkle_root(&current.prefix, extranonce_2.as_bytes())
+        });
+        let mut header = work.job.header(root);
+        header.ntime = header.ntime.wrapping_add(piece.later_s);
         let id = self.next_id;
         self.next_id += 1;
         let assigned = Assigned {
@@ -355,16 +376,18 @@ impl Rig {
                 share: work.share(extranonce_2, header.version, header.ntime, 0),
             },
         };
-        self.crew.assign(
-            worker,
-            &crew::Work {
-                id,
-                header: assigned.header,
-                target: assigned.target,
-                nonces: Nonces::ALL,
-                versions: VersionBits::new(assigned.version_mask.unwrap_or(0)),
-            },
-        );
+        let mut search = crew::Work {
+            id,
+            header: assigned.header,
+            target: assigned.target,
+            nonces: Nonces::ALL,
+            versions: VersionBits::new(assigned.version_mask.unwrap_or(0)),
+        };
+        let (part, parts) = piece.part;
+        if parts > 1 {
+            search = search.part(part, parts);
+        }
+        self.crew.assign(worker, &search);
         if self.assigned.len() >= REMEMBERED * self.crew.workers() {
             self.assigned.pop_front();
         }
@@ -446,6 +469,7 @@ fn copy(to: &mut Work, from: &Work) {
     let Work {
         key,
         job,
+        root,
         extranonce_1,
         extranonce_2_len,
         target,
@@ -453,6 +477,7 @@ fn copy(to: &mut Work, from: &Work) {
         version_mask,
         stale,
     } = from;
+    to.root = *root;
     (to.key, to.extranonce_1, to.extranonce_2_len) = (*key, *extranonce_1, *extranonce_2_len);
     (to.target, to.difficulty) = (*target, *difficulty);
     (to.version_mask, to.stale) = (*version_mask, *stale);

@@ -1,177 +1,16 @@
-//! Sessions with our own pool, with links that break, and with pools that mean no good. A
-//! "worker" here hands in shares of a difficulty that any hash meets.
+//! Sessions with our own pool, with links that break, and with pools that mean no good.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+mod harness;
+
+use std::cell::Cell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use harness::*;
 use zcn::tls::{Fingerprint, TlsAcceptor};
-use zcn::{Runtime, TcpListener, TcpStream};
+use zcn::{TcpListener, TcpStream};
 use zcn_miner::ledger::{Durability, Ledger};
-use zcn_miner::pool::{PoolServer, PoolSettings, Template};
-use zcn_miner::session::{
-    Disconnect, FoundShare, LedgerSettings, Lost, Notice, Pool, SessionHandle, SessionSettings, run,
-};
-use zcn_stratum::inline::Extranonce;
-
-/// How long anything may take before a test counts as hung.
-const HANG: Duration = Duration::from_secs(60);
-
-/// Runs a task; fails when it hangs.
-fn on_runtime(test: impl AsyncFnOnce()) {
-    let mut runtime = Runtime::new().expect("a runtime");
-    let done = runtime.block_on(async { zcn::timeout(HANG, test()).await });
-    done.expect("no error").expect("no hang");
-}
-
-fn listen(address: SocketAddr) -> TcpListener {
-    TcpListener::bind(address).expect("a free port")
-}
-
-fn any() -> SocketAddr {
-    ([127, 0, 0, 1], 0).into()
-}
-
-/// A pool whose shares cost nothing, with work on a block that nobody finds.
-fn pool(listener: TcpListener, change: impl FnOnce(&mut PoolSettings)) -> PoolServer {
-    let mut settings = PoolSettings::default();
-    settings.difficulty = 1e-10;
-    settings.vardiff = None;
-    change(&mut settings);
-    let server = PoolServer::start(listener, settings, |_| {});
-    server.set_template(template(1), true).expect("a job");
-    server
-}
-
-fn template(height: u32) -> Template {
-    Template::synthetic(height, [height as u8; 32], 0x1d00_ffff, 1_700_000_000)
-}
-
-fn at(address: SocketAddr, scheme: &str) -> Pool {
-    Pool {
-        url: format!("{scheme}://{address}").parse().expect("a URL"),
-        user: "me".to_owned(),
-        password: "x".to_owned(),
-        pins: Vec::new(),
-    }
-}
-
-fn settings(pools: Vec<Pool>) -> SessionSettings {
-    let mut settings = SessionSettings::new(pools);
-    settings.retry = (Duration::from_millis(20), Duration::from_millis(200));
-    settings.return_after = Duration::from_millis(50);
-    settings
-}
-
-/// What became of each share: told once, or the test fails.
-#[derive(Default)]
-struct Log {
-    handed_in: u32,
-    told: BTreeMap<u32, &'static str>,
-    ready: Vec<usize>,
-    resumed: usize,
-    causes: Vec<(usize, String)>,
-    work: Option<FoundShare>,
-    kept: usize,
-    foreign: usize,
-}
-
-/// A session in a task, with its log.
-struct Miner {
-    handle: SessionHandle,
-    log: Rc<RefCell<Log>>,
-    task: zcn::JoinHandle<()>,
-}
-
-impl Miner {
-    fn start(settings: SessionSettings) -> Self {
-        let handle = SessionHandle::new();
-        let log: Rc<RefCell<Log>> = Rc::default();
-        let (inner, noted) = (handle.clone(), log.clone());
-        let task = zcn::spawn(async move {
-            let mut sink = |notice: Notice<'_>| note(&mut noted.borrow_mut(), notice);
-            run(settings, &inner, &mut sink).await.expect("pools");
-        });
-        Self { handle, log, task }
-    }
-
-    /// Hands in a share of the work of the moment, if there is any; whether there was.
-    fn find(&self) -> bool {
-        let mut log = self.log.borrow_mut();
-        let Some(mut found) = log.work else {
-            return false;
-        };
-        found.share.nonce = log.handed_in;
-        log.handed_in += 1;
-        self.handle.submit(found);
-        true
-    }
-
-    fn count(&self, what: &str) -> usize {
-        let log = self.log.borrow();
-        log.told.values().filter(|&&told| told == what).count()
-    }
-
-    async fn until(&self, what: &str, done: impl Fn(&Log) -> bool) {
-        let begun = Instant::now();
-        while !done(&self.log.borrow()) {
-            zcn::sleep(Duration::from_millis(2)).await;
-            let log = self.log.borrow();
-            assert!(
-                begun.elapsed() < HANG / 2,
-                "never: {what}; {:?} {:?}",
-                log.told,
-                log.causes
-            );
-        }
-    }
-
-    /// Stops, and checks that every share was told of.
-    async fn stop(self) -> Rc<RefCell<Log>> {
-        self.handle.stop();
-        self.task.await.expect("ran to its end");
-        let log = self.log.borrow();
-        assert_eq!(log.told.len(), log.handed_in as usize, "{:?}", log.told);
-        drop(log);
-        self.log
-    }
-}
-
-fn note(log: &mut Log, notice: Notice<'_>) {
-    let mut tell = |share: &FoundShare, what| {
-        let before = log.told.insert(share.share.nonce, what);
-        assert_eq!(before, None, "share {} is told of twice", share.share.nonce);
-    };
-    match notice {
-        Notice::Accepted { share, .. } => tell(share, "accepted"),
-        Notice::Rejected { share, .. } => tell(share, "rejected"),
-        Notice::Lost { share, why } => {
-            tell(share, "lost");
-            log.kept += usize::from(why == Lost::Kept);
-        }
-        Notice::Left { foreign, .. } => log.foreign = foreign,
-        Notice::Ready { pool, resumed } => {
-            log.ready.push(pool);
-            log.resumed += usize::from(resumed);
-        }
-        Notice::Work { pool, work, .. } => {
-            let extranonce_2 =
-                Extranonce::new(&vec![0; work.extranonce_2_len]).expect("at most 32 bytes");
-            log.work = Some(FoundShare {
-                pool,
-                extranonce_1: work.extranonce_1,
-                prev_hash: work.job.prev_hash,
-                share: work.share(extranonce_2, work.job.version, work.job.ntime, 0),
-            });
-        }
-        Notice::Disconnected { pool, cause, .. } => log.causes.push((pool, cause.to_string())),
-        _ => {}
-    }
-}
+use zcn_miner::session::{Disconnect, Pool};
 
 #[test]
 fn every_share_is_accepted_once() {
@@ -260,41 +99,6 @@ fn the_next_pool_takes_over_until_the_first_is_back() {
     });
 }
 
-/// Carries bytes between a miner and a pool until `cut` is rung; the answers of the pool from
-/// `deaf_after` shares on are lost with the connection.
-async fn carry(miner: TcpStream, pool: SocketAddr, deaf: bool, life: Duration) {
-    let Ok(pool) = TcpStream::connect(pool).await else {
-        return;
-    };
-    let (miner, pool) = (Rc::new(miner), Rc::new(pool));
-    let (from, to) = (miner.clone(), pool.clone());
-    let up = zcn::spawn(async move {
-        while let Ok(Some(bytes)) = from.recv().await {
-            if to.send(bytes).await.is_err() {
-                break;
-            }
-        }
-    });
-    let (from, to) = (pool.clone(), miner.clone());
-    let begun = Instant::now();
-    let down = zcn::spawn(async move {
-        while let Ok(Some(bytes)) = from.recv().await {
-            // Toward the end of its life a link loses what the pool says.
-            if deaf && begun.elapsed() > life / 2 {
-                continue;
-            }
-            if to.send(bytes).await.is_err() {
-                break;
-            }
-        }
-    });
-    zcn::sleep(life).await;
-    miner.abort();
-    pool.abort();
-    up.await;
-    down.await;
-}
-
 #[test]
 fn a_link_that_breaks_again_and_again_loses_nothing_and_sends_nothing_twice() {
     on_runtime(async || {
@@ -366,34 +170,6 @@ fn a_pool_that_starts_anew_is_told_apart_from_the_one_before() {
         assert!(miner.count("lost") >= 4);
         miner.stop().await;
     });
-}
-
-/// A ledger of one test, removed in the end.
-struct LedgerFile(PathBuf);
-
-impl LedgerFile {
-    fn new(test: &str) -> Self {
-        let name = format!("zcn-session-{test}-{}", std::process::id());
-        Self(std::env::temp_dir().join(name))
-    }
-
-    fn settings(&self) -> LedgerSettings {
-        LedgerSettings {
-            path: self.0.clone(),
-            durability: Durability::Kernel,
-        }
-    }
-
-    fn open_shares(&self) -> usize {
-        let opened = Ledger::open(&self.0, Durability::Kernel).expect("nobody has it");
-        opened.1.len()
-    }
-}
-
-impl Drop for LedgerFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
 }
 
 #[test]
@@ -485,25 +261,6 @@ fn shares_for_a_pool_that_is_not_in_the_list_stay_in_the_ledger() {
         assert_eq!(log.borrow().foreign, 1);
         assert_eq!(file.open_shares(), 1);
     });
-}
-
-/// A pool that says one thing again and again, whatever it hears. It has threads of its own: in
-/// the runtime of the miner its words would take all buffers, and leave the miner none to speak.
-fn parrot(says: Vec<u8>) -> SocketAddr {
-    let listener = std::net::TcpListener::bind(any()).expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    std::thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            let says = says.clone();
-            // The hangup of the other side is what ends this.
-            std::thread::spawn(
-                move || {
-                    while !says.is_empty() && stream.write_all(&says).is_ok() {}
-                },
-            );
-        }
-    });
-    address
 }
 
 #[test]

@@ -169,6 +169,11 @@ impl Job {
     pub fn header_of(&self, extranonce_1: &[u8], version_mask: u32, share: &Share) -> Header {
         let prefix = self.coinbase_prefix(extranonce_1);
         let root = self.merkle_root(&prefix, share.extranonce_2.as_bytes());
+        self.header_with(root, version_mask, share)
+    }
+
+    /// As [`header_of`](Self::header_of), with the merkle root.
+    pub(crate) fn header_with(&self, root: Hash, version_mask: u32, share: &Share) -> Header {
         let bits = share.version_bits.unwrap_or(self.version);
         Header {
             version: rolled_version(self.version, version_mask, bits),

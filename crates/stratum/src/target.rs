@@ -42,6 +42,11 @@ impl Target {
         limbs: [u64::MAX; 4],
     };
 
+    /// The hardest: next to no hash meets it.
+    pub const MIN: Self = Self {
+        limbs: [1, 0, 0, 0],
+    };
+
     /// The target of a difficulty, exact and rounded down, so that no share passes here that a
     /// pool would find too easy; difficulties too small for 256 bits give [`MAX`](Self::MAX).
     ///

@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use zcn::tls::Fingerprint;
-use zcn_miner::session::PoolUrl;
+use zcn_miner::session::{Channel, PoolUrl};
 use zcn_sha256d::EngineKind;
 
 use crate::quantity;
@@ -16,6 +16,9 @@ use crate::reactor::LoopArgs;
 /// Arguments of `zcn mine`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
+stratum+tcp:// and stratum+ssl:// speak Stratum V1, stratum2+tcp:// speaks V2, which is encrypted; KEY \
+is the authority key that the pool's operator publishes. Both may stand in one list.
+
 Several -o make a list: the next pool takes over while those before it do not work. Each -u, -p and \
 --pin belongs to the -o in the same place; where there are fewer, the last counts for the rest. \
 Nothing is mined for anybody else, and nothing is connected to but these pools.
@@ -25,7 +28,8 @@ pass and pin for each pool; what the command line says goes before it.
 
 SIGINT (Ctrl-C) or SIGTERM waits for the answers to the last shares; the second ends at once.")]
 pub struct MineArgs {
-    /// A pool: stratum+tcp://HOST:PORT, or stratum+ssl://HOST:PORT for TLS.
+    /// A pool: stratum+tcp://HOST:PORT, stratum+ssl://HOST:PORT for TLS, or
+    /// stratum2+tcp://HOST:PORT/KEY for Stratum V2.
     #[arg(
         short = 'o',
         long = "url",
@@ -47,6 +51,11 @@ pub struct MineArgs {
     /// place of the trust of the system.
     #[arg(long = "pin", value_name = "FINGERPRINT", requires = "urls")]
     pub pins: Vec<Fingerprint>,
+
+    /// With Stratum V2: standard takes jobs as they are, extended makes the
+    /// merkle root here [default: standard].
+    #[arg(long, value_name = "KIND")]
+    pub channel: Option<ChannelKind>,
 
     /// Read settings from this TOML file.
     #[arg(short = 'c', long, value_name = "FILE")]
@@ -115,6 +124,27 @@ pub struct MineArgs {
     pub json: bool,
 }
 
+/// Kinds of channels with pools of Stratum V2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ChannelKind {
+    /// Jobs with a merkle root.
+    Standard,
+    /// Jobs with a coinbase transaction.
+    Extended,
+}
+
+impl From<ChannelKind> for Channel {
+    fn from(kind: ChannelKind) -> Self {
+        match kind {
+            ChannelKind::Standard => Self::Standard,
+            // Enough for a job to last as long as anybody has it.
+            ChannelKind::Extended => Self::Extended {
+                min_extranonce_len: 4,
+            },
+        }
+    }
+}
+
 fn mask(text: &str) -> Result<u64, String> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     match u64::from_str_radix(digits, 16) {
@@ -135,6 +165,7 @@ impl MineArgs {
             users,
             passwords,
             pins,
+            channel,
             config,
             threads,
             cpu_affinity,
@@ -157,6 +188,7 @@ impl MineArgs {
             users,
             passwords,
             pins,
+            channel: channel.or(file.channel),
             config,
             threads: threads.or(file.threads),
             cpu_affinity: cpu_affinity.or(file.cpu_affinity),

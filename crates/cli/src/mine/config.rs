@@ -147,6 +147,8 @@ fn flags(table: &Table) -> Result<MineArgs, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mine::args::ChannelKind;
+    use zcn_miner::session::Protocol;
 
     #[test]
     fn keys_are_the_flags() {
@@ -165,6 +167,7 @@ mod tests {
             reactor = "epoll"
             plain = true
             json = true
+            channel = "extended"
 
             [[pool]]
             url = "a:1"
@@ -181,10 +184,12 @@ mod tests {
         assert_eq!(args.threads.map(usize::from), Some(3));
         assert_eq!(args.cpu_affinity, Some(5));
         assert!(args.roll && !args.spin_workers && args.ledger_sync && args.plain && args.json);
+        assert_eq!(args.channel, Some(ChannelKind::Extended));
         assert_eq!(args.event_loop.spin, 20);
         assert_eq!(pools.len(), 2);
         assert_eq!(pools[0].password, "x");
-        assert!(pools[0].pins.is_empty() && pools[1].url.tls);
+        assert!(pools[0].pins.is_empty());
+        assert_eq!(pools[1].url.protocol, Protocol::V1Tls);
         assert_eq!(pools[1].pins.len(), 1);
         assert!(parse("").expect("nothing is said").pools.is_empty());
     }
@@ -211,6 +216,7 @@ mod tests {
             ("cpu-affinity = \"both\"", "--cpu-affinity"),
             ("time-limit = \"soon\"", "--time-limit"),
             ("api = \"nowhere\"", "--api"),
+            ("channel = \"group\"", "--channel"),
             ("ledger-sync = true", "--ledger"),
             ("roll = 1", "`roll`"),
             ("treads = 2", "`treads`"),
@@ -221,6 +227,10 @@ mod tests {
             (
                 "[[pool]]\nurl = \"a:1\"\nuser = \"me\"\npin = [\"00\"]",
                 "pin",
+            ),
+            (
+                "[[pool]]\nurl = \"stratum2+tcp://a:1\"\nuser = \"me\"",
+                "url",
             ),
             ("[[pool]]\nurl = \"a:1\"\nuser = \"me\"\nport = 1", "port"),
             ("threads = ", "line 1"),

@@ -51,12 +51,14 @@ fn metrics(summary: &Summary, stages: &[(&str, Percentiles)]) -> String {
     text.family(
         "zcn_mine_connected",
         "gauge",
-        "Whether a pool takes shares, and which.",
+        "Whether a pool takes shares, which, and the version of Stratum that it speaks.",
     );
     let pool = summary.pool.as_deref().map(|pool| {
         // Backslash, quote and end of line are what a label cannot have.
         let pool = pool.replace('\\', "\\\\").replace('"', "\\\"");
-        format!("pool=\"{}\"", pool.replace('\n', "\\n"))
+        let protocol = summary.protocol.unwrap_or_default();
+        let pool = pool.replace('\n', "\\n");
+        format!("pool=\"{pool}\",protocol=\"{protocol}\"")
     });
     text.sample(
         "zcn_mine_connected",
@@ -182,6 +184,7 @@ mod tests {
         let status = Status::new(EngineKind::Scalar, 2, Vec::new(), RigMeter::new());
         let mut summary = status.summary();
         summary.pool = Some("odd\"pool\\\n".to_owned());
+        summary.protocol = Some("v2");
         summary.temperature_c = Some(41.5);
         (summary.accepted, summary.stale) = (7, 3);
         let text = metrics(&summary, &status.stages());
@@ -200,7 +203,7 @@ mod tests {
             "zcn_mine_threads 2",
             "zcn_mine_shares_total{result=\"accepted\"} 7",
             "zcn_mine_shares_total{result=\"stale\"} 3",
-            "zcn_mine_connected{pool=\"odd\\\"pool\\\\\\n\"} 1",
+            "zcn_mine_connected{pool=\"odd\\\"pool\\\\\\n\",protocol=\"v2\"} 1",
             "zcn_mine_cpu_temperature_celsius 41.5",
             "zcn_mine_latency_count{stage=\"packet_to_hash\"} 0",
         ] {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use zcn_miner::latency::{Percentiles, Stage};
 use zcn_miner::rig::RigMeter;
-use zcn_miner::session::Notice;
+use zcn_miner::session::{Notice, PoolUrl};
 use zcn_sha256d::EngineKind;
 
 use super::temperature;
@@ -20,7 +20,7 @@ struct Inner {
     begun: Instant,
     engine: EngineKind,
     threads: usize,
-    urls: Vec<String>,
+    pools: Vec<(String, &'static str)>,
     meter: RigMeter,
     now: RefCell<Now>,
 }
@@ -42,6 +42,8 @@ pub(super) struct Summary {
     pub(super) threads: usize,
     /// Absent while there is none.
     pub(super) pool: Option<String>,
+    /// The version of Stratum that is spoken with it: `v1` or `v2`.
+    pub(super) protocol: Option<&'static str>,
     pub(super) difficulty: Option<f64>,
     pub(super) disconnects: u64,
     pub(super) hashes: u64,
@@ -94,21 +96,23 @@ impl Status {
     pub(super) fn new(
         engine: EngineKind,
         threads: usize,
-        urls: Vec<String>,
+        urls: Vec<PoolUrl>,
         meter: RigMeter,
     ) -> Self {
+        let pools = urls.iter();
+        let pools = pools.map(|url| (url.to_string(), url.protocol.version()));
         Self(Rc::new(Inner {
             begun: Instant::now(),
             engine,
             threads,
-            urls,
+            pools: pools.collect(),
             meter,
             now: RefCell::default(),
         }))
     }
 
     pub(super) fn url(&self, pool: usize) -> &str {
-        &self.0.urls[pool]
+        &self.0.pools[pool].0
     }
 
     /// Takes notice of what the session tells.
@@ -141,6 +145,7 @@ impl Status {
             engine: engine.name(),
             threads: *threads,
             pool: now.pool.map(|pool| self.url(pool).to_owned()),
+            protocol: now.pool.map(|pool| self.0.pools[pool].1),
             difficulty: now.difficulty,
             disconnects: now.disconnects,
             hashes: totals.hashes,

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use zcn::TcpListener;
+use zcn_miner::machine::unix_s;
 use zcn_miner::pool::{PoolNotice, PoolServer, PoolSettings, Template};
 use zcn_stratum::hash::Hash;
 
-use super::{now, report};
+use super::report;
 
 struct Chain {
     height: u32,
@@ -18,7 +19,7 @@ struct Chain {
 
 impl Chain {
     fn template(&self) -> Template {
-        Template::synthetic(self.height, self.prev_hash, self.nbits, now())
+        Template::synthetic(self.height, self.prev_hash, self.nbits, unix_s())
     }
 }
 

@@ -19,10 +19,21 @@ fn digits(hash: &Hash) -> String {
 /// What happens among the miners.
 pub(super) fn pool(json: bool, notice: &PoolNotice<'_>) {
     match notice {
-        PoolNotice::Subscribed { peer, agent } => say(
+        PoolNotice::Subscribed {
+            peer,
+            protocol,
+            agent,
+        } => say(
             json,
-            || json!({"event": "subscribed", "peer": peer.to_string(), "agent": agent}),
-            || format!("{peer} subscribed: {agent}"),
+            || {
+                json!({
+                    "event": "subscribed",
+                    "peer": peer.to_string(),
+                    "protocol": protocol,
+                    "agent": agent,
+                })
+            },
+            || format!("{peer} subscribed by Stratum {protocol}: {agent}"),
         ),
         PoolNotice::Share { peer, found } => {
             let reached = hash_difficulty(&found.hash);

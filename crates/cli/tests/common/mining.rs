@@ -101,6 +101,23 @@ pub(crate) fn pool(listen: &str) -> (Program, String) {
     (pool, address)
 }
 
+/// A pool as [`pool`] with a door for Stratum V2 beside it, and the URL of that.
+pub(crate) fn pool_v2(arguments: &[&str]) -> (Program, String) {
+    let all = [
+        "pool",
+        "--listen",
+        "127.0.0.1:0",
+        "--difficulty",
+        "0.000003",
+        "--share-interval",
+        "0",
+    ];
+    let mut pool = Program::start(&[&all[..], arguments].concat());
+    let listening = pool.until("listening", 1);
+    let url = listening["v2"].as_str().expect("a URL").to_owned();
+    (pool, url)
+}
+
 pub(crate) fn miner(arguments: &[&str]) -> Program {
     Program::start(&[&["mine", "-u", "me", "-t", "1"], arguments].concat())
 }

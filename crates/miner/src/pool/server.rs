@@ -6,30 +6,30 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use zcn::tls::TlsAcceptor;
 use zcn::{TcpListener, TcpStream};
 use zcn_stratum::client::ROLLING_MASK;
 use zcn_stratum::inline::{Extranonce, JobId};
-use zcn_stratum::message::Subscribed;
 use zcn_stratum::reject::RejectReason;
-use zcn_stratum::server::{
-    FoundShare, Parked, ServerConfig, ServerError, ServerEvent, ServerSession, VardiffConfig,
-};
+use zcn_stratum::server::{Parked, ServerSession, VardiffConfig};
+use zcn_stratum::v2::AuthoritySecret;
 use zcn_stratum::{Job, Target};
 
+use super::notice::{Find, PoolNotice};
 use super::template::{Template, TemplateError};
+use super::{v1, v2};
 use crate::signal::Signal;
-use crate::wire::{Wire, Woken};
+use crate::wire::Wire;
 
 /// Bytes of the first extranonce and of the second.
 const EXTRANONCE_1: usize = 4;
-const EXTRANONCE_2: usize = 4;
+pub(super) const EXTRANONCE_2: usize = 4;
 /// Sessions that wait to be resumed; the oldest are forgotten.
 const MAX_PARKED: usize = 1024;
 /// How long a miner may take to read what it is sent, and a handshake may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Settings of a [`PoolServer`].
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ pub struct PoolSettings {
     pub first_extranonce: u32,
     /// Connections at a time; more are closed at once.
     pub max_connections: usize,
-    /// Makes connections TLS.
+    /// Makes connections of Stratum V1 TLS.
     pub tls: Option<TlsAcceptor>,
 }
 
@@ -67,47 +67,6 @@ impl Default for PoolSettings {
     }
 }
 
-/// Something that happened in a pool.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum PoolNotice<'a> {
-    /// A miner has subscribed.
-    Subscribed {
-        /// Its address.
-        peer: SocketAddr,
-        /// Name and version of its program.
-        agent: &'a str,
-    },
-    /// A good share.
-    Share {
-        /// The miner's address.
-        peer: SocketAddr,
-        /// What it found.
-        found: &'a FoundShare,
-    },
-    /// A share that was refused.
-    Refused {
-        /// The miner's address.
-        peer: SocketAddr,
-        /// Why.
-        reason: RejectReason,
-    },
-    /// A whole block: to be handed to a node.
-    Block {
-        /// What was found.
-        found: &'a FoundShare,
-        /// Header and transactions, as [`Node::submit`](super::node::Node::submit) takes them.
-        block: &'a [u8],
-    },
-    /// A miner is gone.
-    Left {
-        /// Its address.
-        peer: SocketAddr,
-        /// What it did, unless it went by itself.
-        cause: Option<&'a ServerError>,
-    },
-}
-
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -120,7 +79,7 @@ pub struct PoolStats {
     pub refused: u64,
     /// Blocks among the good ones.
     pub blocks: u64,
-    /// Sessions that were resumed.
+    /// Sessions that were resumed; Stratum V2 knows no such thing.
     pub resumed: u64,
 }
 
@@ -130,18 +89,18 @@ type Sink = Box<dyn FnMut(PoolNotice<'_>)>;
 #[derive(Clone)]
 pub struct PoolServer(Rc<Shared>);
 
-struct Shared {
-    settings: PoolSettings,
+pub(super) struct Shared {
+    pub(super) settings: PoolSettings,
     address: SocketAddr,
     sink: RefCell<Sink>,
-    signal: Signal,
+    pub(super) signal: Signal,
     stopped: Cell<bool>,
     current: RefCell<Option<(Arc<Job>, Rc<Template>)>>,
     /// The templates of the last jobs, for blocks found late.
     recent: RefCell<Vec<(JobId, Rc<Template>)>>,
     next_job: Cell<u64>,
     next_extranonce: Cell<u32>,
-    parked: RefCell<BTreeMap<String, (u64, Parked)>>,
+    pub(super) parked: RefCell<BTreeMap<String, (u64, Parked)>>,
     parkings: Cell<u64>,
     stats: Cell<PoolStats>,
 }
@@ -180,8 +139,14 @@ impl PoolServer {
             stats: Cell::new(PoolStats::default()),
             settings,
         });
-        zcn::spawn(accept(listener, shared.clone()));
+        zcn::spawn(accept(listener, Door::V1, shared.clone()));
         Self(shared)
+    }
+
+    /// Serves miners of Stratum V2 as well, on a listener of their own; each of their connections
+    /// is certified by `secret`. To be called on the runtime of the pool.
+    pub fn serve_v2(&self, listener: TcpListener, secret: AuthoritySecret) {
+        zcn::spawn(accept(listener, Door::V2(secret), self.0.clone()));
     }
 
     /// Hands out work on a template to all miners. `clean` says that what they have counts for
@@ -207,7 +172,7 @@ impl PoolServer {
         Ok(())
     }
 
-    /// Where it listens.
+    /// Where it listens for miners of Stratum V1.
     pub fn local_addr(&self) -> SocketAddr {
         self.0.address
     }
@@ -225,41 +190,44 @@ impl PoolServer {
 }
 
 impl Shared {
-    fn count(&self, change: impl FnOnce(&mut PoolStats)) {
+    pub(super) fn count(&self, change: impl FnOnce(&mut PoolStats)) {
         let mut stats = self.stats.get();
         change(&mut stats);
         self.stats.set(stats);
     }
 
-    fn tell(&self, notice: PoolNotice<'_>) {
+    pub(super) fn tell(&self, notice: PoolNotice<'_>) {
         // A sink that calls the pool may bring this about again; it is not told of that.
         if let Ok(mut sink) = self.sink.try_borrow_mut() {
             sink(notice);
         }
     }
 
-    fn session(&self) -> ServerSession {
+    /// Extranonces of a connection that nobody else has: the number, and the bytes that it is.
+    pub(super) fn draw_extranonce(&self) -> (u32, Extranonce) {
         let number = self.next_extranonce.get();
         self.next_extranonce.set(number.wrapping_add(1));
-        let extranonce_1 = Extranonce::new(&number.to_be_bytes()).unwrap_or(Extranonce::EMPTY);
-        let extranonces = Subscribed {
-            extranonce_1,
-            extranonce_2_len: EXTRANONCE_2,
-        };
-        let mut config = ServerConfig::new(format!("{number:08x}"), extranonces);
-        config.difficulty = self.settings.difficulty;
-        config.vardiff = self.settings.vardiff;
-        config.version_mask = self.settings.version_mask;
-        ServerSession::new(config, Instant::now())
+        let bytes = Extranonce::new(&number.to_be_bytes());
+        (number, bytes.unwrap_or(Extranonce::EMPTY))
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.get()
+    }
+
+    /// The job of the moment.
+    pub(super) fn job(&self) -> Option<Arc<Job>> {
+        let current = self.current.borrow();
+        current.as_ref().map(|(job, _)| job.clone())
     }
 
     /// A share that is harder than a block would hide blocks, and be told of none.
-    fn max_difficulty(&self, job: &Job) -> f64 {
+    pub(super) fn max_difficulty(&self, job: &Job) -> f64 {
         let block = Target::from_compact(job.nbits).map_or(f64::MAX, |target| target.difficulty());
         block.max(self.settings.difficulty)
     }
 
-    fn park(&self, session: ServerSession) {
+    pub(super) fn park(&self, session: ServerSession) {
         let Some((name, parked)) = session.park() else {
             return;
         };
@@ -275,8 +243,13 @@ impl Shared {
         all.insert(name, (number, parked));
     }
 
+    pub(super) fn refused(&self, peer: SocketAddr, reason: RejectReason) {
+        self.count(|stats| stats.refused += 1);
+        self.tell(PoolNotice::Refused { peer, reason });
+    }
+
     /// What a share is worth beyond its answer.
-    fn found(&self, peer: SocketAddr, found: &FoundShare, session: &ServerSession) {
+    pub(super) fn found(&self, peer: SocketAddr, found: &Find) {
         self.count(|stats| stats.accepted += 1);
         self.tell(PoolNotice::Share { peer, found });
         if !found.is_block {
@@ -286,23 +259,16 @@ impl Shared {
         let recent = self.recent.borrow();
         let template = recent
             .iter()
-            .find(|(id, _)| *id == found.share.job_id)
+            .find(|(id, _)| *id == found.job)
             .map(|(_, template)| template.clone());
         drop(recent);
         let Some(template) = template else { return };
-        let extranonces = EXTRANONCE_1 + EXTRANONCE_2;
-        let Ok(job) = template.job(found.share.job_id, &self.settings.tag, extranonces, false)
-        else {
+        let (tag, extranonces) = (&self.settings.tag, EXTRANONCE_1 + EXTRANONCE_2);
+        let Ok(job) = template.job(found.job, tag, extranonces, false) else {
             return;
         };
         let mut coinbase = Vec::new();
-        let extranonce_1 = session.extranonces().extranonce_1;
-        let extranonce_2 = found.share.extranonce_2;
-        job.write_coinbase(
-            extranonce_1.as_bytes(),
-            extranonce_2.as_bytes(),
-            &mut coinbase,
-        );
+        job.write_coinbase(found.extranonce.as_bytes(), &[], &mut coinbase);
         let block = template.block(&found.header, &coinbase);
         self.tell(PoolNotice::Block {
             found,
@@ -311,7 +277,14 @@ impl Shared {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Rc<Shared>) {
+/// What is spoken on a listener.
+#[derive(Clone)]
+enum Door {
+    V1,
+    V2(AuthoritySecret),
+}
+
+async fn accept(listener: TcpListener, door: Door, shared: Rc<Shared>) {
     let mut heard = 0;
     while !shared.stopped.get() {
         let accepted = {
@@ -328,9 +301,9 @@ async fn accept(listener: TcpListener, shared: Rc<Shared>) {
         match accepted {
             Some(Ok((stream, peer))) if room => {
                 shared.count(|stats| stats.connections += 1);
-                let shared = shared.clone();
+                let (door, shared) = (door.clone(), shared.clone());
                 zcn::spawn(async move {
-                    serve(&shared, stream, peer).await;
+                    serve(&shared, &door, stream, peer).await;
                     shared.count(|stats| stats.connections -= 1);
                 });
             }
@@ -344,11 +317,12 @@ async fn accept(listener: TcpListener, shared: Rc<Shared>) {
     }
 }
 
-async fn serve(shared: &Shared, stream: TcpStream, peer: SocketAddr) {
-    let wire = match &shared.settings.tls {
-        None => Wire::Plain(stream),
-        Some(acceptor) => match zcn::timeout(PATIENCE, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => Wire::Tls(Box::new(stream)),
+async fn serve(shared: &Shared, door: &Door, stream: TcpStream, peer: SocketAddr) {
+    let done = match (door, &shared.settings.tls) {
+        (Door::V2(secret), _) => v2::serve(shared, *secret, &Wire::Plain(stream), peer).await,
+        (Door::V1, None) => v1::serve(shared, &Wire::Plain(stream), peer).await,
+        (Door::V1, Some(acceptor)) => match zcn::timeout(PATIENCE, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => v1::serve(shared, &Wire::Tls(Box::new(stream)), peer).await,
             Ok(Err(error)) => {
                 tracing::info!(%peer, %error, "no handshake");
                 return;
@@ -356,75 +330,6 @@ async fn serve(shared: &Shared, stream: TcpStream, peer: SocketAddr) {
             Err(_) => return,
         },
     };
-    let mut session = shared.session();
-    let cause = converse(shared, &wire, peer, &mut session).await.err();
-    shared.park(session);
-    let cause = cause.as_ref();
+    let cause = done.as_ref().err();
     shared.tell(PoolNotice::Left { peer, cause });
-}
-
-async fn converse(
-    shared: &Shared,
-    wire: &Wire,
-    peer: SocketAddr,
-    session: &mut ServerSession,
-) -> Result<(), ServerError> {
-    let mut heard = 0;
-    let mut given: Option<Arc<Job>> = None;
-    loop {
-        tell(shared, peer, session);
-        if shared.stopped.get() {
-            return Ok(());
-        }
-        let current = shared.current.borrow().as_ref().map(|(job, _)| job.clone());
-        if let Some(job) = current
-            && given.as_ref().is_none_or(|given| !Arc::ptr_eq(given, &job))
-        {
-            session.set_max_difficulty(shared.max_difficulty(&job));
-            session.announce(&job);
-            given = Some(job);
-        }
-        let count = session.output().len();
-        if wire.send(session.output(), PATIENCE).await.is_err() {
-            return Ok(());
-        }
-        session.consume_output(count);
-        let deadline = session.poll_timeout();
-        match wire.wait(&shared.signal, &mut heard, deadline).await {
-            Ok(Woken::Bytes(bytes)) => {
-                let handled = session.handle_bytes(Instant::now(), &bytes);
-                // What came before the fault counts.
-                tell(shared, peer, session);
-                handled?;
-            }
-            Ok(Woken::Signal) => {}
-            Ok(Woken::Time) => session.handle_timeout(Instant::now())?,
-            Ok(Woken::End) | Err(_) => return Ok(()),
-        }
-    }
-}
-
-/// Tells what the session has told, and answers what it asks.
-fn tell(shared: &Shared, peer: SocketAddr, session: &mut ServerSession) {
-    while let Some(event) = session.poll_event() {
-        match event {
-            ServerEvent::Subscribed { agent } => {
-                let agent = &*agent;
-                shared.tell(PoolNotice::Subscribed { peer, agent });
-            }
-            ServerEvent::Resume { session: name } => {
-                let parked = shared.parked.borrow_mut().remove(&name);
-                shared.count(|stats| stats.resumed += u64::from(parked.is_some()));
-                session.resume(parked.map(|(_, parked)| (name, parked)));
-            }
-            // A pool of one's own lets everybody in.
-            ServerEvent::Authorize { id, .. } => session.authorize(id, true),
-            ServerEvent::Share(found) => shared.found(peer, &found, session),
-            ServerEvent::Refused { reason, .. } => {
-                shared.count(|stats| stats.refused += 1);
-                shared.tell(PoolNotice::Refused { peer, reason });
-            }
-            _ => {}
-        }
-    }
 }

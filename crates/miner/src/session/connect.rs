@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use zcn::tls::TlsConnector;
 use zcn::{ConnectOptions, TcpStream};
-use zcn_stratum::client::{ClientConfig, ClientSession};
 
 use super::settings::{Pool, SessionSettings};
-use super::{Disconnect, PoolUrl};
+use super::talk::{Talk, TalkConfig};
+use super::{Disconnect, PoolUrl, Protocol};
 use crate::signal::Signal;
 use crate::wire::{Wire, Woken};
 
@@ -24,7 +24,7 @@ pub(super) async fn connect(
         let mut options = ConnectOptions::default();
         options.keepalive = Some(TCP_KEEPALIVE);
         let stream = TcpStream::connect_host(&url.target(), &options).await?;
-        if !url.tls {
+        if url.protocol != Protocol::V1Tls {
             return Ok(Wire::Plain(stream));
         }
         let connector = match (&pool.pins[..], &settings.trust) {
@@ -45,17 +45,17 @@ pub(super) async fn connect(
 pub(super) async fn establish(
     settings: &SessionSettings,
     pool: &Pool,
-    config: ClientConfig,
-) -> Result<(Wire, ClientSession), Disconnect> {
+    config: TalkConfig,
+) -> Result<(Wire, Talk), Disconnect> {
     let wire = connect(settings, pool, &pool.url).await?;
-    let mut session = ClientSession::new(config, Instant::now());
+    let mut session = Talk::start(config, Instant::now())?;
     let (nobody, mut heard) = (Signal::default(), 0);
     while !session.is_ready() {
         send(&wire, &mut session, settings.connect_timeout).await?;
         let deadline = session.poll_timeout();
         match wire.wait(&nobody, &mut heard, deadline).await? {
             Woken::Bytes(bytes) => session.handle_bytes(Instant::now(), &bytes)?,
-            Woken::End => return Err(Disconnect::Ended),
+            Woken::End => return Err(session.ended()),
             Woken::Signal | Woken::Time => session.handle_timeout(Instant::now())?,
         }
     }
@@ -65,7 +65,7 @@ pub(super) async fn establish(
 /// Sends what the session has to say.
 pub(super) async fn send(
     wire: &Wire,
-    session: &mut ClientSession,
+    session: &mut Talk,
     limit: Duration,
 ) -> Result<(), Disconnect> {
     let count = session.output().len();

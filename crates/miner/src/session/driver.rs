@@ -6,16 +6,18 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use zcn_stratum::client::{ClientConfig, ClientSession, Event, Resume, SubmitError};
+use zcn_stratum::client::{Event, Resume, SubmitError};
 use zcn_stratum::hash::Hash;
 use zcn_stratum::reject::RejectReason;
+use zcn_stratum::v2;
 
 use super::backoff::Backoff;
 use super::book::Book;
 use super::connect::{connect, establish, send};
 use super::settings::SessionSettings;
 use super::shares::{FoundShare, Lost, ShareQueue, Waiting};
-use super::{Disconnect, Notice, PoolUrl, SessionHandle};
+use super::talk::{Talk, TalkConfig};
+use super::{Disconnect, Notice, PoolUrl, Protocol, SessionHandle};
 use crate::ledger::LedgerError;
 use crate::wire::{Wire, Woken};
 
@@ -35,7 +37,7 @@ struct Known {
 }
 
 /// A connection to begin with in place of a new one.
-type Ready = (usize, Wire, ClientSession);
+type Ready = (usize, Wire, Talk);
 
 /// How a session ended.
 struct End {
@@ -72,7 +74,7 @@ pub(super) struct Driver<'a> {
 struct Current {
     pool: usize,
     url: PoolUrl,
-    session: ClientSession,
+    session: Talk,
     ready: bool,
     took_share: bool,
     /// The block that the current work follows.
@@ -258,16 +260,27 @@ impl<'a> Driver<'a> {
         .await;
     }
 
-    /// Settings of a session with a pool at `host`.
-    fn config(&self, pool: usize, host: &str) -> ClientConfig {
+    /// Settings of a session with a pool at `url`.
+    fn config(&self, pool: usize, url: &PoolUrl) -> TalkConfig {
         let (known, settings) = (&self.pools[pool], &self.settings.pools[pool]);
+        if let Protocol::V2(authority) = url.protocol {
+            let (host, user) = (&url.host, &settings.user);
+            let mut config = v2::ClientConfig::new(authority, host, url.port, user);
+            config.channel = self.settings.channel;
+            config.answer_timeout = self.settings.protocol.request_timeout;
+            config.nominal_hash_rate = match self.handle.0.hash_rate.get() {
+                0.0 => self.settings.hash_rate,
+                rate => rate,
+            };
+            return TalkConfig::V2(config);
+        }
         let mut config = self.settings.protocol.clone();
-        config.host = host.to_owned();
+        config.host.clone_from(&url.host);
         config.user.clone_from(&settings.user);
         config.password.clone_from(&settings.password);
         config.resume.clone_from(&known.resume);
         config.configure = known.configure;
-        config
+        TalkConfig::V1(config)
     }
 
     /// One connection from its beginning, or from where `ready` is, to its end.
@@ -277,11 +290,14 @@ impl<'a> Driver<'a> {
             None => {
                 (self.sink)(Notice::Connecting { pool });
                 let settings = self.settings.clone();
-                match connect(&settings, &settings.pools[pool], &url).await {
-                    Ok(wire) => {
-                        let config = self.config(pool, &url.host);
-                        (wire, ClientSession::new(config, Instant::now()))
-                    }
+                let started = connect(&settings, &settings.pools[pool], &url)
+                    .await
+                    .and_then(|wire| {
+                        let config = self.config(pool, &url);
+                        Ok((wire, Talk::start(config, Instant::now())?))
+                    });
+                match started {
+                    Ok(started) => started,
                     Err(cause) => return cause.into(),
                 }
             }
@@ -301,7 +317,9 @@ impl<'a> Driver<'a> {
         match current.session.resume() {
             Some(resume) => self.pools[pool].resume = Some(resume),
             // Some pools hang up on a method that they do not know.
-            None if matches!(end.cause, Disconnect::Ended) => self.pools[pool].configure = false,
+            None if matches!(end.cause, Disconnect::EndedEarly) => {
+                self.pools[pool].configure = false;
+            }
             None => {}
         }
         end.good |= current.took_share;
@@ -319,6 +337,8 @@ impl<'a> Driver<'a> {
             self.tell(current, received_at);
             self.take_found();
             self.offer(current);
+            let rate = self.handle.0.hash_rate.get();
+            current.session.set_hash_rate(rate);
             let limit = settings.protocol.request_timeout;
             if let Err(cause) = send(wire, &mut current.session, limit).await {
                 return cause.into();
@@ -351,12 +371,12 @@ impl<'a> Driver<'a> {
             received_at = Instant::now();
             let done = match woken {
                 Ok(Woken::Bytes(bytes)) => current.session.handle_bytes(received_at, &bytes),
-                Ok(Woken::End) => return Disconnect::Ended.into(),
+                Ok(Woken::End) => return current.session.ended().into(),
                 Ok(Woken::Signal | Woken::Time) => current.session.handle_timeout(received_at),
                 Err(error) => return Disconnect::from(error).into(),
             };
             if let Err(error) = done {
-                return Disconnect::from(error).into();
+                return error.into();
             }
         }
     }
@@ -394,13 +414,8 @@ impl<'a> Driver<'a> {
 
     /// Looks, beside the session, whether a pool before `pool` takes shares again.
     fn try_preferred(&self, pool: usize, back: &Rc<RefCell<Option<Ready>>>) {
-        let candidates: Vec<(usize, ClientConfig)> = (0..pool)
-            .map(|index| {
-                (
-                    index,
-                    self.config(index, &self.settings.pools[index].url.host),
-                )
-            })
+        let candidates: Vec<(usize, TalkConfig)> = (0..pool)
+            .map(|index| (index, self.config(index, &self.settings.pools[index].url)))
             .collect();
         let (settings, handle, back) = (self.settings.clone(), self.handle.clone(), back.clone());
         zcn::spawn(async move {
@@ -481,7 +496,7 @@ impl<'a> Driver<'a> {
                 }
                 Event::Reconnect { host, port, wait } => {
                     let url = PoolUrl {
-                        tls: current.url.tls,
+                        protocol: current.url.protocol,
                         host: host.unwrap_or_else(|| current.url.host.clone()),
                         port: port.unwrap_or(current.url.port),
                     };
@@ -520,7 +535,7 @@ impl<'a> Driver<'a> {
                 Place::Nowhere(why) => why,
                 Place::Here => {
                     // Its job may be unknown to this connection.
-                    match current.session.resubmit(now, &waiting.found.share) {
+                    match current.session.submit(now, &waiting.found.share) {
                         Ok(id) => {
                             waiting.sent = Some(id);
                             continue;
@@ -549,12 +564,7 @@ enum Place {
 }
 
 fn place(current: &Current, found: &FoundShare) -> Place {
-    let known = current
-        .session
-        .work_named(&found.share.job_id)
-        .is_some_and(|work| {
-            work.extranonce_1 == found.extranonce_1 && work.job.prev_hash == found.prev_hash
-        });
+    let known = current.session.knows(found);
     let same_session = current.session.extranonce_1() == Some(found.extranonce_1);
     let same_block = current.prev_hash.map(|hash| hash == found.prev_hash);
     match (

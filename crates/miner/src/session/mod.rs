@@ -10,6 +10,10 @@
 //! that does not answer. Nothing that a pool sends can grow memory without bound or stop the
 //! session for good.
 //!
+//! Pools of Stratum V1 and V2 may stand in one list. V2 knows no resumption: what was found for
+//! such a pool and not answered when its connection breaks is told of as lost, unless the pool
+//! hands out the same work once more.
+//!
 //! With a ledger ([`LedgerSettings`]) a share is written before it is sent, and settled when it
 //! was answered or is worth nothing. What a program leaves, however it ends, the next one takes
 //! up: it resumes the session of those shares and sends them like after a broken connection.
@@ -21,6 +25,7 @@ mod driver;
 mod notice;
 mod settings;
 mod shares;
+mod talk;
 mod url;
 
 use std::cell::{Cell, RefCell};
@@ -32,7 +37,8 @@ use thiserror::Error;
 pub use notice::{Disconnect, Notice};
 pub use settings::{LedgerSettings, Pool, SessionSettings};
 pub use shares::{FoundShare, Lost};
-pub use url::{PoolUrl, UrlError};
+pub use url::{PoolUrl, Protocol, UrlError};
+pub use zcn_stratum::v2::client::Channel;
 
 use crate::ledger::LedgerError;
 use crate::signal::Signal;
@@ -48,6 +54,8 @@ struct Shared {
     signal: Signal,
     found: RefCell<VecDeque<FoundShare>>,
     stopped: Cell<bool>,
+    /// Hashes a second; 0 as long as nobody knows.
+    hash_rate: Cell<f32>,
 }
 
 impl SessionHandle {
@@ -60,6 +68,13 @@ impl SessionHandle {
     pub fn submit(&self, found: FoundShare) {
         self.0.found.borrow_mut().push_back(found);
         self.0.signal.ring();
+    }
+
+    /// Tells pools that want to know it how many hashes a second there are: by that a pool of
+    /// Stratum V2 chooses the difficulty.
+    pub fn set_hash_rate(&self, hashes_per_second: f64) {
+        // Noticed when the session has something to do.
+        self.0.hash_rate.set(hashes_per_second as f32);
     }
 
     /// Ends the session, after the answers to what was sent, or the time for them.

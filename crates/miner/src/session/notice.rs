@@ -1,9 +1,11 @@
 //! What a session tells whoever runs the workers.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use zcn_stratum::client::{ClientError, Work};
 use zcn_stratum::reject::Rejection;
+use zcn_stratum::v2;
 
 use super::shares::{FoundShare, Lost};
 use crate::ledger::LedgerError;
@@ -109,9 +111,27 @@ pub enum Disconnect {
     /// The pool broke the rules, or refused us, or is silent.
     #[error(transparent)]
     Protocol(#[from] ClientError),
+    /// The same of a pool of Stratum V2.
+    #[error(transparent)]
+    ProtocolV2(#[from] v2::client::ClientError),
+    /// The system has no random bytes for the secrets of a connection.
+    #[error("no random bytes: {0}")]
+    Random(io::Error),
     /// The pool ended the connection.
     #[error("the pool ended the connection")]
     Ended,
+    /// The pool ended the connection before it said anything that helps.
+    #[error(
+        "the pool ended the connection before a subscription: perhaps it wants TLS \
+         (stratum+ssl://), or Stratum V2 (stratum2+tcp://)"
+    )]
+    EndedEarly,
+    /// The pool ended the connection before there was a channel.
+    #[error(
+        "the pool ended the connection before there was a channel: perhaps it speaks Stratum V1 \
+         only (stratum+tcp://)"
+    )]
+    EndedEarlyV2,
     /// The pool wants us elsewhere.
     #[error("the pool sends us to {host}:{port}")]
     Redirected {

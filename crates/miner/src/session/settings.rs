@@ -6,7 +6,7 @@ use std::time::Duration;
 use zcn::tls::{Fingerprint, TlsConnector};
 use zcn_stratum::client::ClientConfig;
 
-use super::PoolUrl;
+use super::{Channel, PoolUrl};
 use crate::ledger::Durability;
 
 /// A pool, and who we are there.
@@ -16,7 +16,7 @@ pub struct Pool {
     pub url: PoolUrl,
     /// Name of the worker.
     pub user: String,
-    /// Its password.
+    /// Its password; Stratum V2 knows none.
     pub password: String,
     /// With TLS: certificates to be taken instead of those that the system trusts.
     pub pins: Vec<Fingerprint>,
@@ -53,8 +53,13 @@ pub struct SessionSettings {
     /// What is spread is spread by this, and what is searched begins here; should differ each
     /// time.
     pub seed: u64,
-    /// What every session begins with; host, user, password and resumption are filled in.
+    /// What every session of Stratum V1 begins with, and how long answers of V2 may take; host, user, password and resumption are filled in.
     pub protocol: ClientConfig,
+    /// The kind of channel with pools of Stratum V2.
+    pub channel: Channel,
+    /// Hashes a second that such a pool is told of before
+    /// [`set_hash_rate`](super::SessionHandle::set_hash_rate) says more.
+    pub hash_rate: f32,
     /// Trust for TLS where a pool has no pins; the system's certificates when absent.
     pub trust: Option<TlsConnector>,
 }
@@ -72,6 +77,8 @@ impl SessionSettings {
             ledger: None,
             seed: 0,
             protocol: ClientConfig::new("", "", ""),
+            channel: Channel::Standard,
+            hash_rate: 1e7,
             trust: None,
         }
     }

@@ -12,11 +12,12 @@ use zcn_stratum::share::Share;
 pub struct FoundShare {
     /// Place of the pool in the list of the settings.
     pub pool: usize,
-    /// The first extranonce that it was found with.
+    /// The first extranonce that it was found with; of a pool of Stratum V2, its part of the
+    /// extranonce.
     pub extranonce_1: Extranonce,
     /// The block that its header follows.
     pub prev_hash: Hash,
-    /// What is submitted.
+    /// What is submitted. A job of Stratum V2 is named by its number, lowest byte first.
     pub share: Share,
 }
 

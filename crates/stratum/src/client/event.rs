@@ -9,7 +9,7 @@ use super::work::WorkKey;
 
 /// Names a share that was sent, within its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SubmitId(pub(super) u64);
+pub struct SubmitId(pub(crate) u64);
 
 /// Something that happened in a session.
 #[derive(Clone, Debug, PartialEq, Eq)]

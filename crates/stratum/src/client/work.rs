@@ -8,7 +8,7 @@ use crate::target::Target;
 
 /// Names a job of a session; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WorkKey(pub(super) u64);
+pub struct WorkKey(pub(crate) u64);
 
 /// A job, and what a share of it has to meet: a pool may change difficulty and extranonce at
 /// any time, for later jobs.
@@ -18,6 +18,9 @@ pub struct Work {
     pub key: WorkKey,
     /// What the pool handed out.
     pub job: Job,
+    /// The merkle root, where the pool made it itself, as Stratum V2 can: of the coinbase
+    /// transaction nothing is known then, and there is no second extranonce.
+    pub root: Option<Hash>,
     /// The first extranonce, which the pool chose.
     pub extranonce_1: Extranonce,
     /// Length of the second one in bytes.
@@ -33,11 +36,19 @@ pub struct Work {
     pub stale: bool,
 }
 
+impl Default for Work {
+    /// No work yet.
+    fn default() -> Self {
+        Self::vacant()
+    }
+}
+
 impl Work {
     pub(super) fn vacant() -> Self {
         Self {
             key: WorkKey(0),
             job: Job::default(),
+            root: None,
             extranonce_1: Extranonce::EMPTY,
             extranonce_2_len: 0,
             target: Target::MAX,
@@ -61,9 +72,12 @@ impl Work {
     /// The hash of a share's header, to be held against [`target`](Self::target) before the
     /// share is sent.
     pub fn hash_of(&self, share: &Share) -> Hash {
+        let root = self.root.unwrap_or_else(|| {
+            let prefix = self.job.coinbase_prefix(self.extranonce_1.as_bytes());
+            self.job.merkle_root(&prefix, share.extranonce_2.as_bytes())
+        });
         let mask = self.version_mask.unwrap_or(0);
-        let extranonce_1 = self.extranonce_1.as_bytes();
-        self.job.header_of(extranonce_1, mask, share).hash()
+        self.job.header_with(root, mask, share).hash()
     }
 }
 

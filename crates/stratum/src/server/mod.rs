@@ -2,7 +2,7 @@
 
 mod config;
 mod event;
-mod vardiff;
+pub(crate) mod vardiff;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -30,14 +30,14 @@ const TOLERANCE: f64 = 1.5;
 
 /// Counts shares, and says which difficulty their rate asks for.
 #[derive(Debug)]
-pub(super) struct Vardiff {
+pub(crate) struct Vardiff {
     config: VardiffConfig,
     since: Instant,
     shares: u32,
 }
 
 impl Vardiff {
-    pub(super) fn new(config: VardiffConfig, now: Instant) -> Self {
+    pub(crate) fn new(config: VardiffConfig, now: Instant) -> Self {
         let (since, shares) = (now, 0);
         Self {
             config,
@@ -46,17 +46,17 @@ impl Vardiff {
         }
     }
 
-    pub(super) fn count(&mut self) {
+    pub(crate) fn count(&mut self) {
         self.shares = self.shares.saturating_add(1);
     }
 
     /// When the window is over.
-    pub(super) fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         self.since + self.config.window
     }
 
     /// Another difficulty than `difficulty`, if it is time for one; a new window then begins.
-    pub(super) fn retarget(&mut self, now: Instant, difficulty: f64) -> Option<f64> {
+    pub(crate) fn retarget(&mut self, now: Instant, difficulty: f64) -> Option<f64> {
         let elapsed = now.saturating_duration_since(self.since);
         if elapsed < self.config.window && self.shares < ENOUGH {
             return None;

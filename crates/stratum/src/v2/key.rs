@@ -26,7 +26,7 @@ pub enum KeyError {
 
 /// The public key of whoever runs a pool, as its operator publishes it: an x coordinate on
 /// secp256k1. Written in base 58 with a checksum.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AuthorityKey(XOnlyPublicKey);
 
 impl AuthorityKey {

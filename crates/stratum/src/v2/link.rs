@@ -21,6 +21,8 @@ use crate::output::Output;
 const HEADER: usize = 6;
 /// Bytes of plain text in the longest record.
 const MAX_RECORD: usize = 65_535 - AEAD_MAC_LEN;
+/// So many bytes of text in place of a key are no accident: one key in 10^10 begins so.
+const PLAIN_TEXT: usize = 24;
 /// Set in the extension field of messages for one channel.
 const CHANNEL_BIT: u16 = 1 << 15;
 
@@ -30,8 +32,11 @@ const CHANNEL_BIT: u16 = 1 << 15;
 pub enum LinkError {
     /// The other side is not who it should be, its certificate is over, or it speaks something
     /// else.
-    #[error("the handshake failed: another key, an outdated certificate, or no Stratum V2")]
+    #[error("a handshake that fails: another key, an outdated certificate, or no Stratum V2")]
     Handshake,
+    /// The other side speaks in the clear.
+    #[error("plain text where the handshake belongs: Stratum V1, it seems")]
+    PlainText,
     /// A record is not what the other side has encrypted.
     #[error("a record that does not decrypt")]
     Record,
@@ -219,6 +224,11 @@ impl Link {
             Stage::Open(_) => return Ok(true),
             Stage::Failed => return Err(LinkError::Handshake),
         };
+        let text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+        let begin = self.input.get(self.read..self.read + PLAIN_TEXT);
+        if begin.is_some_and(|begin| begin.iter().all(text)) {
+            return Err(LinkError::PlainText);
+        }
         let Some(message) = self.take(count) else {
             return Ok(false);
         };
@@ -387,10 +397,22 @@ mod tests {
     #[test]
     fn noise_that_is_none_fails_the_handshake() {
         let (mut miner, mut pool) = pair(100);
-        miner.receive(&[0x55; INITIATOR_EXPECTED_HANDSHAKE_MESSAGE_SIZE]);
+        miner.receive(&[0xd5; INITIATOR_EXPECTED_HANDSHAKE_MESSAGE_SIZE]);
         assert_eq!(miner.next(NOW).expect_err("noise"), LinkError::Handshake);
         // Any 64 bytes are a key; what follows does not decrypt.
-        pool.receive(&[0x55; 64 + 22]);
+        pool.receive(&[0xd5; 64 + 22]);
         assert_eq!(pool.next(NOW).expect_err("noise"), LinkError::Record);
+    }
+
+    #[test]
+    fn plain_text_is_told_apart_before_it_is_all_there() {
+        let (mut miner, mut pool) = pair(100);
+        miner.receive(b"{\"id\":null,\"error\":\"no");
+        assert!(miner.next(NOW).expect("too little to tell").is_none());
+        miner.receive(b" JSON\"}\n");
+        assert_eq!(miner.next(NOW).expect_err("text"), LinkError::PlainText);
+        pool.receive(b"{\"id\":1,\"method\":\"mining.configure\"");
+        assert_eq!(pool.next(NOW).expect_err("text"), LinkError::PlainText);
+        assert!(pool.output().is_empty());
     }
 }

@@ -4,6 +4,8 @@ use common_messages_sv2 as common;
 use mining_sv2 as mining;
 use thiserror::Error;
 
+use crate::reject::RejectReason;
+
 /// Why a message cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("message {kind:#04x} does not parse")]
@@ -136,6 +138,19 @@ pub const REQUIRES_VERSION_ROLLING: u32 = 1 << 2;
 pub const REQUIRES_FIXED_VERSION: u32 = 1;
 /// A pool does not open standard channels.
 pub const REQUIRES_EXTENDED_CHANNELS: u32 = 1 << 1;
+
+/// What the word for a share that was refused comes down to.
+pub(super) fn refusal(code: &str) -> RejectReason {
+    match code {
+        "stale-share" | "invalid-job-id" => RejectReason::Stale,
+        "duplicate-share" => RejectReason::Duplicate,
+        "difficulty-too-low" => RejectReason::LowDifficulty,
+        "invalid-share" | "bad-extranonce-size" | "version-rolling-not-allowed" => {
+            RejectReason::Malformed
+        }
+        _ => RejectReason::Other,
+    }
+}
 
 /// Text of at most 255 bytes, cut at a character's end.
 pub(super) fn text(text: &str) -> &[u8] {

@@ -1,14 +1,12 @@
 //! Work of a channel, and shares of it.
 
+use crate::client;
+pub use crate::client::WorkKey;
 use crate::hash::Hash;
 use crate::header::{Header, rolled_version};
-use crate::inline::Extranonce;
+use crate::inline::{Extranonce, JobId};
 use crate::job::Job;
 use crate::target::Target;
-
-/// Names work of a session; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WorkKey(pub(super) u64);
 
 /// Where the merkle root of a header comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +17,6 @@ pub enum Root {
     Rolled {
         /// The coinbase transaction around the extranonce, and the branches.
         job: Box<Job>,
-        /// The part of the extranonce that the pool chose.
-        prefix: Extranonce,
         /// Bytes of the miner's part.
         extranonce_len: usize,
     },
@@ -45,8 +41,12 @@ pub struct Work {
     pub min_ntime: u32,
     /// What a hash must not exceed to be a share.
     pub target: Target,
+    /// The part of the extranonce that the pool chose; all of it on a standard channel.
+    pub prefix: Extranonce,
     /// Where the merkle root comes from.
     pub root: Root,
+    /// The first of a new block: all work before it is stale.
+    pub first: bool,
     /// The pool takes no more shares of it.
     pub stale: bool,
 }
@@ -79,8 +79,8 @@ impl Work {
     pub fn merkle_root(&self, extranonce: &[u8]) -> Hash {
         match &self.root {
             Root::Fixed(root) => *root,
-            Root::Rolled { job, prefix, .. } => {
-                job.merkle_root(&job.coinbase_prefix(prefix.as_bytes()), extranonce)
+            Root::Rolled { job, .. } => {
+                job.merkle_root(&job.coinbase_prefix(self.prefix.as_bytes()), extranonce)
             }
         }
     }
@@ -94,6 +94,33 @@ impl Work {
             ntime,
             nonce,
         }
+    }
+
+    /// Makes `to` the same work in the terms of Stratum V1, for whoever searches for both. The
+    /// number of the job, lowest byte first, is its name there.
+    pub fn copy_to(&self, to: &mut client::Work) {
+        let job = &mut to.job;
+        match &self.root {
+            Root::Fixed(root) => {
+                to.root = Some(*root);
+                job.coinbase_1.clear();
+                job.coinbase_2.clear();
+                job.branches.clear();
+            }
+            Root::Rolled { job: rolled, .. } => {
+                to.root = None;
+                job.coinbase_1.clone_from(&rolled.coinbase_1);
+                job.coinbase_2.clone_from(&rolled.coinbase_2);
+                job.branches.clone_from(&rolled.branches);
+            }
+        }
+        job.id = JobId::new(&self.job_id.to_le_bytes()).unwrap_or(JobId::EMPTY);
+        (job.prev_hash, job.version) = (self.prev_hash, self.version);
+        (job.nbits, job.ntime, job.clean) = (self.nbits, self.min_ntime, self.first);
+        (to.key, to.extranonce_1) = (self.key, self.prefix);
+        to.extranonce_2_len = self.extranonce_len();
+        (to.target, to.difficulty) = (self.target, self.target.difficulty());
+        (to.version_mask, to.stale) = (Some(self.version_mask), self.stale);
     }
 
     /// The header that a share says it has found.

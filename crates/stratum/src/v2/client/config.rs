@@ -43,8 +43,13 @@ pub struct ClientConfig {
     pub channel: Channel,
     /// How long handshake and answers may take.
     pub answer_timeout: Duration,
+    /// How long the answer to a share may take: pools may answer many at once.
+    pub share_timeout: Duration,
     /// How long the pool may be silent.
     pub idle_timeout: Duration,
+    /// After how long without a word of ours the pool is told the hash rate again, so that it
+    /// does not take us for dead.
+    pub keepalive: Option<Duration>,
     /// Bytes of the longest frame.
     pub max_frame: usize,
     /// Messages in ten seconds.
@@ -65,7 +70,9 @@ impl ClientConfig {
             max_target: Target::MAX,
             channel: Channel::Standard,
             answer_timeout: Duration::from_secs(15),
+            share_timeout: Duration::from_secs(300),
             idle_timeout: Duration::from_secs(600),
+            keepalive: Some(Duration::from_secs(120)),
             max_frame: 256 << 10,
             max_messages: 1000,
         }

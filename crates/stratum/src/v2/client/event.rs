@@ -4,14 +4,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::client::{SubmitId, WorkKey};
 use crate::reject::RejectReason;
 use crate::v2::link::LinkError;
 use crate::v2::message::MessageError;
-use crate::v2::work::WorkKey;
-
-/// Names a share that was sent, within its session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SubmitId(pub(super) u32);
 
 /// Something that happened in a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +123,7 @@ pub enum ClientError {
         /// The bound.
         max: u32,
     },
-    /// The pool leaves handshake or opening unanswered.
+    /// The pool leaves handshake, opening or a share unanswered.
     #[error("no answer to the {stage} within {after:?}")]
     Unanswered {
         /// What was waited for.

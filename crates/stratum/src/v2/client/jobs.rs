@@ -30,15 +30,17 @@ pub(super) struct NewJob {
     pub(super) min_ntime: Option<u32>,
     version: u32,
     version_mask: u32,
+    prefix: Extranonce,
     root: Root,
 }
 
 impl NewJob {
-    pub(super) fn standard(job: NewMiningJob<'_>, fixed_version: bool) -> Self {
+    pub(super) fn standard(job: NewMiningJob<'_>, fixed_version: bool, prefix: Extranonce) -> Self {
         Self {
             job_id: job.job_id,
             version: job.version,
             version_mask: if fixed_version { 0 } else { ROLLING_MASK },
+            prefix,
             root: Root::Fixed(job.merkle_root.to_array()),
             min_ntime: job.min_ntime.into_inner(),
         }
@@ -67,9 +69,9 @@ impl NewJob {
             job_id: job.job_id,
             version: job.version,
             version_mask: if rolls { ROLLING_MASK } else { 0 },
+            prefix,
             root: Root::Rolled {
                 job: Box::new(inner),
-                prefix,
                 extranonce_len,
             },
             min_ntime: job.min_ntime.into_inner(),
@@ -102,7 +104,12 @@ impl Jobs {
             return Ok(None);
         };
         let tip = self.tip.ok_or(ClientError::NoPrevHash(job.job_id))?;
-        Ok(Some(self.start(job, Tip { min_ntime, ..tip }, target)))
+        Ok(Some(self.start(
+            job,
+            Tip { min_ntime, ..tip },
+            target,
+            false,
+        )))
     }
 
     /// Another block: the job for it starts, what was before is stale.
@@ -121,10 +128,10 @@ impl Jobs {
         // The others were for the same block, and lost.
         self.future.clear();
         let job = job.ok_or(ClientError::UnknownJob(job_id))?;
-        Ok(self.start(job, tip, target))
+        Ok(self.start(job, tip, target, true))
     }
 
-    fn start(&mut self, job: NewJob, tip: Tip, target: Target) -> WorkKey {
+    fn start(&mut self, job: NewJob, tip: Tip, target: Target, first: bool) -> WorkKey {
         self.last += 1;
         let key = WorkKey(self.last);
         if self.works.len() == REMEMBERED {
@@ -141,7 +148,9 @@ impl Jobs {
             nbits: tip.nbits,
             min_ntime: tip.min_ntime,
             target,
+            prefix: job.prefix,
             root: job.root,
+            first,
             stale: false,
         });
         key

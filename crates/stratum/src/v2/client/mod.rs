@@ -3,32 +3,28 @@
 mod config;
 mod event;
 mod jobs;
+mod opening;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use binary_sv2::{Str0255, U256};
-use common_messages_sv2::{Protocol, SetupConnection, SetupConnectionSuccess};
 use mining_sv2::{
-    CloseChannel, OpenExtendedMiningChannel, OpenStandardMiningChannel, SetNewPrevHash,
-    SubmitSharesExtended, SubmitSharesStandard, UpdateChannel,
+    CloseChannel, SetNewPrevHash, SubmitSharesExtended, SubmitSharesStandard, UpdateChannel,
 };
 
+pub use crate::client::SubmitId;
 pub use config::{Channel, ClientConfig};
-pub use event::{ClientError, Event, SubmitError, SubmitId};
+pub use event::{ClientError, Event, SubmitError};
 
 use jobs::{Jobs, NewJob, Tip};
 
 use super::link::{Frame, Link};
-use super::message::{
-    FromMiner, FromPool, REQUIRES_EXTENDED_CHANNELS, REQUIRES_FIXED_VERSION,
-    REQUIRES_STANDARD_JOBS, VERSION, text,
-};
+use super::message::{FromMiner, FromPool, refusal};
 use super::work::{Share, Work, WorkKey};
 use crate::budget::Budget;
 use crate::client::redirect;
 use crate::inline::Extranonce;
-use crate::reject::RejectReason;
 use crate::target::Target;
 
 /// Bytes that may wait for a pool that does not read.
@@ -66,6 +62,7 @@ pub struct ClientSession {
     next_sequence: u32,
     budget: Budget,
     received_at: Instant,
+    sent_at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,9 +86,15 @@ struct Opened {
 /// A share on its way.
 #[derive(Debug)]
 struct Sent {
-    id: SubmitId,
+    sequence: u32,
     at: Instant,
     share: Share,
+}
+
+impl Sent {
+    fn id(&self) -> SubmitId {
+        SubmitId(self.sequence.into())
+    }
 }
 
 fn word(text: Str0255<'_>) -> String {
@@ -120,6 +123,7 @@ impl ClientSession {
             next_sequence: 1,
             budget: Budget::new(config.max_messages, now),
             received_at: now,
+            sent_at: now,
             config,
         }
     }
@@ -173,29 +177,6 @@ impl ClientSession {
         Ok(())
     }
 
-    fn set_up(&mut self) -> Result<(), ClientError> {
-        let config = self.config.clone();
-        let flags = match config.channel {
-            Channel::Standard => REQUIRES_STANDARD_JOBS,
-            Channel::Extended { .. } => 0,
-        };
-        let field =
-            |words| Str0255::new(text(words)).map_err(|_| super::message::MessageError { kind: 0 });
-        let message = SetupConnection {
-            protocol: Protocol::MiningProtocol,
-            min_version: VERSION,
-            max_version: VERSION,
-            flags,
-            endpoint_host: field(&config.host)?,
-            endpoint_port: config.port,
-            vendor: field(&config.agent)?,
-            hardware_version: field("cpu")?,
-            firmware: field(&config.version)?,
-            device_id: field("")?,
-        };
-        self.send(FromMiner::SetupConnection(message))
-    }
-
     fn handle_frame(&mut self, now: Instant, mut frame: Frame) -> Result<(), ClientError> {
         // Extensions were not asked for; what is unknown is passed over (part 3).
         if frame.extension != 0 {
@@ -241,70 +222,6 @@ impl ClientSession {
         }
     }
 
-    fn open(&mut self, now: Instant, success: &SetupConnectionSuccess) -> Result<(), ClientError> {
-        let (version, flags) = (success.used_version, success.flags);
-        let standard = self.config.channel == Channel::Standard;
-        if version != VERSION || standard && flags & REQUIRES_EXTENDED_CHANNELS != 0 {
-            return Err(ClientError::Unsupported { version, flags });
-        }
-        self.fixed_version = flags & REQUIRES_FIXED_VERSION != 0;
-        self.enter(Stage::Opening, now);
-        let config = self.config.clone();
-        let kind = super::message::MessageError { kind: 0x10 };
-        let user_identity = Str0255::new(text(&config.user)).map_err(|_| kind)?;
-        let max_target = config.max_target.to_le_bytes();
-        let max_target = U256::from(&max_target);
-        match config.channel {
-            Channel::Standard => self.send(FromMiner::OpenStandardMiningChannel(
-                OpenStandardMiningChannel {
-                    request_id: REQUEST_ID,
-                    user_identity,
-                    nominal_hash_rate: config.nominal_hash_rate,
-                    max_target,
-                },
-            )),
-            Channel::Extended { min_extranonce_len } => self.send(
-                FromMiner::OpenExtendedMiningChannel(OpenExtendedMiningChannel {
-                    request_id: REQUEST_ID,
-                    user_identity,
-                    nominal_hash_rate: config.nominal_hash_rate,
-                    max_target,
-                    min_extranonce_size: min_extranonce_len,
-                }),
-            ),
-        }
-    }
-
-    fn opened(
-        &mut self,
-        now: Instant,
-        (id, group): (u32, u32),
-        given: U256<'_>,
-        prefix: &[u8],
-        extranonce_len: usize,
-    ) -> Result<(), ClientError> {
-        let len = prefix.len() + extranonce_len;
-        let wanted = match self.config.channel {
-            Channel::Standard => 0,
-            Channel::Extended { min_extranonce_len } => min_extranonce_len.into(),
-        };
-        let fits = len <= 32 && extranonce_len >= wanted;
-        let prefix = Extranonce::new(prefix).filter(|_| fits);
-        self.channel = Some(Opened {
-            id,
-            group,
-            prefix: prefix.ok_or(ClientError::Extranonce { len })?,
-            extranonce_len,
-            target: target(given)?,
-        });
-        self.enter(Stage::Open, now);
-        self.events.push_back(Event::Opened {
-            channel_id: id,
-            extranonce_len,
-        });
-        Ok(())
-    }
-
     fn redirected(&mut self, host: String, port: u16) {
         if !host.is_empty() && !redirect::is_allowed(&self.config.host, &host) {
             self.events.push_back(Event::RedirectRefused { host });
@@ -328,8 +245,8 @@ impl ClientSession {
             FromPool::NewMiningJob(job)
                 if ours(job.channel_id) && self.config.channel == Channel::Standard =>
             {
-                let target = channel.target;
-                self.take_job(NewJob::standard(job, self.fixed_version), target)?;
+                let (prefix, target) = (channel.prefix, channel.target);
+                self.take_job(NewJob::standard(job, self.fixed_version, prefix), target)?;
             }
             FromPool::NewExtendedMiningJob(job)
                 if grouped(job.channel_id) && self.config.channel != Channel::Standard =>
@@ -403,33 +320,27 @@ impl ClientSession {
     fn accepted(&mut self, now: Instant, last: u32) {
         while let Some(sent) = self.pending.front() {
             // Numbers wrap.
-            if (last.wrapping_sub(sent.id.0)).cast_signed() < 0 {
+            if last.wrapping_sub(sent.sequence).cast_signed() < 0 {
                 return;
             }
-            let (id, rtt) = (sent.id, now.saturating_duration_since(sent.at));
+            let (id, rtt) = (sent.id(), now.saturating_duration_since(sent.at));
             self.pending.pop_front();
             self.events.push_back(Event::Accepted { id, rtt });
         }
     }
 
     fn rejected(&mut self, now: Instant, sequence: u32, code: String) {
-        let found = self.pending.iter().position(|sent| sent.id.0 == sequence);
+        let found = self
+            .pending
+            .iter()
+            .position(|sent| sent.sequence == sequence);
         let Some(sent) = found.and_then(|at| self.pending.remove(at)) else {
             return;
         };
-        let reason = match code.as_str() {
-            "stale-share" | "invalid-job-id" => RejectReason::Stale,
-            "duplicate-share" => RejectReason::Duplicate,
-            "difficulty-too-low" => RejectReason::LowDifficulty,
-            "invalid-share" | "bad-extranonce-size" | "version-rolling-not-allowed" => {
-                RejectReason::Malformed
-            }
-            _ => RejectReason::Other,
-        };
         self.events.push_back(Event::Rejected {
-            id: sent.id,
+            id: sent.id(),
             rtt: now.saturating_duration_since(sent.at),
-            reason,
+            reason: refusal(&code),
             code,
         });
     }
@@ -492,9 +403,14 @@ impl ClientSession {
             self.seen.insert(*share);
         }
         self.next_sequence = self.next_sequence.wrapping_add(1);
-        let id = SubmitId(sequence_number);
-        let (at, share) = (now, *share);
-        self.pending.push_back(Sent { id, at, share });
+        let sent = Sent {
+            sequence: sequence_number,
+            at: now,
+            share: *share,
+        };
+        let id = sent.id();
+        self.sent_at = now;
+        self.pending.push_back(sent);
         Ok(id)
     }
 
@@ -502,7 +418,7 @@ impl ClientSession {
     ///
     /// # Errors
     /// The channel is not open.
-    pub fn update(&mut self, nominal_hash_rate: f32) -> Result<(), SubmitError> {
+    pub fn update(&mut self, now: Instant, nominal_hash_rate: f32) -> Result<(), SubmitError> {
         let Some(channel) = self.channel.as_ref().filter(|_| self.stage == Stage::Open) else {
             return Err(SubmitError::NotReady);
         };
@@ -513,7 +429,10 @@ impl ClientSession {
             maximum_target: U256::from(&maximum_target),
         };
         self.send(FromMiner::UpdateChannel(message))
-            .map_err(|_| SubmitError::NotReady)
+            .map_err(|_| SubmitError::NotReady)?;
+        self.config.nominal_hash_rate = nominal_hash_rate;
+        self.sent_at = now;
+        Ok(())
     }
 
     /// Says good-bye; the session is then over.
@@ -533,12 +452,23 @@ impl ClientSession {
 
     /// The shares that were sent and not answered, the oldest first.
     pub fn unanswered(&self) -> impl Iterator<Item = (SubmitId, &Share)> {
-        self.pending.iter().map(|sent| (sent.id, &sent.share))
+        self.pending.iter().map(|sent| (sent.id(), &sent.share))
     }
 
     /// Work by its name, as long as it is kept.
     pub fn work(&self, key: WorkKey) -> Option<&Work> {
         self.jobs.get(key)
+    }
+
+    /// The work of that number whose shares still count.
+    pub fn work_numbered(&self, job_id: u32) -> Option<&Work> {
+        self.jobs.numbered(job_id)
+    }
+
+    /// The part of the extranonce that the pool chose, once the channel is open: on a standard
+    /// channel all of it.
+    pub fn prefix(&self) -> Option<Extranonce> {
+        self.channel.as_ref().map(|channel| channel.prefix)
     }
 
     /// What waits to be sent.
@@ -562,7 +492,7 @@ impl ClientSession {
     fn waited_for(&self) -> Option<(&'static str, Duration)> {
         let limit = self.config.answer_timeout;
         match self.stage {
-            Stage::Handshake => Some(("handshake", limit)),
+            Stage::Handshake => Some(("handshake of Stratum V2", limit)),
             Stage::Setup => Some(("set-up", limit)),
             Stage::Opening => Some(("opening of a channel", limit)),
             Stage::Open | Stage::Over => None,
@@ -575,8 +505,21 @@ impl ClientSession {
         match (self.stage, self.waited_for()) {
             (Stage::Over, _) => None,
             (_, Some((_, limit))) => Some(self.stage_since + limit),
-            (_, None) => Some(self.received_at + self.config.idle_timeout),
+            (_, None) => [
+                Some(self.received_at + self.config.idle_timeout),
+                self.answer_due(),
+                self.config.keepalive.map(|after| self.sent_at + after),
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
         }
+    }
+
+    /// When the oldest share has to be answered.
+    fn answer_due(&self) -> Option<Instant> {
+        let oldest = self.pending.front()?;
+        Some(oldest.at + self.config.share_timeout)
     }
 
     /// To be called when it is time; earlier does no harm.
@@ -587,11 +530,18 @@ impl ClientSession {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        let error = match self.waited_for() {
-            Some((stage, after)) => ClientError::Unanswered { stage, after },
-            None => ClientError::Silent {
-                after: self.config.idle_timeout,
-            },
+        let error = if let Some((stage, after)) = self.waited_for() {
+            ClientError::Unanswered { stage, after }
+        } else if now >= self.received_at + self.config.idle_timeout {
+            let after = self.config.idle_timeout;
+            ClientError::Silent { after }
+        } else if self.answer_due().is_some_and(|due| now >= due) {
+            let (stage, after) = ("share", self.config.share_timeout);
+            ClientError::Unanswered { stage, after }
+        } else {
+            // An answer of the kind that there is none to but a refusal.
+            let _ = self.update(now, self.config.nominal_hash_rate);
+            return Ok(());
         };
         self.stage = Stage::Over;
         Err(error)

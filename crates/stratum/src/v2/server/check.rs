@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::config::FoundShare;
-use crate::inline::Extranonce;
+use crate::inline::{Extranonce, JobId};
 use crate::target::Target;
-use crate::v2::work::{Root, Share, Work};
+use crate::v2::work::{Share, Work};
 
 /// Shares that are remembered to find the second one of the same.
 const MAX_SEEN: usize = 1 << 16;
@@ -15,14 +15,15 @@ const REMEMBERED: usize = 16;
 /// The jobs that a miner was given, and its shares of them.
 #[derive(Debug, Default)]
 pub(super) struct Given {
-    works: Vec<Work>,
+    /// Each with the caller's name of the job.
+    works: Vec<(Work, JobId)>,
     seen: BTreeSet<Share>,
 }
 
 impl Given {
-    pub(super) fn push(&mut self, work: Work, new_block: bool) {
-        if new_block {
-            for work in &mut self.works {
+    pub(super) fn push(&mut self, work: Work, name: JobId) {
+        if work.first {
+            for (work, _) in &mut self.works {
                 work.stale = true;
             }
             self.seen.clear();
@@ -30,7 +31,7 @@ impl Given {
         if self.works.len() == REMEMBERED {
             self.works.remove(0);
         }
-        self.works.push(work);
+        self.works.push((work, name));
     }
 
     /// Checks a share.
@@ -42,8 +43,11 @@ impl Given {
         share: Share,
         max_ntime_s: u32,
     ) -> Result<FoundShare, &'static str> {
-        let work = self.works.iter().find(|work| work.job_id == share.job_id);
-        let work = work.ok_or("invalid-job-id")?;
+        let work = self
+            .works
+            .iter()
+            .find(|(work, _)| work.job_id == share.job_id);
+        let (work, name) = work.ok_or("invalid-job-id")?;
         if work.stale {
             return Err("stale-share");
         }
@@ -70,16 +74,14 @@ impl Given {
             return Err("invalid-share");
         }
         self.seen.insert(share);
-        let prefix = match &work.root {
-            Root::Fixed(_) => Extranonce::EMPTY,
-            Root::Rolled { prefix, .. } => *prefix,
-        };
-        let extranonce = [prefix.as_bytes(), share.extranonce.as_bytes()].concat();
+        let extranonce = [work.prefix.as_bytes(), share.extranonce.as_bytes()].concat();
         let block = Target::from_compact(work.nbits);
         Ok(FoundShare {
             extranonce: Extranonce::new(&extranonce).unwrap_or(Extranonce::EMPTY),
             is_block: block.is_ok_and(|target| target.is_met_by(&hash)),
             share,
+            job: *name,
+            target: work.target,
             header,
             hash,
         })

@@ -6,7 +6,9 @@ use thiserror::Error;
 
 use crate::hash::Hash;
 use crate::header::Header;
-use crate::inline::Extranonce;
+use crate::inline::{Extranonce, JobId};
+use crate::reject::RejectReason;
+use crate::server::VardiffConfig;
 use crate::target::Target;
 use crate::v2::key::AuthoritySecret;
 use crate::v2::link::LinkError;
@@ -27,8 +29,13 @@ pub struct ServerConfig {
     pub extranonce_len: usize,
     /// The pool's number of the channel.
     pub channel_id: u32,
-    /// The target of shares.
+    /// The target of the first shares.
     pub target: Target,
+    /// Shares never get harder than this, unless the miner wishes it; those harder than a block
+    /// would hide blocks.
+    pub hardest_target: Target,
+    /// How the target follows the miner; `None` leaves it.
+    pub vardiff: Option<VardiffConfig>,
     /// Bits of the version that miners may roll; 0 asks for fixed versions.
     pub version_mask: u32,
     /// How far a miner may move the time of a job forward, in seconds.
@@ -51,6 +58,8 @@ impl ServerConfig {
             extranonce_len: 4,
             channel_id: 1,
             target,
+            hardest_target: Target::MIN,
+            vardiff: None,
             version_mask: crate::client::ROLLING_MASK,
             max_ntime_s: 7200,
             idle_timeout: Duration::from_secs(600),
@@ -65,6 +74,10 @@ impl ServerConfig {
 pub struct FoundShare {
     /// What the miner sent.
     pub share: Share,
+    /// The caller's name of the job ([`Job::id`](crate::Job::id)).
+    pub job: JobId,
+    /// What its hash had to meet.
+    pub target: Target,
     /// Pool's and miner's part of the extranonce, as they stand in the coinbase transaction.
     pub extranonce: Extranonce,
     /// The header that it found.
@@ -81,6 +94,8 @@ pub struct FoundShare {
 pub enum ServerEvent {
     /// The channel is open.
     Opened {
+        /// Name and version of the program.
+        agent: String,
         /// Name of the user and the worker.
         user: String,
         /// The miner rolls an extranonce.
@@ -92,6 +107,8 @@ pub enum ServerEvent {
     Share(Box<FoundShare>),
     /// A share that was refused.
     Refused {
+        /// What the word comes down to.
+        reason: RejectReason,
         /// The word that the miner got for why.
         code: &'static str,
     },

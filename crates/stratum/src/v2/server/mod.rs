@@ -2,17 +2,15 @@
 
 mod check;
 mod config;
+mod opening;
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use binary_sv2::{B032, Str0255, Sv2Option, U256};
-use common_messages_sv2::{
-    Protocol, Reconnect, SetupConnection, SetupConnectionError, SetupConnectionSuccess,
-};
+use binary_sv2::{Str0255, Sv2Option, U256};
+use common_messages_sv2::Reconnect;
 use mining_sv2::{
-    CloseChannel, NewExtendedMiningJob, NewMiningJob, OpenExtendedMiningChannelSuccess,
-    OpenMiningChannelError, OpenStandardMiningChannelSuccess, SetExtranoncePrefix, SetNewPrevHash,
+    CloseChannel, NewExtendedMiningJob, NewMiningJob, SetExtranoncePrefix, SetNewPrevHash,
     SetTarget, SubmitSharesError, SubmitSharesSuccess, UpdateChannelError,
 };
 
@@ -21,14 +19,13 @@ pub use config::{FoundShare, ServerConfig, ServerError, ServerEvent};
 use check::Given;
 
 use super::link::{Frame, Link};
-use super::message::{
-    FromMiner, FromPool, MessageError, REQUIRES_FIXED_VERSION, REQUIRES_VERSION_ROLLING, VERSION,
-    text,
-};
+use super::message::{FromMiner, FromPool, MessageError, refusal, text};
 use super::work::{Root, Share, Work, WorkKey};
 use crate::budget::Budget;
+use crate::hash::Hash;
 use crate::inline::Extranonce;
 use crate::job::Job;
+use crate::server::vardiff::Vardiff;
 use crate::target::Target;
 
 /// Bytes that may wait for a miner that does not read.
@@ -48,8 +45,13 @@ pub struct ServerSession {
     job: Option<(u32, Job)>,
     next_job: u32,
     given: Given,
-    /// A block has been told, so that jobs may follow without one.
-    has_block: bool,
+    /// The block that was told last, and its target: jobs may follow without one.
+    tip: Option<(Hash, u32)>,
+    /// Name and version of the miner's program.
+    agent: String,
+    /// The easiest target that the miner would work on.
+    easiest: Target,
+    vardiff: Option<Vardiff>,
     budget: Budget,
     received_at: Instant,
 }
@@ -83,7 +85,10 @@ impl ServerSession {
             job: None,
             next_job: 1,
             given: Given::default(),
-            has_block: false,
+            tip: None,
+            agent: String::new(),
+            easiest: Target::MAX,
+            vardiff: config.vardiff.map(|config| Vardiff::new(config, now)),
             budget: Budget::new(config.max_messages, now),
             received_at: now,
             config,
@@ -120,6 +125,7 @@ impl ServerSession {
                 return Err(ServerError::Flood { max });
             }
             self.handle_frame(frame)?;
+            self.follow(now)?;
             if self.link.is_full() {
                 return Err(ServerError::NotReading);
             }
@@ -207,115 +213,6 @@ impl ServerSession {
         }
     }
 
-    fn set_up(&mut self, setup: &SetupConnection<'_>) -> Result<(), ServerError> {
-        let fixed = self.config.version_mask == 0;
-        let known = REQUIRES_VERSION_ROLLING | super::message::REQUIRES_STANDARD_JOBS;
-        let code = if setup.protocol != Protocol::MiningProtocol {
-            "unsupported-protocol"
-        } else if !(setup.min_version..=setup.max_version).contains(&VERSION) {
-            "protocol-version-mismatch"
-        } else if setup.flags & !known != 0 || fixed && setup.flags & REQUIRES_VERSION_ROLLING != 0
-        {
-            "unsupported-feature-flags"
-        } else {
-            self.stage = Stage::Idle;
-            let message = SetupConnectionSuccess {
-                used_version: VERSION,
-                flags: if fixed { REQUIRES_FIXED_VERSION } else { 0 },
-            };
-            return Ok(self.send(FromPool::SetupConnectionSuccess(message))?);
-        };
-        let message = SetupConnectionError {
-            flags: setup.flags & !known,
-            error_code: field(code)?,
-        };
-        self.send(FromPool::SetupConnectionError(message))?;
-        Err(ServerError::SetupRefused { code })
-    }
-
-    /// Opens the channel; extended with at least `min_extranonce_len` bytes.
-    fn open(
-        &mut self,
-        user: String,
-        (request_id, nominal_hash_rate, max_target): (u32, f32, U256<'_>),
-        min_extranonce_len: Option<u16>,
-    ) -> Result<(), ServerError> {
-        let easiest = Target::from_le_bytes(max_target.to_array());
-        let code = if self.stage != Stage::Idle {
-            Some("channel-capacity-exhausted")
-        } else if easiest.is_none() {
-            Some("max-target-out-of-range")
-        } else if !(nominal_hash_rate.is_finite() && nominal_hash_rate >= 0.0) {
-            Some("invalid-nominal-hashrate")
-        } else if min_extranonce_len
-            .is_some_and(|len| usize::from(len) > self.config.extranonce_len)
-        {
-            Some("min-extranonce-size-too-large")
-        } else {
-            None
-        };
-        if let Some(code) = code {
-            let message = OpenMiningChannelError {
-                request_id,
-                error_code: field(code)?,
-            };
-            return Ok(self.send(FromPool::OpenMiningChannelError(message))?);
-        }
-        // A miner may want shares to be harder than the pool does, not easier.
-        self.config.target = easiest.map_or(self.config.target, |max| max.min(self.config.target));
-        let (channel_id, target) = (self.config.channel_id, self.config.target.to_le_bytes());
-        let extended = min_extranonce_len.is_some();
-        let prefix = self.prefix(extended);
-        let target = U256::from(&target);
-        let extranonce_prefix = B032::try_from(prefix.as_bytes());
-        let extranonce_prefix = extranonce_prefix.map_err(|_| MessageError { kind: 0x11 })?;
-        if extended {
-            self.stage = Stage::Extended;
-            self.send(FromPool::OpenExtendedMiningChannelSuccess(
-                OpenExtendedMiningChannelSuccess {
-                    request_id,
-                    channel_id,
-                    target,
-                    // At most 32: the settings of a channel with more open none.
-                    extranonce_size: self.config.extranonce_len as u16,
-                    extranonce_prefix,
-                    group_channel_id: 0,
-                },
-            ))?;
-        } else {
-            self.stage = Stage::Standard;
-            self.send(FromPool::OpenStandardMiningChannelSuccess(
-                OpenStandardMiningChannelSuccess {
-                    request_id,
-                    channel_id,
-                    target,
-                    extranonce_prefix,
-                    group_channel_id: 0,
-                },
-            ))?;
-        }
-        self.events.push_back(ServerEvent::Opened {
-            user,
-            extended,
-            nominal_hash_rate,
-        });
-        self.has_block = false;
-        if let Some((number, job)) = self.job.clone() {
-            self.give(number, job, true)?;
-        }
-        Ok(())
-    }
-
-    /// The pool's part of the extranonce; on a standard channel that is all of it.
-    fn prefix(&self, extended: bool) -> Extranonce {
-        if extended {
-            return self.config.prefix;
-        }
-        let rest = vec![0; self.config.extranonce_len];
-        let whole = [self.config.prefix.as_bytes(), &rest].concat();
-        Extranonce::new(&whole).unwrap_or(Extranonce::EMPTY)
-    }
-
     /// Gives a job, whose coinbase transaction has room for prefix and extranonce, to the miner,
     /// now or when it opens its channel. A job that is [`clean`](Job::clean) follows a new block.
     ///
@@ -332,12 +229,15 @@ impl ServerSession {
     }
 
     fn give(&mut self, job_id: u32, job: Job, new_block: bool) -> Result<(), MessageError> {
-        let new_block = new_block || !self.has_block;
+        // A caller may have passed over the first job of a block.
+        let tip = (job.prev_hash, job.nbits);
+        let new_block = new_block || self.tip != Some(tip);
         let channel_id = self.config.channel_id;
         // Without a time it is for the block that is told next.
         let min_ntime = Sv2Option::new((!new_block).then_some(job.ntime));
         let extended = self.stage == Stage::Extended;
         let prefix = self.prefix(extended);
+        let name = job.id;
         let (version, nbits, ntime, prev_hash) = (job.version, job.nbits, job.ntime, job.prev_hash);
         let root = if extended {
             let wrong = |_| MessageError { kind: 0x1f };
@@ -354,7 +254,6 @@ impl ServerSession {
             }))?;
             Root::Rolled {
                 job: Box::new(job),
-                prefix,
                 extranonce_len: self.config.extranonce_len,
             }
         } else {
@@ -376,7 +275,7 @@ impl ServerSession {
                 min_ntime: ntime,
                 nbits,
             }))?;
-            self.has_block = true;
+            self.tip = Some(tip);
         }
         let work = Work {
             key: WorkKey(job_id.into()),
@@ -387,10 +286,12 @@ impl ServerSession {
             nbits,
             min_ntime: ntime,
             target: self.config.target,
+            prefix,
             root,
+            first: new_block,
             stale: false,
         };
-        self.given.push(work, new_block);
+        self.given.push(work, name);
         Ok(())
     }
 
@@ -398,14 +299,14 @@ impl ServerSession {
         if channel != self.config.channel_id {
             return self.refuse(channel, sequence, "invalid-channel-id");
         }
-        let mut found = match self.given.check(share, self.config.max_ntime_s) {
+        let found = match self.given.check(share, self.config.max_ntime_s) {
             Ok(found) => found,
             Err(code) => return self.refuse(channel, sequence, code),
         };
-        if self.stage == Stage::Standard {
-            found.extranonce = self.prefix(false);
+        if let Some(vardiff) = &mut self.vardiff {
+            vardiff.count();
         }
-        let worth = self.config.target.difficulty().max(1.0) as u64;
+        let worth = found.target.difficulty().max(1.0) as u64;
         self.events.push_back(ServerEvent::Share(Box::new(found)));
         let message = SubmitSharesSuccess {
             channel_id: channel,
@@ -422,7 +323,8 @@ impl ServerSession {
         sequence_number: u32,
         code: &'static str,
     ) -> Result<(), ServerError> {
-        self.events.push_back(ServerEvent::Refused { code });
+        let reason = refusal(code);
+        self.events.push_back(ServerEvent::Refused { reason, code });
         let message = SubmitSharesError {
             channel_id,
             sequence_number,
@@ -448,11 +350,42 @@ impl ServerSession {
         matches!(self.stage, Stage::Standard | Stage::Extended)
     }
 
-    /// Sets the target of the jobs that are announced from now on.
+    /// The nearest target that both sides would have.
+    fn within(&self, target: Target) -> Target {
+        target.max(self.config.hardest_target).min(self.easiest)
+    }
+
+    /// Another target, if it is time for one.
+    fn follow(&mut self, now: Instant) -> Result<(), MessageError> {
+        let (open, difficulty) = (self.is_open(), self.config.target.difficulty());
+        let next = self
+            .vardiff
+            .as_mut()
+            .filter(|_| open)
+            .and_then(|vardiff| vardiff.retarget(now, difficulty))
+            .and_then(|next| Target::from_difficulty(next).ok());
+        next.map_or(Ok(()), |target| self.set_target(target))
+    }
+
+    /// Bounds the targets of the jobs that are announced from now on.
+    ///
+    /// # Errors
+    /// None that a target could cause.
+    pub fn set_hardest_target(&mut self, target: Target) -> Result<(), MessageError> {
+        self.config.hardest_target = target;
+        self.set_target(self.config.target)
+    }
+
+    /// Sets the target of the jobs that are announced from now on, within the bounds of the
+    /// settings and of the miner.
     ///
     /// # Errors
     /// None that a target could cause.
     pub fn set_target(&mut self, target: Target) -> Result<(), MessageError> {
+        let target = self.within(target);
+        if target == self.config.target {
+            return Ok(());
+        }
         self.config.target = target;
         if !self.is_open() {
             return Ok(());
@@ -530,7 +463,10 @@ impl ServerSession {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called; `None` when the session is
     /// over.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (self.stage != Stage::Over).then(|| self.received_at + self.config.idle_timeout)
+        let idle = self.received_at + self.config.idle_timeout;
+        let vardiff = self.vardiff.as_ref().filter(|_| self.is_open());
+        let first = vardiff.map_or(idle, |vardiff| idle.min(vardiff.deadline()));
+        (self.stage != Stage::Over).then_some(first)
     }
 
     /// To be called when it is time; earlier does no harm.
@@ -540,6 +476,9 @@ impl ServerSession {
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ServerError> {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return Ok(());
+        }
+        if now < self.received_at + self.config.idle_timeout {
+            return Ok(self.follow(now)?);
         }
         self.stage = Stage::Over;
         Err(ServerError::Silent {

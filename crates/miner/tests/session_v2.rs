@@ -1,0 +1,383 @@
+//! Sessions with pools of Stratum V2, and with pools of both versions in one list.
+
+mod harness;
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use harness::*;
+use zcn::TcpListener;
+use zcn_miner::machine::unix_s;
+use zcn_miner::pool::{PoolServer, PoolSettings};
+use zcn_miner::session::{Channel, Pool, SessionSettings};
+use zcn_stratum::Target;
+use zcn_stratum::inline::Extranonce;
+use zcn_stratum::v2::server::{ServerConfig, ServerEvent, ServerSession};
+use zcn_stratum::v2::{AuthorityKey, AuthoritySecret};
+
+const CHANNELS: [Channel; 2] = [
+    Channel::Standard,
+    Channel::Extended {
+        min_extranonce_len: 4,
+    },
+];
+
+fn secret() -> AuthoritySecret {
+    AuthoritySecret::new(&[7; 32]).expect("a secret")
+}
+
+/// A pool that speaks both versions, and where it speaks V2.
+fn pool_v2(change: impl FnOnce(&mut PoolSettings)) -> (PoolServer, SocketAddr) {
+    let server = pool(listen(any()), change);
+    let listener = listen(any());
+    let address = listener.local_addr();
+    server.serve_v2(listener, secret());
+    (server, address)
+}
+
+fn at_v2(address: SocketAddr, key: AuthorityKey) -> Pool {
+    let mut pool = at(address, "tcp");
+    let url = format!("stratum2+tcp://{address}/{key}");
+    pool.url = url.parse().expect("a URL");
+    pool
+}
+
+fn with(pools: Vec<Pool>, channel: Channel) -> SessionSettings {
+    let mut settings = settings(pools);
+    settings.channel = channel;
+    settings
+}
+
+#[test]
+fn every_share_is_accepted_once_on_both_kinds_of_channel() {
+    for channel in CHANNELS {
+        on_runtime(async || {
+            let (server, address) = pool_v2(|_| {});
+            let miner = Miner::start(with(vec![at_v2(address, secret().public())], channel));
+            miner.until("work", |log| log.work.is_some()).await;
+            for round in 0..200 {
+                miner.find();
+                if round % 50 == 0 {
+                    // Another job on the same block: what was found before counts.
+                    server.set_template(template(1), false).expect("a job");
+                    zcn::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            miner.until("answers", |log| log.told.len() == 200).await;
+            assert_eq!(miner.count("accepted"), 200);
+            // Another block: what is found from now on is of that.
+            server.set_template(template(2), true).expect("a job");
+            miner
+                .until("the next block", |log| {
+                    log.work.is_some_and(|work| work.prev_hash == [2; 32])
+                })
+                .await;
+            assert!(miner.find());
+            miner.until("an answer", |log| log.told.len() == 201).await;
+            assert_eq!(server.stats().accepted, 201);
+            let log = miner.stop().await;
+            assert_eq!(log.borrow().causes, [(0, "stopped".to_owned())]);
+        });
+    }
+}
+
+#[test]
+fn pools_of_either_version_take_over_from_the_other_until_the_first_is_back() {
+    for v2_first in [false, true] {
+        on_runtime(async || {
+            // A port that nobody serves for now.
+            let first = listen(any()).local_addr();
+            let second = pool(listen(any()), |_| {});
+            let second_v2 = listen(any());
+            let second_address = second_v2.local_addr();
+            second.serve_v2(second_v2, secret());
+            let key = secret().public();
+            let pools = if v2_first {
+                vec![at_v2(first, key), at(second.local_addr(), "tcp")]
+            } else {
+                vec![at(first, "tcp"), at_v2(second_address, key)]
+            };
+            let miner = Miner::start(settings(pools));
+            miner.until("the second pool", |log| log.ready == [1]).await;
+            miner.until("work", |log| log.work.is_some()).await;
+            assert!(miner.find());
+            let first = if v2_first {
+                let server = pool(listen(any()), |_| {});
+                server.serve_v2(listen(first), secret());
+                server
+            } else {
+                pool(listen(first), |_| {})
+            };
+            miner
+                .until("the first pool", |log| log.ready == [1, 0])
+                .await;
+            miner
+                .until("its work", |log| {
+                    log.work.is_some_and(|work| work.pool == 0)
+                })
+                .await;
+            assert!(miner.find());
+            miner.until("answers", |log| log.told.len() == 2).await;
+            assert_eq!((first.stats().accepted, second.stats().accepted), (1, 1));
+            // And once more the other way round, when the first is gone again.
+            first.stop();
+            miner
+                .until("the second pool", |log| log.ready == [1, 0, 1])
+                .await;
+            miner.stop().await;
+        });
+    }
+}
+
+#[test]
+fn a_link_that_breaks_again_and_again_sends_nothing_twice() {
+    for channel in CHANNELS {
+        on_runtime(async || {
+            let (server, target) = pool_v2(|_| {});
+            let link = listen(any());
+            let address = link.local_addr();
+            zcn::spawn(async move {
+                // Longer each time: long enough for a handshake in the end, whatever else runs.
+                let mut life = Duration::from_millis(20);
+                while let Ok((stream, _)) = link.accept().await {
+                    zcn::spawn(carry(stream, target, true, life));
+                    life += Duration::from_millis(10);
+                }
+            });
+            let mut settings = with(vec![at_v2(address, secret().public())], channel);
+            settings.retry = (Duration::from_millis(1), Duration::from_millis(5));
+            let miner = Miner::start(settings);
+            miner.until("work", |log| log.work.is_some()).await;
+            let mut count = 0;
+            while miner.log.borrow().ready.len() < 5 {
+                miner.find();
+                count += 1;
+                zcn::sleep(Duration::from_millis(1)).await;
+            }
+            miner.until("answers", |log| log.told.len() == count).await;
+            let stats = server.stats();
+            let (accepted, lost) = (miner.count("accepted"), miner.count("lost"));
+            // The protocol resumes nothing: what was on its way when the link broke is lost to
+            // the miner, though the pool may have it.
+            assert_eq!(accepted + lost, count, "{stats:?}");
+            assert!(accepted as u64 <= stats.accepted, "{accepted} {stats:?}");
+            assert!(stats.accepted <= count as u64, "counted twice: {stats:?}");
+            assert_eq!(
+                stats.refused, 0,
+                "sent twice, or in another's name: {stats:?}"
+            );
+            miner.stop().await;
+        });
+    }
+}
+
+#[test]
+fn a_pool_that_starts_anew_is_not_sent_what_was_found_for_the_one_before() {
+    on_runtime(async || {
+        let start = |listener: TcpListener| {
+            // The same extranonces and the same job as before: what was found for them is as
+            // good as it was, and nothing else is sent.
+            let server = pool(listen(any()), |_| {});
+            server.serve_v2(listener, secret());
+            server
+        };
+        let listener = listen(any());
+        let address = listener.local_addr();
+        let mut server = start(listener);
+        let miner = Miner::start(settings(vec![at_v2(address, secret().public())]));
+        let mut accepted = 0;
+        for life in 1..=4 {
+            miner.until("the pool", |log| log.ready.len() >= life).await;
+            miner.until("work", |log| log.work.is_some()).await;
+            for _ in 0..20 {
+                assert!(miner.find());
+            }
+            zcn::sleep(Duration::from_millis(3)).await;
+            server.stop();
+            while server.stats().connections > 0 {
+                zcn::sleep(Duration::from_millis(2)).await;
+            }
+            assert_eq!(server.stats().refused, 0);
+            accepted += server.stats().accepted;
+            let listener = loop {
+                match TcpListener::bind(address) {
+                    Ok(listener) => break listener,
+                    Err(_) => zcn::sleep(Duration::from_millis(2)).await,
+                }
+            };
+            server = start(listener);
+        }
+        miner.until("all told of", |log| log.told.len() == 80).await;
+        accepted += server.stats().accepted;
+        assert!(miner.count("accepted") as u64 <= accepted);
+        miner.stop().await;
+    });
+}
+
+#[test]
+fn another_key_and_another_protocol_are_refused_in_plain_words() {
+    on_runtime(async || {
+        let (server, v2) = pool_v2(|_| {});
+        let other = AuthoritySecret::new(&[8; 32]).expect("a secret").public();
+        let text = b"{\"id\":null,\"error\":\"no such method\"}\n".to_vec();
+        let pools = vec![
+            // Whoever has not the secret of the key that was asked for.
+            at_v2(v2, other),
+            // A pool of V1 behind a URL of V2: one that waits for a line, and one that talks.
+            at_v2(server.local_addr(), secret().public()),
+            at_v2(parrot(text), secret().public()),
+            // A pool of V2 behind a URL of V1.
+            at(v2, "tcp"),
+            at_v2(v2, secret().public()),
+        ];
+        let mut settings = settings(pools);
+        settings.retry = (HANG, HANG);
+        settings.return_after = HANG;
+        // Of the second nothing will ever be heard.
+        settings.protocol.request_timeout = Duration::from_secs(5);
+        let miner = Miner::start(settings);
+        miner
+            .until("the good pool", |log| log.ready.ends_with(&[4]))
+            .await;
+        let log = miner.stop().await;
+        let causes = &log.borrow().causes;
+        for (pool, words) in [
+            (0, "another key"),
+            (1, "Stratum V"),
+            (2, "Stratum V1"),
+            (3, "Stratum V2 (stratum2+tcp://)"),
+        ] {
+            let (at, cause) = &causes[pool];
+            assert_eq!(*at, pool, "{causes:?}");
+            assert!(cause.contains(words), "{cause}");
+        }
+    });
+}
+
+#[test]
+fn what_the_ledger_keeps_of_a_broken_connection_is_told_of_and_not_sent() {
+    on_runtime(async || {
+        let ledger = LedgerFile::new("v2-left");
+        let (first, address) = pool_v2(|_| {});
+        let start = || {
+            let mut settings = settings(vec![at_v2(address, secret().public())]);
+            settings.ledger = Some(ledger.settings());
+            Miner::start(settings)
+        };
+        let miner = start();
+        miner.until("work", |log| log.work.is_some()).await;
+        assert!(miner.find());
+        miner.until("an answer", |log| log.told.len() == 1).await;
+        first.stop();
+        miner
+            .until("the pool is gone", |log| !log.causes.is_empty())
+            .await;
+        for _ in 0..10 {
+            assert!(miner.find());
+        }
+        let log = miner.stop().await;
+        assert_eq!(log.borrow().kept, 10);
+        assert_eq!(ledger.open_shares(), 10);
+
+        while first.stats().connections > 0 {
+            zcn::sleep(Duration::from_millis(2)).await;
+        }
+        let second = pool(listen(any()), |settings| settings.first_extranonce = 99);
+        let listener = loop {
+            match TcpListener::bind(address) {
+                Ok(listener) => break listener,
+                Err(_) => zcn::sleep(Duration::from_millis(2)).await,
+            }
+        };
+        second.serve_v2(listener, secret());
+        let miner = start();
+        miner.log.borrow_mut().handed_in = 10;
+        miner.until("all told of", |log| log.told.len() == 10).await;
+        assert_eq!(miner.count("lost"), 10);
+        miner.stop().await;
+        let stats = second.stats();
+        assert_eq!((stats.accepted, stats.refused), (0, 0), "{stats:?}");
+        assert_eq!(ledger.open_shares(), 0);
+    });
+}
+
+/// A pool of V2 that sends each miner to another port as soon as it has opened its channel.
+fn sends_to(port: u16) -> SocketAddr {
+    let listener = std::net::TcpListener::bind(any()).expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let prefix = Extranonce::new(&[1; 4]).expect("short");
+            let config = ServerConfig::new(secret(), prefix, Target::MAX);
+            let mut session = ServerSession::new(config, Instant::now(), unix_s(), [5; 32]);
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                if session
+                    .handle_bytes(Instant::now(), &buffer[..count])
+                    .is_err()
+                {
+                    break;
+                }
+                while let Some(event) = session.poll_event() {
+                    if matches!(event, ServerEvent::Opened { .. }) {
+                        session.reconnect("", port).expect("short");
+                    }
+                }
+                let sent = stream.write_all(session.output());
+                session.consume_output(session.output().len());
+                if sent.is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_redirect_is_followed_with_the_same_key() {
+    on_runtime(async || {
+        let (server, target) = pool_v2(|_| {});
+        let gate = sends_to(target.port());
+        let miner = Miner::start(settings(vec![at_v2(gate, secret().public())]));
+        miner.until("work", |log| log.work.is_some()).await;
+        assert!(miner.find());
+        miner.until("an answer", |log| log.told.len() == 1).await;
+        assert_eq!(miner.count("accepted"), 1);
+        assert_eq!(server.stats().accepted, 1);
+        let log = miner.stop().await;
+        let causes = &log.borrow().causes;
+        let sent = format!("the pool sends us to 127.0.0.1:{}", target.port());
+        assert_eq!(causes[0], (0, sent), "{causes:?}");
+    });
+}
+
+#[test]
+fn hostile_pools_of_v2_are_left_for_the_next() {
+    on_runtime(async || {
+        let hostile = [
+            b"\x00".repeat(1 << 20),
+            b"\xff".repeat(64),
+            (0..=255).collect::<Vec<u8>>(),
+        ];
+        let count = hostile.len();
+        let mut pools: Vec<Pool> = hostile
+            .into_iter()
+            .map(|says| at_v2(parrot(says), secret().public()))
+            .collect();
+        let (_server, address) = pool_v2(|_| {});
+        pools.push(at_v2(address, secret().public()));
+        let mut settings = settings(pools);
+        settings.retry = (HANG, HANG);
+        settings.return_after = HANG;
+        let miner = Miner::start(settings);
+        miner
+            .until("the good pool", |log| log.ready == [count])
+            .await;
+        miner.until("work", |log| log.work.is_some()).await;
+        assert!(miner.find());
+        miner.until("an answer", |log| log.told.len() == 1).await;
+        miner.stop().await;
+    });
+}
