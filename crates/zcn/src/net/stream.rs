@@ -673,7 +673,12 @@ async fn connect_once(net: &Net, address: &Address, options: &ConnectOptions) ->
         Poll::Ready(stream)
     });
     let connected = connected.await;
-    connected
+    let stream = connected
         .map(|key| Stream::from_key(inner, key))
-        .map_err(fail)
+        .map_err(fail)?;
+    if let (Half::Kernel, Some(early)) = (&net.half, options.early_data()) {
+        // With a cookie, the SYN leaves with this.
+        stream.send(early).await?;
+    }
+    Ok(stream)
 }

@@ -12,8 +12,8 @@ use zcn_pool::{BufferPool, SharedBuf};
 
 use super::half::{Half, Net};
 use super::socket::local_address;
+use super::sockopt;
 use super::udp_options::{Letter, UdpOptions};
-use super::udp_sockopt;
 use crate::error::{Action, Error, Result};
 use crate::reactor::datagram::{Datagram, UdpHalf, UdpStats, Unsendable};
 use crate::reactor::stream::Owner;
@@ -356,7 +356,7 @@ impl UdpSocket {
     /// # Errors
     /// The kernel does not tell (before 4.12).
     pub fn kernel_drops(&self) -> Result<u32> {
-        self.with_fd(udp_sockopt::kernel_drops)
+        self.with_fd(sockopt::kernel_drops)
     }
 
     fn with_fd<T>(&self, call: impl FnOnce(&OwnedFd) -> io::Result<T>) -> Result<T> {

@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use zcn_pool::{BufferPool, HugePages, SharedBuf};
 use zcn_uring::recv_msg::PREFIX_BYTES;
 
-use super::udp_sockopt;
+use super::sockopt;
 use crate::error::{Action, Error, Result};
 use crate::reactor::datagram::{Limits, MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, Outgoing};
 
@@ -172,10 +172,10 @@ impl UdpOptions {
             .map_err(option)?;
         }
         if self.timestamps {
-            udp_sockopt::set_timestamps(&socket).map_err(option)?;
+            sockopt::set_timestamps(&socket).map_err(option)?;
         }
         if self.gro {
-            udp_sockopt::set_gro(&socket, true).map_err(|error| {
+            sockopt::set_gro(&socket, true).map_err(|error| {
                 option(error).hinted("UDP_GRO came with Linux 5.0; switch gro off")
             })?;
         }

@@ -71,6 +71,7 @@ impl StackSocket {
             settings.congestion = algorithm(name)?;
         }
         keep_alive(&mut settings, options.keepalive)?;
+        settings.fast_open_connect = options.early_data().is_some();
         up(host, Action::Connect, address)?;
         let mut hosted = host.borrow();
         let now = hosted.tick();
@@ -78,6 +79,12 @@ impl StackSocket {
             .stack
             .tcp_connect(now, address, options.local, settings)
             .map_err(|error| errno::connect(address, options.local, &error))?;
+        if let Some(early) = options.early_data() {
+            // Nothing is queued yet: there is room for a slice, however long it is.
+            let _ = hosted
+                .stack
+                .tcp_send_buf(now, id, SharedBuf::from(early), false);
+        }
         drop(hosted);
         Ok(Self {
             host: host.clone(),
@@ -218,6 +225,7 @@ impl StackListener {
         let mut settings = SocketOptions::default();
         settings.nodelay = options.nodelay;
         settings.v6_only = options.only_v6.unwrap_or(false);
+        settings.fast_open = options.fast_open;
         if let Some(name) = &options.congestion {
             settings.congestion = algorithm(name)?;
         }

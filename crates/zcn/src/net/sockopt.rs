@@ -1,4 +1,4 @@
-//! Socket options of UDP that no library wraps.
+//! Socket options that no library wraps.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -6,16 +6,26 @@ use std::os::fd::{AsFd, AsRawFd};
 
 /// `UDP_GRO`: datagrams of one sender and size arrive glued together.
 pub(super) fn set_gro(socket: &impl AsFd, yes: bool) -> io::Result<()> {
-    set(socket, libc::SOL_UDP, libc::UDP_GRO, yes)
+    set(socket, libc::SOL_UDP, libc::UDP_GRO, yes.into())
 }
 
 /// `SO_TIMESTAMPNS`: each datagram comes with the time of its arrival.
 pub(super) fn set_timestamps(socket: &impl AsFd) -> io::Result<()> {
-    set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, true)
+    set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
 }
 
-fn set(socket: &impl AsFd, level: i32, option: i32, yes: bool) -> io::Result<()> {
-    let value = libc::c_int::from(yes);
+/// `TCP_FASTOPEN`: as many connections may be open before their handshake is complete.
+pub(super) fn set_fast_open(socket: &impl AsFd, connections: u32) -> io::Result<()> {
+    let value = libc::c_int::try_from(connections).unwrap_or(libc::c_int::MAX);
+    set(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, value)
+}
+
+/// `TCP_FASTOPEN_CONNECT`: what is sent first goes with the SYN.
+pub(super) fn set_fast_open_connect(socket: &impl AsFd) -> io::Result<()> {
+    set(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, 1)
+}
+
+fn set(socket: &impl AsFd, level: i32, option: i32, value: libc::c_int) -> io::Result<()> {
     // SAFETY: `value` is a live int and the length given is its size; the descriptor is open while
     // it is borrowed.
     let result = unsafe {
