@@ -64,6 +64,16 @@ impl Chain {
         self.slices().first().map_or(&[], |slice| slice)
     }
 
+    /// Drops all bytes.
+    #[inline]
+    pub fn clear(&mut self) {
+        if !self.slices.is_empty() {
+            self.slices.clear();
+        }
+        self.first = 0;
+        self.len = 0;
+    }
+
     /// Adds a slice at the end. An empty one is dropped.
     ///
     /// # Errors

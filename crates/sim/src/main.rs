@@ -36,6 +36,9 @@ struct Arguments {
     /// Run each of them twice, and compare the traces.
     #[arg(long)]
     twice: bool,
+    /// Run each of them again without header prediction, and compare the traces.
+    #[arg(long)]
+    unpredicted: bool,
     /// Give up after so many seeds that failed.
     #[arg(long, default_value_t = 20)]
     failures: u64,
@@ -118,6 +121,19 @@ fn many(arguments: &Arguments) -> bool {
                 println!(
                     "seed {seed}: {:016x}, then {:016x}",
                     outcome.hash, again.hash
+                );
+            }
+        }
+        if arguments.unpredicted {
+            let hash = Scenario::of(seed)
+                .unpredicted()
+                .run(RunOptions::default())
+                .hash;
+            if hash != outcome.hash {
+                good = false;
+                println!(
+                    "seed {seed}: {:016x}, without header prediction {hash:016x}",
+                    outcome.hash
                 );
             }
         }

@@ -42,6 +42,9 @@ pub struct StackConfig {
     pub output_queue: usize,
     /// Whether received segments of one flow are put together (GRO).
     pub coalesce: bool,
+    /// Whether segments of open connections that are as expected take a shorter way through the
+    /// stack, in and out. What comes of it is the same; tests switch it off to see that.
+    pub header_prediction: bool,
 }
 
 impl Default for StackConfig {
@@ -60,6 +63,7 @@ impl Default for StackConfig {
             link_local: true,
             output_queue: 1_024,
             coalesce: true,
+            header_prediction: true,
         }
     }
 }

@@ -88,6 +88,12 @@ pub(crate) struct Gro {
 }
 
 impl Gro {
+    /// Whether nothing is being put together.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Takes a segment out of `arrived`, which may be used again. What is complete goes to
     /// `deliver`, for each flow in the order of arrival.
     pub(crate) fn push(&mut self, arrived: &mut Arrived, mut deliver: impl FnMut(&mut SegmentIn)) {

@@ -131,6 +131,24 @@ impl Interface {
         impossible || self.has(address)
     }
 
+    /// Whether a packet from one IPv4 host to another is to an address of ours, in use, and from
+    /// somebody who can have sent it: [`destination`](Self::destination) and
+    /// [`is_martian`](Self::is_martian) in one, for packets that are to nobody else.
+    pub(crate) fn takes_v4(&self, source: Ipv4Addr, destination: Ipv4Addr) -> bool {
+        let mut ours = false;
+        for own in &self.addresses {
+            let IpCidr::V4(cidr) = own.cidr else {
+                continue;
+            };
+            let in_use = own.state == AddressState::Preferred;
+            if cidr.broadcast() == Some(source) || in_use && cidr.address() == source {
+                return false;
+            }
+            ours |= in_use && cidr.address() == destination;
+        }
+        ours && is_unicast(IpAddr::V4(source)) && source.octets()[0] != 0 && !source.is_loopback()
+    }
+
     /// The address to send from towards `next_hop` and `destination` (a part of RFC 6724:
     /// same family, fitting scope, the network of the next hop, longest common prefix).
     pub(crate) fn source_for(&self, next_hop: IpAddr, destination: IpAddr) -> Option<IpAddr> {

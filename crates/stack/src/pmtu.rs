@@ -59,6 +59,12 @@ impl PathMtus {
         }
     }
 
+    /// Whether nothing is known of any path.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// What is known of the path to `destination`.
     #[inline]
     pub(crate) fn get(&self, now: Instant, destination: IpAddr) -> Option<PathMtu> {

@@ -15,7 +15,7 @@ use zcn_pool::SharedBuf;
 
 use crate::id::InterfaceId;
 use crate::stats::DropReason;
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 
 /// Largest payload of an IP packet in bytes.
 pub const PAYLOAD_MAX: usize = 65_535;
@@ -430,10 +430,7 @@ impl Reassembly {
     /// When to call [`pop_expired`](Self::pop_expired): at or before the next expiry.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let front = |queue: &VecDeque<(Instant, FragmentKey, u64)>| queue.front().map(|e| e.0);
-        match (front(&self.order[0]), front(&self.order[1])) {
-            (Some(v4), Some(v6)) => Some(v4.min(v6)),
-            (v4, v6) => v4.or(v6),
-        }
+        earlier(front(&self.order[0]), front(&self.order[1]))
     }
 
     /// Memory in use, in bytes.

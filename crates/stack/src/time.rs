@@ -59,6 +59,19 @@ impl Instant {
         self.0 / 1_000_000
     }
 
+    /// `nanos` nanoseconds later: for deadlines of every segment, where a [`Duration`] would only
+    /// be taken apart again.
+    #[inline]
+    pub(crate) const fn after_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// Nanoseconds since `earlier`; 0 if that is later.
+    #[inline]
+    pub(crate) const fn nanos_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// Time since `earlier`; zero if that is later.
     #[inline]
     pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
@@ -69,7 +82,12 @@ impl Instant {
 /// Nanoseconds of a length, saturating.
 #[inline]
 fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    // Not by `as_nanos`: every deadline is such a sum, and one of 128 bits costs more than all
+    // the rest of it.
+    duration
+        .as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 impl Add<Duration> for Instant {
@@ -94,6 +112,15 @@ impl Sub<Duration> for Instant {
     #[inline]
     fn sub(self, length: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(length)))
+    }
+}
+
+/// The earlier of two deadlines, of which either may be none.
+#[inline]
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 

@@ -80,6 +80,15 @@ impl Sum {
         }
     }
 
+    /// As [`of`](Self::of), of a header whose length the compiler knows.
+    #[inline]
+    pub(crate) fn of_ipv4_header(header: &[u8; crate::ipv4::HEADER_LEN]) -> Self {
+        Self {
+            words: scalar::sum(header),
+            odd: false,
+        }
+    }
+
     /// As [`of`](Self::of) without vector instructions: what tests and benchmarks compare with.
     #[must_use]
     pub fn scalar(bytes: &[u8]) -> Self {

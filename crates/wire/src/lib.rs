@@ -49,6 +49,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod ndp;
 pub mod tcp;
+pub mod tcp4;
 pub mod udp;
 pub mod virtio;
 
@@ -69,6 +70,7 @@ pub use tcp::{
     AccEcn, AccEcnOrder, FastOpenCookie, OptionLayout, SackBlock, SackBlocks, TcpFlags, TcpOptions,
     TcpRepr, TcpTimestamps, TcpView,
 };
+pub use tcp4::Tcp4Segment;
 pub use udp::{UdpRepr, UdpView};
 pub use virtio::{ChecksumState, Gso, GsoKind, VirtioNetHeader};
 pub use window::{Mss, WindowScale};

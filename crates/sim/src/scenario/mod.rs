@@ -110,6 +110,18 @@ pub enum Wrap {
     Timestamp(u32),
 }
 
+impl Scenario {
+    /// The same run with every segment on the long way through the stacks: its trace is the
+    /// same, too ([`StackConfig::header_prediction`](zcn_stack::StackConfig)).
+    #[must_use]
+    pub fn unpredicted(mut self) -> Self {
+        for node in &mut self.nodes {
+            node.stack.header_prediction = false;
+        }
+        self
+    }
+}
+
 /// A few lines that say what is special.
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

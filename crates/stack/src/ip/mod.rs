@@ -2,6 +2,7 @@
 
 mod receive;
 mod send;
+mod tcp4;
 mod timeout;
 mod v4;
 mod v6;
@@ -354,7 +355,7 @@ impl Ip {
 
     /// Where packets to `destination` go, by `interface` if one is given.
     fn way(&mut self, destination: IpAddr, interface: Option<InterfaceId>) -> Option<Way> {
-        if let Some(way) = self.ways.get(destination, interface) {
+        if let Some(&way) = self.ways.get(destination, interface) {
             return Some(way);
         }
         let way = self.find_way(destination, interface)?;

@@ -15,7 +15,7 @@ use crate::neighbour::Timeout;
 use crate::packet::Packet;
 use crate::reassembly::Expired;
 use crate::stats::DropReason;
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 
 /// Between two announcements of an IPv4 address (RFC 5227 section 1.1).
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
@@ -53,11 +53,14 @@ impl Ip {
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let interfaces = self.interfaces.iter().flat_map(|interface| {
-            let addresses = interface.addresses.iter().filter_map(|own| own.next);
-            addresses.chain(interface.neighbours.next_deadline())
-        });
-        interfaces.chain(self.reassembly.next_deadline()).min()
+        let mut next = self.reassembly.next_deadline();
+        for interface in &self.interfaces {
+            next = earlier(next, interface.neighbours.next_deadline());
+            for own in &interface.addresses {
+                next = earlier(next, own.next);
+            }
+        }
+        next
     }
 
     /// Probes of IPv6 addresses, announcements of IPv4 addresses.

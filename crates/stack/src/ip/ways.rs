@@ -71,10 +71,11 @@ impl Ways {
     }
 
     #[inline]
-    pub(crate) fn get(&self, destination: IpAddr, interface: Option<InterfaceId>) -> Option<Way> {
+    pub(crate) fn get(&self, destination: IpAddr, interface: Option<InterfaceId>) -> Option<&Way> {
         self.places[Self::place(destination, interface)]
+            .as_ref()
             .filter(|entry| entry.destination == destination && entry.interface == interface)
-            .map(|entry| entry.way)
+            .map(|entry| &entry.way)
     }
 
     pub(crate) fn remember(

@@ -1,13 +1,14 @@
 //! The stack of one shard: frames in and out, time, events.
 
 mod echo_calls;
+mod prediction;
 mod report;
 mod tcp_calls;
 mod udp_calls;
 
 use core::net::{IpAddr, SocketAddr};
 
-use zcn_frame::{Chain, Frame, GsoKind, Head};
+use zcn_frame::{Frame, GsoKind, Head};
 use zcn_pool::LocalPool;
 use zcn_wire::{EthernetAddress, IpCidr, OptionLayout, Protocol, TrafficClass};
 
@@ -26,7 +27,7 @@ use crate::random::Seed;
 use crate::route::Route;
 use crate::stats::{DropReason, Stats};
 use crate::tcp::{IcmpError, SegmentIn, SegmentOut, Tcp};
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 use crate::udp::Udp;
 
 /// Packets to ourselves that one call brings home; the rest waits for the next call.
@@ -200,9 +201,16 @@ impl Stack {
     /// Takes a batch of frames that arrived at an interface, in order. `frames` is empty
     /// afterwards.
     pub fn handle_frames(&mut self, now: Instant, interface: InterfaceId, frames: &mut Vec<Frame>) {
+        let mut left = frames.len();
         for frame in frames.iter_mut() {
+            left -= 1;
+            // What others could be put together with is not predicted.
+            let alone = left == 0 && self.gro.is_empty() || !self.ip.config.coalesce;
+            if alone && self.ip.config.header_prediction && self.predict(now, interface, frame) {
+                continue;
+            }
             if let Some(packet) = self.ip.receive(now, interface, frame) {
-                self.handle_packet(now, packet);
+                self.handle_packet(now, packet, left > 0);
             }
         }
         frames.clear();
@@ -211,9 +219,10 @@ impl Stack {
         self.handle_loopback(now);
     }
 
-    fn handle_packet(&mut self, now: Instant, packet: Packet<'_>) {
+    /// `more`: others may follow that it can be put together with.
+    fn handle_packet(&mut self, now: Instant, packet: Packet<'_>, more: bool) {
         match packet.protocol {
-            Protocol::TCP => self.handle_tcp(now, packet),
+            Protocol::TCP => self.handle_tcp(now, packet, more),
             Protocol::UDP => self.udp.input(&mut self.ip, now, packet),
             Protocol::ICMP | Protocol::ICMPV6 => {
                 let (remote, hop_limit) = (packet.source, packet.hop_limit);
@@ -231,9 +240,10 @@ impl Stack {
         }
     }
 
-    fn handle_tcp(&mut self, now: Instant, packet: Packet<'_>) {
+    fn handle_tcp(&mut self, now: Instant, packet: Packet<'_>, more: bool) {
         match segment_of(packet, &mut self.arrived) {
-            Ok(()) if self.ip.config.coalesce => {
+            // The last one of a batch joins what is held, or nothing.
+            Ok(()) if self.ip.config.coalesce && (more || !self.gro.is_empty()) => {
                 let Self { tcp, ip, .. } = self;
                 self.gro.push(&mut self.arrived, |segment| {
                     handle_segment(tcp, ip, now, segment);
@@ -255,6 +265,9 @@ impl Stack {
 
     /// The batch is over: what was put together so far goes to TCP.
     fn flush_segments(&mut self, now: Instant) {
+        if self.gro.is_empty() {
+            return;
+        }
         let Self { tcp, ip, .. } = self;
         self.gro
             .flush(|segment| handle_segment(tcp, ip, now, segment));
@@ -267,7 +280,7 @@ impl Stack {
                 return;
             };
             if let Some(packet) = self.ip.receive_from_self(now, &mut frame) {
-                self.handle_packet(now, packet);
+                self.handle_packet(now, packet, false);
                 self.flush_segments(now);
                 self.deliver_reports(now);
             }
@@ -324,6 +337,9 @@ impl Stack {
     /// Makes a packet of the segment that leaves and sends it.
     fn send_segment(&mut self, now: Instant) {
         let segment = &mut self.leaving;
+        if self.ip.config.header_prediction && self.ip.send_tcp4(now, segment) {
+            return;
+        }
         let mut frame = Frame::new(Head::with_room(HEADROOM));
         frame.body = core::mem::take(&mut segment.payload);
         let layout: OptionLayout = self.ip.config.option_layout;
@@ -368,10 +384,7 @@ impl Stack {
         if !self.ip.loopback.is_empty() || !self.ip.reports.is_empty() {
             return Some(Instant::ZERO);
         }
-        [self.ip.poll_timeout(), self.tcp.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        earlier(self.ip.poll_timeout(), self.tcp.poll_timeout())
     }
 
     /// Does everything that is due at `now`.
@@ -445,5 +458,5 @@ fn handle_segment(tcp: &mut Tcp, ip: &mut Ip, now: Instant, segment: &mut Segmen
         ip.confirm(now, interface, remote);
     }
     // Of a segment that was dropped the data is still there, and would keep its buffers.
-    segment.payload = Chain::new();
+    segment.payload.clear();
 }

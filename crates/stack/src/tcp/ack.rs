@@ -165,7 +165,12 @@ impl AckPolicy {
             rto,
         } = arrival;
         self.owed = true;
-        let segment = (len / u32::from(segments.max(1))).min(u32::from(u16::MAX)) as u16;
+        let segment = if segments > 1 {
+            len / u32::from(segments)
+        } else {
+            len
+        };
+        let segment = segment.min(u32::from(u16::MAX)) as u16;
         if segment >= self.rcv_mss {
             self.rcv_mss = segment;
         }
@@ -175,14 +180,14 @@ impl AckPolicy {
             self.start_quick(config, rcv_wnd);
             self.ato_ms = min;
         } else {
-            let gap = self.last_data.elapsed(now);
-            let gap_ms = gap.as_millis().min(u128::from(u16::MAX)) as u16;
+            let gap = self.last_data.elapsed_ms(now);
+            let gap_ms = gap.min(u32::from(u16::MAX)) as u16;
             if gap_ms <= min / 2 {
                 self.ato_ms = self.ato_ms / 2 + min / 2;
             } else if gap_ms < self.ato_ms {
                 let rto_ms = rto.as_millis().min(u128::from(u16::MAX)) as u16;
                 self.ato_ms = (self.ato_ms / 2 + gap_ms).min(rto_ms);
-            } else if gap > rto {
+            } else if self.last_data.elapsed(now) > rto {
                 self.start_quick(config, rcv_wnd);
             }
         }
@@ -301,8 +306,8 @@ impl AckPolicy {
 
     /// Our data left: an answer, if it came soon after the peer's.
     pub(crate) fn on_data_sent(&mut self, now: Instant) {
-        let since = self.last_data.elapsed(now);
-        if self.ato_ms > 0 && since < Duration::from_millis(u64::from(self.ato_ms)) {
+        // Of nothing yet there is no pace.
+        if self.last_data.elapsed_ms(now) < u32::from(self.ato_ms) {
             self.interactive = true;
         }
     }

@@ -35,6 +35,7 @@ mod passive;
 mod path;
 mod persist;
 mod ports;
+mod prediction;
 mod receive_queue;
 mod reply;
 mod segment;
@@ -62,7 +63,7 @@ use crate::id::SocketId;
 use crate::random::{SecretKey, Seed};
 use crate::slab::{Id, Slab};
 use crate::stats::{DropReason, Drops, TcpStats};
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 use crate::wheel::Wheel;
 
 use challenge::Challenges;
@@ -130,6 +131,8 @@ pub struct Tcp {
     listeners: Slab<Listener>,
     bindings: Listeners<Id>,
     ends: Demux<Place>,
+    /// The connection that a predicted segment came to last.
+    last: Id,
     half_open: SynCache,
     /// Half-open connections whose SYN-ACK is to leave.
     syn_acks: VecDeque<Id>,
@@ -163,6 +166,10 @@ impl Tcp {
             listeners: Slab::new(),
             bindings: Listeners::default(),
             ends: Demux::new(SecretKey::derive(seed, "tcp ends")),
+            last: Id {
+                index: 0,
+                generation: 0,
+            },
             half_open,
             syn_acks: VecDeque::new(),
             time_waits,
@@ -475,15 +482,8 @@ impl Tcp {
     /// before. Rounded up to the milliseconds of the timing wheel.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         let starved = (self.starved_until < Instant::MAX).then_some(self.starved_until);
-        [
-            self.wheel.next_deadline(),
-            self.half_open.next_deadline(),
-            self.time_waits.next_deadline(),
-            starved,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let next = earlier(self.wheel.next_deadline(), self.half_open.next_deadline());
+        earlier(next, earlier(self.time_waits.next_deadline(), starved))
     }
 
     /// Does everything that is due.

@@ -259,14 +259,19 @@ impl Connection {
         if common.config.tso_autosize && self.sender.defers(now, sendable, self.autosized()) {
             sendable = 0;
         }
+        let mss = u32::from(self.mss);
+        if sendable <= mss && !self.sender.has_lost() {
+            // One segment at most: how many would fit a super-frame need not be known.
+            return self.sender.next_transmission(now, sendable, mss);
+        }
         let next = self.sender.snd_nxt();
         let mut burst = self.burst(common);
-        if burst > u32::from(self.mss)
+        if burst > mss
             && (self.tells_reduction() || self.urgent_end(self.sender.snd_una()).is_some())
         {
             // CWR is told once, and the urgent pointer counts from each segment: who cuts a
             // super-frame copies both.
-            burst = u32::from(self.mss);
+            burst = mss;
         }
         if sendable > 0
             && let Some(queue) = &self.send_queue
@@ -360,7 +365,13 @@ impl Connection {
             }
             // What was forced out waited for long enough: Nagle's algorithm does not hold more
             // back for it.
-            if !forced && !len.is_multiple_of(u32::from(self.mss)) {
+            let mss = u32::from(self.mss);
+            let small = if len < mss {
+                len > 0
+            } else {
+                !len.is_multiple_of(mss)
+            };
+            if !forced && small {
                 self.flags.set(Flags::SMALL_IN_FLIGHT, true);
                 self.small_end = segment.tcp.seq + len;
             }

@@ -14,6 +14,9 @@ pub(crate) const SACK_BLOCKS_MAX: usize = 4;
 /// What a queued slice costs beside the buffer it keeps.
 const SLICE_COST: usize = 96;
 
+/// Room for so many slices stays in a queue that is used again.
+const KEPT: usize = 16;
+
 /// A range of sequence numbers: the first, and the one behind the last.
 pub(crate) type Block = (SeqNum, SeqNum);
 
@@ -349,9 +352,14 @@ impl ReceiveQueue {
     /// Drops everything but keeps a little room, for the next connection.
     pub(crate) fn recycle(&mut self) {
         self.in_order.clear();
-        self.in_order.shrink_to(16);
-        self.pieces.clear();
-        self.islands.clear();
+        if self.in_order.capacity() > KEPT {
+            self.in_order.shrink_to(KEPT);
+        }
+        // To clear a tree costs something even if nothing is in it.
+        if !self.pieces.is_empty() || !self.islands.is_empty() {
+            self.pieces.clear();
+            self.islands.clear();
+        }
         self.recent_len = 0;
         self.readable = 0;
         self.pieces_bytes = 0;

@@ -115,7 +115,7 @@ impl SegmentOut {
         self.tcp.window = 0;
         self.tcp.urgent = 0;
         self.tcp.options = TcpOptions::NONE;
-        self.payload = Chain::new();
+        self.payload.clear();
         self.gso_size = None;
         self.traffic_class = 0;
         self.hop_limit = None;

@@ -14,6 +14,9 @@ pub(crate) const COPY_BELOW: usize = 512;
 /// What a queued slice costs beside its bytes.
 const CHUNK_COST: usize = size_of::<Chunk>();
 
+/// Room for so many chunks stays in a queue that is used again.
+const KEPT: usize = 16;
+
 /// Chunks looked at before the search begins anew, by halves.
 const GUESSES: usize = 4;
 
@@ -219,8 +222,20 @@ impl SendQueue {
             .partition_point(|chunk| chunk.end().before_eq(seq))
     }
 
+    /// Whether the oldest chunk has all of the `len` bytes from `seq` on, which is not before it:
+    /// so it mostly is with small messages.
+    #[inline]
+    fn first_covers(&self, seq: SeqNum, len: u32) -> bool {
+        self.chunks
+            .front()
+            .is_some_and(|first| first.end().after_eq(seq + len) && first.at.before_eq(seq))
+    }
+
     /// How many bytes from `seq` on, at most `max`, fit a chain and belong to one record.
     pub(crate) fn span(&self, seq: SeqNum, max: u32) -> u32 {
+        if self.first_covers(seq, max) {
+            return max;
+        }
         let mut span = 0;
         for chunk in self.chunks.range(self.index_of(seq)..).take(SLICES_MAX) {
             span = chunk.end().distance(seq);
@@ -237,9 +252,16 @@ impl SendQueue {
     /// The `len` bytes from `seq` on, and whether a write ended with the last of them.
     /// Fewer, if more than a chain takes was asked for, or a record ends before.
     pub(crate) fn slices(&self, seq: SeqNum, len: u32) -> (Chain, bool) {
+        let end = seq + len;
+        if self.first_covers(seq, len)
+            && let Some(first) = self.chunks.front()
+        {
+            let from = seq.distance(first.at) as usize;
+            let bytes = first.bytes.slice(from..from + len as usize);
+            return (Chain::from(bytes), first.push && end == first.end());
+        }
         let mut chain = Chain::new();
         let mut push = false;
-        let end = seq + len;
         for chunk in self.chunks.range(self.index_of(seq)..) {
             if chunk.at.after_eq(end) {
                 break;
@@ -260,7 +282,9 @@ impl SendQueue {
     /// Drops everything but keeps a little room, for the next connection.
     pub(crate) fn recycle(&mut self) {
         self.chunks.clear();
-        self.chunks.shrink_to(16);
+        if self.chunks.capacity() > KEPT {
+            self.chunks.shrink_to(KEPT);
+        }
         self.cost = 0;
         self.urgent_end = None;
         self.record_start = None;

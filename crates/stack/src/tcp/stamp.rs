@@ -21,8 +21,17 @@ impl Stamp {
         if self == Self::NEVER {
             return Duration::MAX;
         }
+        Duration::from_millis(u64::from(self.elapsed_ms(now)))
+    }
+
+    /// Milliseconds since; `MAX` since never.
+    #[inline]
+    pub(crate) fn elapsed_ms(self, now: Instant) -> u32 {
+        if self == Self::NEVER {
+            return u32::MAX;
+        }
         let ms = (now.as_millis() as u32).wrapping_sub(self.0);
-        Duration::from_millis(u64::from(if ms > u32::MAX - 2 { 0 } else { ms }))
+        if ms > u32::MAX - 2 { 0 } else { ms }
     }
 }
 

@@ -1,12 +1,12 @@
 //! The two ends of a connection.
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::id::InterfaceId;
 
 /// Both ends of a connection in 38 bytes: IPv4 addresses are kept as mapped ones
 /// (RFC 4291 section 2.5.5.2), which never appear on the wire themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Eq)]
 pub(crate) struct Tuple {
     local: [u8; 16],
     remote: [u8; 16],
@@ -16,9 +16,26 @@ pub(crate) struct Tuple {
     scope: u16,
 }
 
+/// As derived, but by words: the compiler makes a call of each comparison of bytes.
+impl PartialEq for Tuple {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        let word = u128::from_ne_bytes;
+        word(self.remote) == word(other.remote)
+            && self.remote_port == other.remote_port
+            && self.local_port == other.local_port
+            && word(self.local) == word(other.local)
+            && self.scope == other.scope
+    }
+}
+
+/// The 96 bits in front of an IPv4 address that is mapped (RFC 4291 section 2.5.5.2).
+const MAPPED: u128 = 0xffff;
+
+#[inline]
 fn pack(address: IpAddr) -> [u8; 16] {
     match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V4(address) => (MAPPED << 32 | u128::from(address.to_bits())).to_be_bytes(),
         IpAddr::V6(address) => address.octets(),
     }
 }
@@ -38,24 +55,29 @@ impl Tuple {
         }
     }
 
+    #[inline]
     fn unpack(&self, address: [u8; 16], port: u16) -> SocketAddr {
-        let address = Ipv6Addr::from(address);
-        match address.to_ipv4_mapped() {
-            Some(address) => SocketAddr::new(IpAddr::V4(address), port),
-            None => SocketAddr::V6(SocketAddrV6::new(address, port, 0, u32::from(self.scope))),
+        let bits = u128::from_be_bytes(address);
+        if bits >> 32 == MAPPED {
+            let address = Ipv4Addr::from_bits(bits as u32);
+            return SocketAddr::V4(SocketAddrV4::new(address, port));
         }
+        let address = Ipv6Addr::from_bits(bits);
+        SocketAddr::V6(SocketAddrV6::new(address, port, 0, u32::from(self.scope)))
     }
 
+    #[inline]
     pub(crate) fn local(&self) -> SocketAddr {
         self.unpack(self.local, self.local_port)
     }
 
+    #[inline]
     pub(crate) fn remote(&self) -> SocketAddr {
         self.unpack(self.remote, self.remote_port)
     }
 
     pub(crate) fn is_ipv6(&self) -> bool {
-        Ipv6Addr::from(self.remote).to_ipv4_mapped().is_none()
+        u128::from_be_bytes(self.remote) >> 32 != MAPPED
     }
 
     /// Bytes of the IP and TCP headers without options: what an MTU loses at least.

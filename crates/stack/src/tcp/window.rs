@@ -84,18 +84,20 @@ impl ReceiveWindow {
     /// with a small segment (silly window syndrome).
     pub(crate) fn select(&self, waiting: u32, unacked: u32, mss: u32) -> u32 {
         let unit = 1_u32 << self.scale;
-        let left = self.left(unacked).next_multiple_of(unit);
+        // A power of two, which the compiler cannot know: divisions would cost more than all else.
+        let round_up = |bytes: u32| bytes.saturating_add(unit - 1) & !(unit - 1);
+        let left = round_up(self.left(unacked));
         let full = self.buffer.min(self.field_max());
         let mss = mss.min(full);
         let mut free = full.saturating_sub(waiting);
         if free < full / 2 {
-            free -= free % unit;
+            free &= !(unit - 1);
             if free < full / 16 || free < mss {
                 return left.min(self.field_max());
             }
         }
         let wanted = if self.scale > 0 {
-            free.next_multiple_of(unit)
+            round_up(free)
         } else if self.wnd + mss <= free || self.wnd > free {
             // Unscaled windows move in whole segments.
             free - free % mss.max(1)

@@ -210,7 +210,8 @@ impl TcpOptions {
 
     /// Whether there is nothing but timestamps, or nothing.
     #[inline]
-    fn has_timestamps_only(&self) -> bool {
+    #[must_use]
+    pub fn has_timestamps_only(&self) -> bool {
         !self.sack_permitted
             && self.sack.is_empty()
             && self.mss.is_none()

@@ -19,7 +19,7 @@ const HANDSHAKE_RTT_MAX: Duration = Duration::from_secs(3);
 
 impl Connection {
     /// Handles the ACK; false if the segment is to be dropped.
-    pub(super) fn acknowledge(
+    pub(in crate::tcp) fn acknowledge(
         &mut self,
         now: Instant,
         common: &mut Common,

@@ -260,8 +260,8 @@ impl Connection {
         let Some(stamps) = head.timestamps.filter(|_| self.timestamps.enabled) else {
             return;
         };
-        let segment = head.len / u32::from(head.segments);
-        if stamps.ecr == 0 || segment < u32::from(self.ack.rcv_mss) {
+        let full = u32::from(self.ack.rcv_mss) * u32::from(head.segments);
+        if stamps.ecr == 0 || head.len < full {
             return;
         }
         let elapsed = self.timestamps.elapsed_ms(now, stamps.ecr);

@@ -204,6 +204,9 @@ impl Sender {
                 return Ok(AckOutcome::default());
             }
         }
+        if let Some(outcome) = self.handle_plain_ack(now, ack) {
+            return Ok(outcome);
+        }
         let window_updated = self.update_window(ack);
         // With nothing in flight a D-SACK, or a duplicate for a probe, may still tell something.
         let telling = !ack.sack.is_empty() || self.probe != Probe::None;
@@ -251,7 +254,7 @@ impl Sender {
     /// The send window (RFC 9293, section 3.10.7.4), and like Linux also when the same
     /// segment numbers bring a larger window or none, so that a window that opens is never
     /// missed.
-    fn update_window(&mut self, ack: &Ack<'_>) -> bool {
+    pub(super) fn update_window(&mut self, ack: &Ack<'_>) -> bool {
         let newer = ack.ack.after(self.snd_una)
             || (ack.ack == self.snd_una
                 && (ack.segment_seq.after(self.snd_wl1)

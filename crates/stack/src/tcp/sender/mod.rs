@@ -22,6 +22,7 @@
 mod ack;
 mod chronograph;
 mod info;
+mod plain_ack;
 mod prr;
 mod rack;
 mod rate;
@@ -245,6 +246,12 @@ impl Sender {
     #[inline]
     pub fn flight_size(&self) -> u32 {
         self.records.outstanding()
+    }
+
+    /// Whether something waits to be sent again.
+    #[inline]
+    pub(crate) fn has_lost(&self) -> bool {
+        self.records.lost() > 0
     }
 
     /// Payload of a full segment.

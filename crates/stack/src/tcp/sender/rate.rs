@@ -65,9 +65,11 @@ impl RateEstimator {
         if was_idle {
             self.first_sent_at = now;
             self.delivered_at = now;
+            (record.send_elapsed_us, record.delivered_age_us) = (0, 0);
+        } else {
+            record.send_elapsed_us = micros(now.saturating_duration_since(self.first_sent_at));
+            record.delivered_age_us = micros(now.saturating_duration_since(self.delivered_at));
         }
-        record.send_elapsed_us = micros(now.saturating_duration_since(self.first_sent_at));
-        record.delivered_age_us = micros(now.saturating_duration_since(self.delivered_at));
         record.delivered = self.delivered as u32; // Modulo 2^32; only differences are used.
         record.set_app_limited(self.is_app_limited());
     }

@@ -127,7 +127,12 @@ impl Record {
 
     fn count_segments(&mut self) {
         let payload = self.len - u32::from(self.has_fin() && self.len > 0);
-        let segments = payload.div_ceil(u32::from(self.mss)).max(1);
+        let mss = u32::from(self.mss);
+        let segments = if payload <= mss {
+            1
+        } else {
+            payload.div_ceil(mss)
+        };
         self.segments = u16::try_from(segments).unwrap_or(u16::MAX);
     }
 
@@ -276,6 +281,29 @@ impl Records {
                 ..Self::default()
             };
         }
+    }
+
+    /// Takes the oldest record out if `ack` acknowledges exactly that, it was sent once, and
+    /// nothing is marked in any way: as [`acknowledge`](Self::acknowledge) would.
+    #[inline]
+    pub(super) fn take_plain_front(&mut self, ack: SeqNum) -> Option<Record> {
+        const MARKS: u8 = SACKED | LOST | RETRANSMITTED | EVER_RETRANSMITTED;
+        let front = self.queue.front()?;
+        let plain = front.end() == ack
+            && front.flags & MARKS == 0
+            && self.sacked | self.sacked_segments | self.lost | self.retransmitted == 0;
+        if !plain {
+            return None;
+        }
+        let record = self.queue.pop_front()?;
+        self.outstanding -= record.len;
+        if self.next_lost.before(ack) || self.queue.is_empty() {
+            self.next_lost = ack;
+        }
+        if self.queue.is_empty() && self.queue.capacity() > KEPT {
+            self.queue = VecDeque::new();
+        }
+        Some(record)
     }
 
     /// Takes `record`'s marks out of the sums.

@@ -135,6 +135,20 @@ impl RttEstimator {
         backed_off(self.rto_without_backoff(), self.backoff)
     }
 
+    /// The same in nanoseconds.
+    #[inline]
+    pub(super) fn rto_nanos(&self) -> u64 {
+        if self.backoff == 0 {
+            return self.rto_nanos_without_backoff();
+        }
+        self.rto().as_nanos() as u64 // at most MAX_RTO
+    }
+
+    #[inline]
+    pub(super) fn rto_nanos_without_backoff(&self) -> u64 {
+        u64::from(self.rto) * 1_000
+    }
+
     pub(super) fn rto_without_backoff(&self) -> Duration {
         Duration::from_micros(u64::from(self.rto))
     }
@@ -151,7 +165,13 @@ impl RttEstimator {
     /// Smoothed round-trip time; zero before the first sample.
     pub(super) fn srtt(&self) -> Duration {
         // Divided in nanoseconds, so that short times keep their fraction.
-        Duration::from_nanos(u64::from(self.srtt_x8) * 125)
+        Duration::from_nanos(self.srtt_nanos())
+    }
+
+    /// The same in nanoseconds.
+    #[inline]
+    pub(super) fn srtt_nanos(&self) -> u64 {
+        u64::from(self.srtt_x8) * 125
     }
 
     pub(super) fn has_sample(&self) -> bool {
@@ -168,8 +188,10 @@ impl RttEstimator {
         Duration::from_micros(u64::from(self.min_rtt))
     }
 
-    pub(super) fn min_rto(&self) -> Duration {
-        Duration::from_micros(u64::from(self.min_rto))
+    /// Least timeout over the round-trip time, in nanoseconds.
+    #[inline]
+    pub(super) fn min_rto_nanos(&self) -> u64 {
+        u64::from(self.min_rto) * 1_000
     }
 }
 

@@ -139,8 +139,10 @@ impl Sender {
         }
         self.episode.timeouts += 1;
         self.rtt.back_off();
-        self.timer
-            .arm(TimerKind::Retransmission, now + self.rtt.rto());
+        self.timer.arm(
+            TimerKind::Retransmission,
+            now.after_nanos(self.rtt.rto_nanos()),
+        );
         self.demand = Demand::Retransmission;
         TimeoutOutcome::Retransmission {
             in_a_row: self.retransmits,
@@ -151,17 +153,30 @@ impl Sender {
     pub(super) fn restart_timer(&mut self, v: &Verdict) {
         if self.records.is_empty() {
             self.timer = Timer::default();
-        } else if !v.timer_set && (v.advanced || v.restart) && !self.schedule_probe(v.now, true) {
-            self.timer
-                .arm(TimerKind::Retransmission, v.now + self.rtt.rto());
+        } else if !v.timer_set && (v.advanced || v.restart) {
+            self.restart_timer_on_progress(v.now);
+        }
+    }
+
+    /// The same after one that advanced.
+    pub(super) fn restart_timer_on_progress(&mut self, now: Instant) {
+        if self.records.is_empty() {
+            self.timer = Timer::default();
+        } else if !self.schedule_probe(now, true) {
+            self.timer.arm(
+                TimerKind::Retransmission,
+                now.after_nanos(self.rtt.rto_nanos()),
+            );
         }
     }
 
     /// After new data left.
     pub(super) fn arm_after_new(&mut self, now: Instant, was_empty: bool) {
         if was_empty {
-            self.timer
-                .arm(TimerKind::Retransmission, now + self.rtt.rto());
+            self.timer.arm(
+                TimerKind::Retransmission,
+                now.after_nanos(self.rtt.rto_nanos()),
+            );
         } else if self.timer.kind == TimerKind::Probe {
             self.arm_rto_from_oldest(now);
         }
@@ -173,8 +188,10 @@ impl Sender {
     /// After data left again. `oldest`: it was that at `snd_una`.
     pub(super) fn arm_after_retransmission(&mut self, now: Instant, oldest: bool) {
         if oldest && self.timer.kind != TimerKind::Reordering {
-            self.timer
-                .arm(TimerKind::Retransmission, now + self.rtt.rto());
+            self.timer.arm(
+                TimerKind::Retransmission,
+                now.after_nanos(self.rtt.rto_nanos()),
+            );
         }
     }
 
@@ -188,12 +205,12 @@ impl Sender {
     /// 7.3), as in Linux, so that the probe's answer has its time; the deadline of the oldest
     /// segment may be only moments away.
     pub(super) fn arm_rto_from_probe(&mut self, now: Instant) {
-        let at = now + self.rtt.rto();
+        let at = now.after_nanos(self.rtt.rto_nanos());
         self.timer.arm(TimerKind::Retransmission, at);
     }
 
     pub(super) fn rto_deadline(&self, now: Instant) -> Instant {
         let since = self.records.front().map_or(now, |oldest| oldest.sent_at);
-        (since + self.rtt.rto()).max(now)
+        since.after_nanos(self.rtt.rto_nanos()).max(now)
     }
 }

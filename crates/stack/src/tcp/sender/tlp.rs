@@ -45,24 +45,24 @@ impl Sender {
         {
             return false;
         }
-        let mut timeout = INITIAL_RTO;
+        let mut timeout = INITIAL_RTO.as_nanos() as u64;
         if self.rtt.has_sample() {
             // A single segment may be waiting for the peer's delayed acknowledgment.
             let single = self.records.outstanding() <= self.window.mss;
-            timeout = 2 * self.rtt.srtt()
+            timeout = 2 * self.rtt.srtt_nanos()
                 + if single {
-                    self.rtt.min_rto()
+                    self.rtt.min_rto_nanos()
                 } else {
-                    TIMEOUT_MIN
+                    TIMEOUT_MIN.as_nanos() as u64
                 };
         }
         // Never later than the retransmission timer, which an acknowledgment restarts.
         let rto_at = if advanced {
-            now + self.rtt.rto()
+            now.after_nanos(self.rtt.rto_nanos())
         } else {
             self.rto_deadline(now)
         };
-        let at = (now + timeout).min(rto_at);
+        let at = now.after_nanos(timeout).min(rto_at);
         self.timer.arm_probe(at);
         true
     }

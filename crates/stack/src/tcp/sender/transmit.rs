@@ -62,7 +62,11 @@ impl Sender {
         max_burst: u32,
     ) -> Option<Transmission> {
         let mss = self.window.mss;
-        let burst = (max_burst / mss * mss).max(mss);
+        let burst = if max_burst < 2 * mss {
+            mss
+        } else {
+            max_burst / mss * mss
+        };
         if let Some(demanded) = self.demanded(unsent) {
             return Some(demanded);
         }
@@ -336,7 +340,7 @@ impl Sender {
         }
         let initial = INITIAL_WINDOW * self.window.mss;
         let pipe = self.records.pipe();
-        let rto = self.rtt.rto_without_backoff();
+        let rto = self.rtt.rto_nanos_without_backoff();
         if let Some(cwnd) = self.usage.decay(&self.window, initial, pipe, rto, now) {
             self.keep_ssthresh();
             self.window.cwnd = cwnd;
@@ -346,8 +350,8 @@ impl Sender {
     /// Nothing was in flight for longer than a timeout: the window is halved for each, down
     /// to the initial one (RFC 5681, section 4.1, as RFC 2861 refines it).
     fn restart_after_idle(&mut self, now: Instant) {
-        let rto = self.rtt.rto_without_backoff();
-        let idle = now.saturating_duration_since(self.last_sent_at);
+        let rto = self.rtt.rto_nanos_without_backoff();
+        let idle = now.nanos_since(self.last_sent_at);
         if idle <= rto {
             return;
         }
@@ -357,7 +361,7 @@ impl Sender {
         }
         self.keep_ssthresh();
         let floor = self.window.cwnd.min(INITIAL_WINDOW * self.window.mss);
-        let halvings = (idle.as_nanos() - 1) / rto.as_nanos().max(1);
+        let halvings = (idle - 1) / rto.max(1);
         let halvings = u32::try_from(halvings).unwrap_or(31).min(31);
         self.window.cwnd = (self.window.cwnd >> halvings)
             .max(floor)

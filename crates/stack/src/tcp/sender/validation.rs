@@ -1,7 +1,5 @@
 //! Whether the congestion window is used (RFC 2861's concern; judged as Linux does).
 
-use core::time::Duration;
-
 use zcn_wire::SeqNum;
 
 use crate::tcp::congestion::Window;
@@ -59,7 +57,7 @@ impl Usage {
         window: &Window,
         initial: u32,
         flight: u32,
-        rto: Duration,
+        rto_nanos: u64,
         now: Instant,
     ) -> Option<u32> {
         if self.is_limited(window) {
@@ -68,7 +66,7 @@ impl Usage {
             return None;
         }
         self.used = self.used.max(flight);
-        if now.saturating_duration_since(self.checked_at) < rto {
+        if now.nanos_since(self.checked_at) < rto_nanos {
             return None;
         }
         let used = self.used.max(initial);

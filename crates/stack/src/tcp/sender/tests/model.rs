@@ -62,6 +62,9 @@ pub(super) struct Peer {
     pub(super) window: u32,
     /// Forgets what came out of order, once, after this many bytes were delivered.
     pub(super) renege_after: Option<u32>,
+    /// Its acknowledgments carry a SACK block of nothing where they would carry none: it is
+    /// ignored, and keeps them from being taken for plain ones.
+    pub(super) babbles: bool,
 }
 
 impl Peer {
@@ -73,6 +76,7 @@ impl Peer {
             delayed_ack: Duration::from_millis(40),
             window: 4 << 20,
             renege_after: None,
+            babbles: false,
         }
     }
 }
@@ -367,10 +371,13 @@ impl Network<'_> {
     }
 
     fn hear(&mut self, acked: u32, sack: &[(u32, u32)], ecr: u32) {
-        let blocks: Vec<SackBlock> = sack
+        let mut blocks: Vec<SackBlock> = sack
             .iter()
             .map(|&(from, to)| SackBlock::new(self.start + from, self.start + to))
             .collect();
+        if self.peer.babbles && blocks.is_empty() && self.sender.flight_size() > 0 {
+            blocks.push(SackBlock::new(self.start, self.start));
+        }
         let before = self.sender.snd_una();
         let ack = Ack {
             ack: self.start + acked,

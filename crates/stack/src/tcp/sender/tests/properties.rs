@@ -38,6 +38,10 @@ fn config(random: &mut Random) -> SenderConfig {
 }
 
 fn random_run(seed: u64) -> Report {
+    random_run_with(seed, false)
+}
+
+fn random_run_with(seed: u64, babbles: bool) -> Report {
     let _named = Seed(seed);
     let mut bytes = [0; 32];
     bytes[8..16].copy_from_slice(&seed.to_le_bytes());
@@ -73,6 +77,7 @@ fn random_run(seed: u64) -> Report {
         delayed_ack: millis(pick(random, &[1, 40, 200])),
         window: pick(random, &[2, 10, 100, 1_000]) * mss + random.below(2) * random.below(mss),
         renege_after: (random.below(8) == 0).then(|| random.below(50 * mss)),
+        babbles,
     };
     let bytes = random.below(200 * mss) + 1;
     let load = Load {
@@ -113,6 +118,18 @@ fn all_arrives_on_a_thousand_random_paths() {
             rare > runs / 50,
             "{again} {timeouts} {probes} {undone} of {runs}"
         );
+    }
+}
+
+/// Acknowledgments of one transmission in calm take a way of their own, which must lead to
+/// where the common one does.
+#[test]
+fn plain_acknowledgments_are_no_special_case() {
+    for seed in seeds().take(300) {
+        let (plain, common) = (random_run(seed), random_run_with(seed, true));
+        assert_eq!(plain.digest, common.digest, "ZCN_SEED={seed}");
+        assert_eq!(plain.took, common.took, "ZCN_SEED={seed}");
+        assert_eq!(plain.undone, common.undone, "ZCN_SEED={seed}");
     }
 }
 

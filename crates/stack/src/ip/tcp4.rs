@@ -1,0 +1,140 @@
+//! Segments of open connections, the short way out: straight to the queue of a link.
+
+use core::net::{IpAddr, SocketAddr};
+
+use zcn_frame::{Checksum, Frame, FrameMeta, Gso, GsoKind, Head};
+use zcn_wire::tcp4::CHECKSUM_AT;
+use zcn_wire::{EtherType, EthernetRepr, Tcp4Segment, TcpFlags, TrafficClass, ethernet, ipv4};
+
+use super::Ip;
+use super::ways::{LinkWay, Way};
+use crate::interface::is_unicast;
+use crate::packet::HEADROOM;
+use crate::tcp::SegmentOut;
+use crate::time::Instant;
+
+impl Ip {
+    /// Sends a segment as [`send`](Self::send) would, if it is one as nearly all are: of IPv4,
+    /// with plain flags and options, to a neighbour whose link address is known. Answers
+    /// whether it did; if not, nothing has changed.
+    pub(crate) fn send_tcp4(&mut self, now: Instant, segment: &mut SegmentOut) -> bool {
+        let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (segment.local, segment.remote)
+        else {
+            return false;
+        };
+        let push = segment.tcp.flags == TcpFlags::ACK | TcpFlags::PSH;
+        let destination = IpAddr::V4(*remote.ip());
+        let plain = (push || segment.tcp.flags == TcpFlags::ACK)
+            && segment.tcp.options.has_timestamps_only()
+            && segment.dont_fragment
+            && self.path_mtus.is_empty()
+            && is_unicast(destination);
+        if !plain {
+            return false;
+        }
+        let Some(&Way::Link(LinkWay {
+            interface,
+            next_hop,
+            group: None,
+            neighbour: Some(neighbour),
+            ..
+        })) = self.ways.get(destination, None)
+        else {
+            return false;
+        };
+        let Some(out) = self.interfaces.get_mut(usize::from(interface.0)) else {
+            return false;
+        };
+        let Some(source) = out.link_address else {
+            return false;
+        };
+        let header = Tcp4Segment {
+            src: *local.ip(),
+            dst: *remote.ip(),
+            ttl: segment.hop_limit.unwrap_or(self.config.hop_limit),
+            traffic_class: TrafficClass(segment.traffic_class),
+            src_port: segment.tcp.src_port,
+            dst_port: segment.tcp.dst_port,
+            seq: segment.tcp.seq,
+            ack: segment.tcp.ack,
+            push,
+            window: segment.tcp.window,
+            timestamps: segment.tcp.options.timestamps,
+            payload_len: segment.payload.len(),
+        };
+        let (headers, len) = (header.header_len(), header.buffer_len());
+        let gso = segment
+            .gso_size
+            .filter(|&size| len > headers + usize::from(size));
+        let piece = gso.map_or(len, |size| headers + usize::from(size));
+        if len > usize::from(u16::MAX)
+            || piece > out.mtu as usize
+            || 1 + segment.payload.slices().len() > out.capabilities.scatter_max
+            || out.output.len() >= self.config.output_queue
+        {
+            return false;
+        }
+        let Some(link) = out.neighbours.resolve_known(now, neighbour, next_hop) else {
+            return false;
+        };
+
+        let mut head = Head::with_room(HEADROOM - ethernet::HEADER_LEN - ipv4::HEADER_LEN);
+        let ethernet = EthernetRepr {
+            dst: link,
+            src: source,
+            ethertype: EtherType::IPV4,
+            vlan: None,
+        };
+        let written = head.grow(ethernet::HEADER_LEN + headers).map(|bytes| {
+            let (front, packet) = bytes.split_at_mut(ethernet::HEADER_LEN);
+            if ethernet.emit(front).is_err() || header.emit(packet).is_err() {
+                return false;
+            }
+            let (tcp, len) = (&mut packet[ipv4::HEADER_LEN..], len - ipv4::HEADER_LEN);
+            let pseudo = header.pseudo_header();
+            let sum = if out.capabilities.checksum.transmit || gso.is_some() {
+                pseudo.partial(len)
+            } else {
+                let mut sum = pseudo.sum(len);
+                sum.add(tcp);
+                for slice in segment.payload.slices() {
+                    sum.add(slice);
+                }
+                sum.checksum()
+            };
+            packet[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&sum.to_be_bytes());
+            true
+        });
+        if written != Ok(true) {
+            debug_assert!(false, "headers that do not fit where they always do");
+            return false;
+        }
+        let checksum = if out.capabilities.checksum.transmit || gso.is_some() {
+            Checksum::Partial {
+                start: (ethernet::HEADER_LEN + ipv4::HEADER_LEN) as u16,
+                offset: zcn_wire::tcp::CHECKSUM_OFFSET,
+            }
+        } else {
+            Checksum::Unverified
+        };
+        let meta = FrameMeta {
+            checksum,
+            gso: gso.map(|size| Gso {
+                kind: GsoKind::Tcp4,
+                size,
+                hdr_len: (ethernet::HEADER_LEN + headers) as u16,
+                ecn: false,
+            }),
+        };
+        out.output.push_back(Frame {
+            meta,
+            head,
+            body: core::mem::take(&mut segment.payload),
+        });
+        let stats = &mut self.stats.ipv4;
+        stats.out_requests += 1;
+        stats.out_transmits += 1;
+        stats.out_octets += len as u64;
+        true
+    }
+}

@@ -1,0 +1,71 @@
+//! Header prediction: the next segment of an open connection goes straight to it.
+
+use core::net::IpAddr;
+
+use zcn_frame::Frame;
+use zcn_wire::{EtherType, EthernetView, Tcp4Segment, ipv4};
+
+use super::Stack;
+use crate::id::InterfaceId;
+use crate::packet::frame_sum;
+use crate::time::Instant;
+
+impl Stack {
+    /// Takes a frame that arrived if it is what an open connection waits for: the next data
+    /// in order, or the acknowledgement of something, with nothing unusual in any header (Van
+    /// Jacobson's header prediction). Answers whether it did; if not, nothing has changed, and
+    /// the frame goes the long way, which would have come to the same.
+    pub(super) fn predict(&mut self, now: Instant, id: InterfaceId, frame: &mut Frame) -> bool {
+        let Some(interface) = self.ip.interface(id) else {
+            return false;
+        };
+        let linear = frame.linear();
+        let link_header = match interface.link_address {
+            Some(own) => match EthernetView::new(linear) {
+                Ok(header)
+                    if header.dst() == own
+                        && header.ethertype() == EtherType::IPV4
+                        && header.vlan().is_none() =>
+                {
+                    zcn_wire::ethernet::HEADER_LEN
+                }
+                _ => return false,
+            },
+            None => 0,
+        };
+        let Some(segment) = Tcp4Segment::parse(&linear[link_header..]) else {
+            return false;
+        };
+        let header_len = link_header + segment.header_len();
+        let len = frame.len();
+        if frame.meta.gso.is_some()
+            || len != header_len + segment.payload_len
+            || !interface.takes_v4(segment.src, segment.dst)
+        {
+            return false;
+        }
+        if !frame.meta.checksum.is_trusted() {
+            let transport = link_header + ipv4::HEADER_LEN;
+            let pseudo = segment.pseudo_header().sum(len - transport);
+            if !frame_sum(pseudo, frame, transport, len - transport).is_valid() {
+                return false;
+            }
+        }
+        let Some(connection) = self.tcp.predicted(&segment) else {
+            return false;
+        };
+        let stats = &mut self.ip.stats.ipv4;
+        stats.in_receives += 1;
+        stats.in_octets += (len - link_header) as u64;
+        stats.in_delivers += 1;
+        frame.advance(header_len);
+        let mut payload = frame.take_body();
+        if self
+            .tcp
+            .handle_predicted(now, connection, &segment, &mut payload)
+        {
+            self.ip.confirm(now, id, IpAddr::V4(segment.src));
+        }
+        true
+    }
+}

@@ -1,0 +1,119 @@
+//! Header prediction: what an open connection expects next, and what is done when that comes.
+
+use core::net::{SocketAddr, SocketAddrV4};
+
+use zcn_frame::Chain;
+use zcn_wire::{SackBlocks, Tcp4Segment};
+
+use super::connection::{Connection, Flags};
+use super::incoming::Incoming;
+use super::state::State;
+use super::timestamps::older;
+use super::{Place, Tcp, Tuple};
+use crate::slab::Id;
+use crate::time::Instant;
+
+impl Tcp {
+    /// The connection that expects this segment next, if there is one.
+    pub(crate) fn predicted(&mut self, segment: &Tcp4Segment) -> Option<Id> {
+        let local = SocketAddr::V4(SocketAddrV4::new(segment.dst, segment.dst_port));
+        let remote = SocketAddr::V4(SocketAddrV4::new(segment.src, segment.src_port));
+        let tuple = Tuple::new(local, remote);
+        let is_it = |connection: &Connection| {
+            connection.tuple == tuple && connection.state == State::Established
+        };
+        // Where the last one went, the next one mostly goes.
+        let id = match self.connections.get(self.last) {
+            Some(connection) if is_it(connection) => self.last,
+            _ => {
+                let hash = self.ends.hash(&local, &remote);
+                match self.find(hash, &tuple)? {
+                    Place::Connection(id) => id,
+                    _ => return None,
+                }
+            }
+        };
+        self.last = id;
+        let connection = self.connections.get(id)?;
+        connection.expects(segment).then_some(id)
+    }
+
+    /// Gives a segment to the connection that expects it. Answers as
+    /// [`handle_segment`](Self::handle_segment).
+    pub(crate) fn handle_predicted(
+        &mut self,
+        now: Instant,
+        id: Id,
+        segment: &Tcp4Segment,
+        payload: &mut Chain,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return false;
+        };
+        let common = &mut self.common;
+        common.stats.in_segs += 1;
+        let counters = &mut connection.counters;
+        counters.segs_in = counters.segs_in.wrapping_add(1);
+        if segment.payload_len > 0 {
+            counters.data_segs_in = counters.data_segs_in.wrapping_add(1);
+        }
+        if let Some(stamps) = segment.timestamps {
+            let acknowledged = connection.rcv_wup;
+            connection
+                .timestamps
+                .update(now, stamps.val, segment.seq, acknowledged);
+        }
+        let head = Incoming {
+            seq: segment.seq,
+            ack: segment.ack,
+            has_ack: true,
+            syn: false,
+            fin: false,
+            rst: false,
+            psh: segment.push,
+            ece: false,
+            cwr: false,
+            ecn: segment.traffic_class.ecn().bits(),
+            window: segment.window,
+            window_scaled: true,
+            len: segment.payload_len as u32,
+            segments: 1,
+            timestamps: segment.timestamps,
+            sack: SackBlocks::EMPTY,
+        };
+        let before = connection.sender.snd_una();
+        if connection.acknowledge(now, common, &head) {
+            connection.receive(now, common, &head, payload);
+        }
+        let progress = connection.sender.snd_una() != before;
+        self.settle(now, id);
+        progress
+    }
+}
+
+impl Connection {
+    /// Whether a segment is the next one: all in order, acknowledging what was sent, and no
+    /// case for any of the checks of RFC 9293 section 3.10.7.4 and RFC 7323 section 5.
+    fn expects(&self, segment: &Tcp4Segment) -> bool {
+        const UNUSUAL: u32 = Flags::FIN_PENDING | Flags::READ_SHUT | Flags::ORPHAN;
+        let len = segment.payload_len as u32;
+        let una = self.sender.snd_una();
+        let stamps = match segment.timestamps {
+            Some(stamps) => self.timestamps.enabled && !older(stamps.val, self.timestamps.recent),
+            None => !self.timestamps.enabled,
+        };
+        self.state == State::Established
+            && segment.seq == self.rcv_nxt
+            && stamps
+            && segment.ack.after_eq(una)
+            && segment.ack.before_eq(self.sender.snd_nxt())
+            && (len > 0 || segment.ack != una)
+            && len <= self.rcv_wnd()
+            && !self.has(UNUSUAL)
+            && !self.has_duplicate()
+            && self
+                .receive_queue
+                .as_ref()
+                .is_none_or(|queue| !queue.has_holes())
+    }
+}
