@@ -299,7 +299,7 @@ impl Stack {
     ) -> usize {
         let mut budget = SEGMENTS_MAX;
         loop {
-            while budget > 0 && self.waiting(interface) < max.max(1) {
+            while budget > 0 && self.tcp.has_output() && self.waiting(interface) < max.max(1) {
                 let Self {
                     tcp, ip, leaving, ..
                 } = self;
@@ -320,7 +320,12 @@ impl Stack {
             return 0;
         };
         let count = out.output.len().min(max);
-        frames.extend(out.output.drain(..count));
+        if count == 1 {
+            // As mostly; it needs not all that a part of a queue does.
+            frames.extend(out.output.pop_front());
+        } else {
+            frames.extend(out.output.drain(..count));
+        }
         if out.output.len() <= self.ip.config.output_queue / 2 {
             self.udp.unblock();
         }

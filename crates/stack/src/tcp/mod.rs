@@ -478,6 +478,12 @@ impl Tcp {
         false
     }
 
+    /// Whether [`poll_segment`](Self::poll_segment) may have something.
+    #[inline]
+    pub(crate) fn has_output(&self) -> bool {
+        !self.dirty.is_empty() || !self.common.replies.is_empty() || !self.syn_acks.is_empty()
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is to be called, if nothing happens
     /// before. Rounded up to the milliseconds of the timing wheel.
     pub fn poll_timeout(&mut self) -> Option<Instant> {

@@ -57,6 +57,12 @@ impl Replies {
         room
     }
 
+    /// Whether none waits.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub(crate) fn pop(&mut self) -> Option<SegmentOut> {
         self.queue.pop_front()
     }

@@ -277,12 +277,16 @@ impl Tcp {
     ) -> Result<usize, SendError> {
         let connection = held(&mut self.connections, id).ok_or(SendError::NotFound)?;
         let result = connection.send(&mut self.common, bytes, more);
+        let listed = connection.has(Flags::DIRTY);
         if result == Err(SendError::WouldBlock) && connection.queued() == 0 {
             // The pool is empty, and no acknowledgement to come will wake the application.
             self.starved.push(id);
             self.starved_until = self.starved_until.min(now + STARVED_WAIT);
         }
-        self.settle(now, id);
+        // Of data to send nothing follows but output.
+        if !listed {
+            self.settle(now, id);
+        }
         result
     }
 
@@ -325,7 +329,9 @@ impl Tcp {
             return Err(error((SendError::NotFound, bytes)));
         };
         let result = connection.send_buf(&mut self.common, bytes, more);
-        self.settle(now, id);
+        if !connection.has(Flags::DIRTY) {
+            self.settle(now, id);
+        }
         result.map_err(error)
     }
 
@@ -355,7 +361,7 @@ impl Tcp {
     ) -> Result<usize, RecvError> {
         let connection = held(&mut self.connections, id).ok_or(RecvError::NotFound)?;
         let result = connection.recv(now, &mut self.common, target, peek);
-        if connection.ack.is_due() {
+        if connection.ack.is_due() && !connection.has(Flags::DIRTY) {
             self.settle(now, id);
         }
         result
@@ -369,7 +375,7 @@ impl Tcp {
     pub fn recv_buf(&mut self, now: Instant, id: Id, max: usize) -> Result<SharedBuf, RecvError> {
         let connection = held(&mut self.connections, id).ok_or(RecvError::NotFound)?;
         let result = connection.recv_buf(now, &mut self.common, max);
-        if connection.ack.is_due() {
+        if connection.ack.is_due() && !connection.has(Flags::DIRTY) {
             self.settle(now, id);
         }
         result
