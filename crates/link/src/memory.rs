@@ -175,13 +175,16 @@ impl Driver for MemoryLink {
             return Err(closed());
         }
         let fits = frames.len() <= state.capacity - state.queue.len();
-        let admissible = |frame: &Frame| admit(&self.capabilities, frame).is_ok();
-        if fits && frames.iter().all(admissible) {
+        let mut bytes = 0;
+        let mut admissible = |frame: &Frame| {
+            bytes += frame.len() as u64;
+            admit(&self.capabilities, frame).is_ok()
+        };
+        if fits && frames.iter().all(&mut admissible) {
             // As always: they move at once.
-            for frame in &*frames {
-                self.statistics.count_out(frame.len());
-            }
             taken = frames.len();
+            self.statistics.frames_out += taken as u64;
+            self.statistics.bytes_out += bytes;
             state.queue.append(frames);
         }
         while state.queue.len() < state.capacity && !frames.is_empty() {

@@ -57,6 +57,9 @@ pub struct Wheel {
     /// Entries whose deadline may have passed, being handed out.
     due: u32,
     len: usize,
+    /// What [`next_deadline`](Self::next_deadline) answers, which is asked much more often than
+    /// it changes.
+    next: Option<Instant>,
 }
 
 impl Wheel {
@@ -69,6 +72,7 @@ impl Wheel {
             reached: now.as_nanos() / TICK_NANOS,
             due: NONE,
             len: 0,
+            next: None,
         }
     }
 
@@ -113,6 +117,7 @@ impl Wheel {
         }
         self.entries[key as usize].deadline = deadline;
         self.link(key);
+        self.note_next();
     }
 
     /// Drops the deadline of `key`, if it has one.
@@ -124,12 +129,19 @@ impl Wheel {
         {
             self.unlink(key);
             self.len -= 1;
+            self.note_next();
         }
     }
 
     /// Takes out one key whose deadline is at or before `now`, in no particular order
     /// within a tick; `None` when there is no more. Call it until then.
     pub fn pop_expired(&mut self, now: Instant) -> Option<u32> {
+        let key = self.take_expired(now);
+        self.note_next();
+        key
+    }
+
+    fn take_expired(&mut self, now: Instant) -> Option<u32> {
         let now = now.as_nanos() / TICK_NANOS;
         loop {
             while self.due != NONE {
@@ -165,11 +177,18 @@ impl Wheel {
     /// When to ask next: at or before the earliest deadline. Early because an entry may
     /// have to move down a level, or because its deadline moved; asking again then gives
     /// a later instant.
+    #[inline]
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.due != NONE {
-            return Some(from_ticks(self.reached));
-        }
-        self.next_slot().map(|(_, _, start)| from_ticks(start))
+        self.next
+    }
+
+    /// Entries came, went or were reached.
+    fn note_next(&mut self) {
+        self.next = if self.due != NONE {
+            Some(from_ticks(self.reached))
+        } else {
+            self.next_slot().map(|(_, _, start)| from_ticks(start))
+        };
     }
 
     /// The first slot that holds something: its level, its number and its first tick.

@@ -31,6 +31,7 @@ use crate::tcp::{Path, Paths};
 use crate::time::Instant;
 
 pub(crate) use send::{IpHeader, SendError, header_len};
+pub(crate) use tcp4::Sent;
 use ways::{LinkWay, Way, Ways};
 
 /// Largest packet over the loopback interface.

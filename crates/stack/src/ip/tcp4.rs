@@ -8,19 +8,38 @@ use zcn_wire::{EtherType, EthernetRepr, Tcp4Segment, TcpFlags, TrafficClass, eth
 
 use super::Ip;
 use super::ways::{LinkWay, Way};
+use crate::id::InterfaceId;
 use crate::interface::is_unicast;
 use crate::packet::HEADROOM;
 use crate::tcp::SegmentOut;
 use crate::time::Instant;
 
+/// What became of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It cannot go this way, and nothing has changed.
+    No,
+    /// It waits in the queue of its interface.
+    Queued,
+    /// Whoever asked has it.
+    Handed,
+}
+
 impl Ip {
     /// Sends a segment as [`send`](Self::send) would, if it is one as nearly all are: of IPv4,
-    /// with plain flags and options, to a neighbour whose link address is known. Answers
-    /// whether it did; if not, nothing has changed.
-    pub(crate) fn send_tcp4(&mut self, now: Instant, segment: &mut SegmentOut) -> bool {
+    /// with plain flags and options, to a neighbour whose link address is known. If that is by
+    /// the interface `asking`, and nothing waits there, the frame goes to `frames`, otherwise to
+    /// the queue.
+    pub(crate) fn send_tcp4(
+        &mut self,
+        now: Instant,
+        segment: &mut SegmentOut,
+        asking: InterfaceId,
+        frames: &mut impl Extend<Frame>,
+    ) -> Sent {
         let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (segment.local, segment.remote)
         else {
-            return false;
+            return Sent::No;
         };
         let push = segment.tcp.flags == TcpFlags::ACK | TcpFlags::PSH;
         let destination = IpAddr::V4(*remote.ip());
@@ -30,7 +49,7 @@ impl Ip {
             && self.path_mtus.is_empty()
             && is_unicast(destination);
         if !plain {
-            return false;
+            return Sent::No;
         }
         let Some(&Way::Link(LinkWay {
             interface,
@@ -40,13 +59,13 @@ impl Ip {
             ..
         })) = self.ways.get(destination, None)
         else {
-            return false;
+            return Sent::No;
         };
         let Some(out) = self.interfaces.get_mut(usize::from(interface.0)) else {
-            return false;
+            return Sent::No;
         };
         let Some(source) = out.link_address else {
-            return false;
+            return Sent::No;
         };
         let header = Tcp4Segment {
             src: *local.ip(),
@@ -72,10 +91,10 @@ impl Ip {
             || 1 + segment.payload.slices().len() > out.capabilities.scatter_max
             || out.output.len() >= self.config.output_queue
         {
-            return false;
+            return Sent::No;
         }
         let Some(link) = out.neighbours.resolve_known(now, neighbour, next_hop) else {
-            return false;
+            return Sent::No;
         };
 
         let mut head = Head::with_room(HEADROOM - ethernet::HEADER_LEN - ipv4::HEADER_LEN);
@@ -107,7 +126,7 @@ impl Ip {
         });
         if written != Ok(true) {
             debug_assert!(false, "headers that do not fit where they always do");
-            return false;
+            return Sent::No;
         }
         let checksum = if out.capabilities.checksum.transmit || gso.is_some() {
             Checksum::Partial {
@@ -126,15 +145,22 @@ impl Ip {
                 ecn: false,
             }),
         };
-        out.output.push_back(Frame {
+        let frame = Frame {
             meta,
             head,
             body: core::mem::take(&mut segment.payload),
-        });
+        };
+        let sent = if interface == asking && out.output.is_empty() {
+            frames.extend(Some(frame));
+            Sent::Handed
+        } else {
+            out.output.push_back(frame);
+            Sent::Queued
+        };
         let stats = &mut self.stats.ipv4;
         stats.out_requests += 1;
         stats.out_transmits += 1;
         stats.out_octets += len as u64;
-        true
+        sent
     }
 }

@@ -20,7 +20,7 @@ use crate::gro::{Arrived, Gro, segment_of};
 use crate::icmp::ErrorMessage;
 use crate::id::{InterfaceId, SocketId};
 use crate::interface::AddressState;
-use crate::ip::{Ip, SendError};
+use crate::ip::{Ip, SendError, Sent};
 use crate::neighbour::NeighbourState;
 use crate::packet::{HEADROOM, Outgoing, Packet};
 use crate::random::Seed;
@@ -298,8 +298,13 @@ impl Stack {
         max: usize,
     ) -> usize {
         let mut budget = SEGMENTS_MAX;
+        // Frames that never were in the queue.
+        let mut handed = 0;
         loop {
-            while budget > 0 && self.tcp.has_output() && self.waiting(interface) < max.max(1) {
+            while budget > 0
+                && self.tcp.has_output()
+                && handed + self.waiting(interface) < max.max(1)
+            {
                 let Self {
                     tcp, ip, leaving, ..
                 } = self;
@@ -307,7 +312,16 @@ impl Stack {
                     break;
                 }
                 budget -= 1;
-                self.send_segment(now);
+                let sent = if ip.config.header_prediction && max > 0 {
+                    ip.send_tcp4(now, leaving, interface, frames)
+                } else {
+                    Sent::No
+                };
+                match sent {
+                    Sent::Handed => handed += 1,
+                    Sent::Queued => {}
+                    Sent::No => self.send_segment(now),
+                }
             }
             if self.ip.loopback.is_empty() || budget == 0 {
                 break;
@@ -317,19 +331,16 @@ impl Stack {
         }
         let Some(out) = self.ip.interface_mut(interface) else {
             self.udp.unblock();
-            return 0;
+            return handed;
         };
-        let count = out.output.len().min(max);
-        if count == 1 {
-            // As mostly; it needs not all that a part of a queue does.
-            frames.extend(out.output.pop_front());
-        } else {
+        let count = out.output.len().min(max - handed.min(max));
+        if count > 0 {
             frames.extend(out.output.drain(..count));
         }
         if out.output.len() <= self.ip.config.output_queue / 2 {
             self.udp.unblock();
         }
-        count
+        handed + count
     }
 
     /// Frames that wait to leave by an interface.
@@ -342,9 +353,6 @@ impl Stack {
     /// Makes a packet of the segment that leaves and sends it.
     fn send_segment(&mut self, now: Instant) {
         let segment = &mut self.leaving;
-        if self.ip.config.header_prediction && self.ip.send_tcp4(now, segment) {
-            return;
-        }
         let mut frame = Frame::new(Head::with_room(HEADROOM));
         frame.body = core::mem::take(&mut segment.payload);
         let layout: OptionLayout = self.ip.config.option_layout;
@@ -404,6 +412,9 @@ impl Stack {
     pub fn poll_event(&mut self) -> Option<Event> {
         if !self.tcp.has_events() && !self.udp.has_events() && !self.echo.has_events() {
             return None;
+        }
+        if !self.udp.has_events() && !self.echo.has_events() {
+            return self.tcp.poll_event();
         }
         for _ in 0..3 {
             self.turn = (self.turn + 1) % 3;

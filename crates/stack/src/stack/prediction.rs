@@ -59,10 +59,13 @@ impl Stack {
         stats.in_octets += (len - link_header) as u64;
         stats.in_delivers += 1;
         frame.advance(header_len);
-        let mut payload = frame.take_body();
+        if !frame.head.is_empty() {
+            // Payload that lies in the head: as a slice of its own.
+            frame.body = frame.take_body();
+        }
         if self
             .tcp
-            .handle_predicted(now, connection, &segment, &mut payload)
+            .handle_predicted(now, connection, &segment, &mut frame.body)
         {
             self.ip.confirm(now, id, IpAddr::V4(segment.src));
         }

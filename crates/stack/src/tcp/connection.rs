@@ -447,6 +447,19 @@ impl Connection {
         (next < Instant::MAX).then_some(next)
     }
 
+    /// How far the peer has acknowledged, and when it last did.
+    #[inline]
+    pub(crate) fn standing(&self) -> (SeqNum, Stamp) {
+        (self.sender.snd_una(), self.last_ack_in)
+    }
+
+    /// Whether the peer has acknowledged more than when it stood so, a millisecond ago at least:
+    /// neighbours need not be told more often that they are there.
+    #[inline]
+    pub(crate) fn has_progressed(&self, before: (SeqNum, Stamp)) -> bool {
+        self.sender.snd_una() != before.0 && self.last_ack_in != before.1
+    }
+
     /// The smoothed round-trip time, zero if there is none.
     pub(crate) fn srtt(&self) -> Duration {
         self.sender.srtt().unwrap_or(Duration::ZERO)

@@ -230,7 +230,7 @@ impl Connection {
                 let room = mss.min(self.advertised_mss).saturating_sub(OPTIONS_ROOM);
                 let len = self.write_end.distance(first).min(u32::from(room));
                 if let Some(queue) = self.send_queue.as_ref().filter(|_| len > 0) {
-                    segment.payload = queue.slices(first, len).0;
+                    queue.slices(first, len, &mut segment.payload);
                     common.stats.fast_open_active += 1;
                 }
                 self.small_end = first + segment.payload.len();

@@ -222,8 +222,9 @@ impl Tcp {
     }
 
     /// A segment arrived: parsed, its checksum good, neither address multicast or broadcast.
-    /// Answers whether it acknowledged something new: the way to the peer works in both
-    /// directions (RFC 4861 section 7.3.1). The payload is taken out of it.
+    /// Answers whether it acknowledged something new, and none did in the same millisecond before:
+    /// the way to the peer works in both directions (RFC 4861 section 7.3.1). The payload is
+    /// taken out of it.
     pub fn handle_segment(
         &mut self,
         now: Instant,
@@ -246,9 +247,9 @@ impl Tcp {
         let Some(connection) = self.connections.get_mut(id) else {
             return false;
         };
-        let before = connection.sender.snd_una();
+        let before = connection.standing();
         connection.handle_segment(now, &mut self.common, segment);
-        let progress = connection.sender.snd_una() != before;
+        let progress = connection.has_progressed(before);
         self.settle(now, id);
         progress
     }

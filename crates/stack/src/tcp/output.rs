@@ -1,7 +1,7 @@
 //! Segments leave (RFC 9293 section 3.10): SYN, data in super-frames, FIN, probes and
 //! acknowledgements.
 
-use zcn_frame::{Chain, SEGMENTS_MAX};
+use zcn_frame::SEGMENTS_MAX;
 use zcn_wire::{SackBlock, SackBlocks, SeqNum, TcpFlags, TcpOptions, TcpTimestamps};
 
 use super::connection::{Common, Connection, Flags};
@@ -26,6 +26,7 @@ impl Connection {
         if self.state == State::Closed {
             return false;
         }
+        segment.payload.clear();
         if self.flags.take(Flags::SYN_DUE) {
             self.syn(now, segment);
             self.offer_fast_open(now, common, segment);
@@ -300,11 +301,11 @@ impl Connection {
         } else {
             0
         };
-        let (payload, mut push) = match &self.send_queue {
-            Some(queue) if wanted > 0 => queue.slices(seq, wanted),
-            _ => (Chain::new(), false),
+        let mut push = match &self.send_queue {
+            Some(queue) if wanted > 0 => queue.slices(seq, wanted, &mut segment.payload),
+            _ => false,
         };
-        let len = payload.len() as u32;
+        let len = segment.payload.len() as u32;
         let mut fin = self.has(Flags::FIN_QUEUED) && end.after(self.write_end);
         if len < wanted {
             transmission.len = len;
@@ -338,7 +339,6 @@ impl Connection {
         if self.has(Flags::ECN) && new && len > 0 {
             self.mark_capable(segment);
         }
-        segment.payload = payload;
         self.after_data(now, common, segment, new, forced);
         true
     }

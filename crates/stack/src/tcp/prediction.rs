@@ -5,11 +5,13 @@ use core::net::{SocketAddr, SocketAddrV4};
 use zcn_frame::Chain;
 use zcn_wire::{SackBlocks, Tcp4Segment};
 
-use super::connection::{Connection, Flags};
+use super::ack::Arrival;
+use super::connection::{Common, Connection, Flags};
 use super::incoming::Incoming;
 use super::state::State;
 use super::timestamps::older;
 use super::{Place, Tcp, Tuple};
+use crate::event::Readiness;
 use crate::slab::Id;
 use crate::time::Instant;
 
@@ -81,17 +83,58 @@ impl Tcp {
             timestamps: segment.timestamps,
             sack: SackBlocks::EMPTY,
         };
-        let before = connection.sender.snd_una();
+        let before = connection.standing();
         if connection.acknowledge(now, common, &head) {
-            connection.receive(now, common, &head, payload);
+            connection.receive_next(now, common, &head, payload);
         }
-        let progress = connection.sender.snd_una() != before;
+        let progress = connection.has_progressed(before);
         self.settle(now, id);
         progress
     }
 }
 
 impl Connection {
+    /// Takes data that [`expects`](Self::expects) has found to be the next: what
+    /// [`receive`](Self::receive) comes to when nothing is to be cut off, missing or ended.
+    fn receive_next(
+        &mut self,
+        now: Instant,
+        common: &mut Common,
+        head: &Incoming,
+        payload: &mut Chain,
+    ) {
+        if head.len == 0 {
+            return;
+        }
+        if self.has(Flags::ECN) {
+            self.note_congestion(common, head);
+        }
+        let arrival = Arrival {
+            now,
+            len: head.len,
+            segments: head.segments,
+            push: head.psh,
+            rcv_wnd: self.rcv_wnd(),
+            rto: self.sender.rto(),
+        };
+        self.ack.on_data(&common.config, &arrival);
+        let limits = self.receive_limits(common);
+        let queue = Self::receive_queue(&mut self.receive_queue, &mut common.spares);
+        if queue.append(payload, &limits, &common.pool) {
+            let readable = queue.readable();
+            self.rcv_nxt += head.len;
+            self.received += u64::from(head.len);
+            self.measure_rtt(now, head);
+            if readable >= self.options.receive_low_water as usize {
+                self.signal(Readiness::READABLE);
+            }
+        } else {
+            self.refuse(common);
+        }
+        self.release_empty_queues(common);
+        self.decide_ack(now, common, false, head.psh);
+    }
+
     /// Whether a segment is the next one: all in order, acknowledging what was sent, and no
     /// case for any of the checks of RFC 9293 section 3.10.7.4 and RFC 7323 section 5.
     fn expects(&self, segment: &Tcp4Segment) -> bool {

@@ -244,7 +244,12 @@ impl ReceiveQueue {
 
     /// Puts payload behind what can be read. False, and nothing kept, if there is no
     /// memory for it.
-    fn append(&mut self, payload: &mut Chain, limits: &Limits, pool: &LocalPool) -> bool {
+    pub(crate) fn append(
+        &mut self,
+        payload: &mut Chain,
+        limits: &Limits,
+        pool: &LocalPool,
+    ) -> bool {
         // Twice the limit: the window was promised, and promises are kept for bytes that
         // arrive in small segments, too. Beyond half of it they are packed.
         if self.cost > 2 * limits.memory {

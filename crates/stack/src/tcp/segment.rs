@@ -96,8 +96,8 @@ const NO_HEADER: TcpRepr = TcpRepr {
 };
 
 impl SegmentOut {
-    /// Begins a segment without acknowledgement, options and data, in the place of what is
-    /// there.
+    /// Begins a segment without acknowledgement and options, in the place of what is there;
+    /// its payload stays.
     pub(crate) fn begin(
         &mut self,
         local: SocketAddr,
@@ -115,7 +115,6 @@ impl SegmentOut {
         self.tcp.window = 0;
         self.tcp.urgent = 0;
         self.tcp.options = TcpOptions::NONE;
-        self.payload.clear();
         self.gso_size = None;
         self.traffic_class = 0;
         self.hop_limit = None;

@@ -249,18 +249,19 @@ impl SendQueue {
         span
     }
 
-    /// The `len` bytes from `seq` on, and whether a write ended with the last of them.
-    /// Fewer, if more than a chain takes was asked for, or a record ends before.
-    pub(crate) fn slices(&self, seq: SeqNum, len: u32) -> (Chain, bool) {
+    /// Writes the `len` bytes from `seq` on to `chain`, which is empty, and answers whether a
+    /// write ended with the last of them. Fewer, if more than a chain takes was asked for, or a
+    /// record ends before.
+    pub(crate) fn slices(&self, seq: SeqNum, len: u32, chain: &mut Chain) -> bool {
         let end = seq + len;
         if self.first_covers(seq, len)
             && let Some(first) = self.chunks.front()
         {
             let from = seq.distance(first.at) as usize;
-            let bytes = first.bytes.slice(from..from + len as usize);
-            return (Chain::from(bytes), first.push && end == first.end());
+            // An empty chain takes it.
+            let _ = chain.push(first.bytes.slice(from..from + len as usize));
+            return first.push && end == first.end();
         }
-        let mut chain = Chain::new();
         let mut push = false;
         for chunk in self.chunks.range(self.index_of(seq)..) {
             if chunk.at.after_eq(end) {
@@ -276,7 +277,7 @@ impl SendQueue {
                 break;
             }
         }
-        (chain, push)
+        push
     }
 
     /// Drops everything but keeps a little room, for the next connection.
@@ -308,6 +309,12 @@ mod tests {
             .unwrap()
     }
 
+    fn slices(queue: &SendQueue, seq: SeqNum, len: u32) -> (Chain, bool) {
+        let mut chain = Chain::new();
+        let push = queue.slices(seq, len, &mut chain);
+        (chain, push)
+    }
+
     #[test]
     fn every_byte_is_found_whatever_the_sizes_are() {
         let mut queue = SendQueue::default();
@@ -322,7 +329,7 @@ mod tests {
         for una in [0_u32, 2, 50, 110, 300] {
             queue.acknowledge(start + una);
             for from in una..bytes.len() as u32 {
-                let (chain, _) = queue.slices(start + from, 1);
+                let (chain, _) = slices(&queue, start + from, 1);
                 assert_eq!(chain.to_vec(), [bytes[from as usize]], "{una}, {from}");
             }
             assert_eq!(queue.span(start + bytes.len(), 1), 0);
@@ -338,15 +345,15 @@ mod tests {
         assert_eq!(queue.copy_in(start, b"abc", true, 9000, &local), 3);
         assert_eq!(queue.copy_in(start + 3_u32, b"def", true, 9000, &local), 3);
         assert_eq!(pool.stats().in_use, 1);
-        let (held, push) = queue.slices(start, 6);
+        let (held, push) = slices(&queue, start, 6);
         assert_eq!((held.to_vec(), push), (b"abcdef".to_vec(), true));
         assert_eq!(queue.copy_in(start + 6_u32, b"g", true, 9000, &local), 1);
         assert_eq!(pool.stats().in_use, 2);
-        let (all, _) = queue.slices(start, 7);
+        let (all, _) = slices(&queue, start, 7);
         assert_eq!(all.to_vec(), b"abcdefg");
         drop((held, all));
         queue.acknowledge(start + 2_u32);
-        assert_eq!(queue.slices(start + 2_u32, 5).0.to_vec(), b"cdefg");
+        assert_eq!(slices(&queue, start + 2_u32, 5).0.to_vec(), b"cdefg");
         queue.acknowledge(start + 7_u32);
         assert!(queue.is_empty());
         assert_eq!((queue.cost(), pool.stats().in_use), (0, 0));
@@ -358,10 +365,10 @@ mod tests {
         let bytes = SharedBuf::from_static(&[7; 5000]);
         let start = bytes.as_ptr();
         queue.push(SeqNum(0), bytes, true);
-        let (chain, push) = queue.slices(SeqNum(1000), 3000);
+        let (chain, push) = slices(&queue, SeqNum(1000), 3000);
         assert_eq!(chain.first().as_ptr(), start.wrapping_add(1000));
         assert!(!push);
-        assert!(queue.slices(SeqNum(1000), 4000).1);
+        assert!(slices(&queue, SeqNum(1000), 4000).1);
         assert_eq!(queue.span(SeqNum(1000), 9000), 4000);
     }
 
@@ -373,7 +380,7 @@ mod tests {
         }
         let span = queue.span(SeqNum(5), 500);
         assert_eq!(span, SLICES_MAX as u32 * 10 - 5);
-        assert_eq!(queue.slices(SeqNum(5), span).0.len(), span as usize);
+        assert_eq!(slices(&queue, SeqNum(5), span).0.len(), span as usize);
     }
 
     #[test]

@@ -137,13 +137,12 @@ impl ReceiveWindow {
     /// window is never what holds the sender back (dynamic right-sizing).
     pub(crate) fn on_read(&mut self, now: Instant, bytes: u32, mss: u32, config: &TcpConfig) {
         self.copied = self.copied.saturating_add(bytes);
-        let elapsed = self.since.elapsed(now);
-        let rtt = if self.rtt_us == 0 {
-            Duration::from_millis(100)
-        } else {
-            self.rtt()
+        let elapsed_us = u64::from(self.since.elapsed_ms(now)) * 1_000;
+        let rtt_us = match self.rtt_us {
+            0 => 100_000,
+            rtt_us => u64::from(rtt_us),
         };
-        if elapsed < rtt {
+        if elapsed_us < rtt_us {
             return;
         }
         if self.copied > self.space {

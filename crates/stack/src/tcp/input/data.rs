@@ -189,13 +189,18 @@ impl Connection {
                 self.ack.send_now();
             }
             Received::NoRoom => {
-                common.stats.ofo_drop += 1;
-                common.drop(DropReason::TcpNoRoom);
-                self.ack.send_now();
+                self.refuse(common);
             }
         }
         self.release_empty_queues(common);
         at_once
+    }
+
+    /// There is no room for what came.
+    pub(in crate::tcp) fn refuse(&mut self, common: &mut Common) {
+        common.stats.ofo_drop += 1;
+        common.drop(DropReason::TcpNoRoom);
+        self.ack.send_now();
     }
 
     /// The application shut its reading side: data is acknowledged and goes nowhere.
@@ -256,7 +261,7 @@ impl Connection {
 
     /// A sample of the round-trip time for the growth of the window: by the echo of the
     /// timestamp of the ACK that let this data go.
-    fn measure_rtt(&mut self, now: Instant, head: &Incoming) {
+    pub(in crate::tcp) fn measure_rtt(&mut self, now: Instant, head: &Incoming) {
         let Some(stamps) = head.timestamps.filter(|_| self.timestamps.enabled) else {
             return;
         };
@@ -272,7 +277,13 @@ impl Connection {
     }
 
     /// Decides when what arrived is acknowledged.
-    fn decide_ack(&mut self, now: Instant, common: &mut Common, at_once: bool, push: bool) {
+    pub(in crate::tcp) fn decide_ack(
+        &mut self,
+        now: Instant,
+        common: &mut Common,
+        at_once: bool,
+        push: bool,
+    ) {
         let unacked = self.unacked_in();
         let mss = u32::from(self.ack.rcv_mss);
         // A small window is one that the peer waits for: whatever frees it is told at once.

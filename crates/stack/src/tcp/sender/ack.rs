@@ -237,7 +237,10 @@ impl Sender {
         }
         self.restart_timer(&v);
 
-        let rate = self.episode.rate.sample(candidate, self.rtt.min_rtt(), now);
+        let rate = self
+            .episode
+            .rate
+            .sample(candidate, self.rtt.min_rtt_us(), now);
         self.adjust_window(&v, rtt, rate);
         self.check();
         Ok(AckOutcome {

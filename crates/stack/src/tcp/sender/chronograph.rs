@@ -42,7 +42,10 @@ pub(super) struct Times {
 
 impl Chronograph {
     fn elapsed_ms(&self, now: Instant) -> u32 {
-        u32::try_from(self.since.elapsed(now).as_millis()).unwrap_or(0)
+        if self.since == Stamp::NEVER {
+            return 0;
+        }
+        self.since.elapsed_ms(now)
     }
 
     fn set(&mut self, now: Instant, activity: Activity) {

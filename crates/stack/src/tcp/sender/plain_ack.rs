@@ -3,6 +3,7 @@
 use super::Sender;
 use super::ack::{Ack, AckOutcome};
 use super::recovery::CaState;
+use super::rtt::micros;
 use super::tlp::Probe;
 use super::transmit::Demand;
 use crate::tcp::congestion::AckSample;
@@ -28,7 +29,9 @@ impl Sender {
         let mss = self.window.mss;
 
         let reordered = self.rack.note_order(&record, mss);
-        self.rack.deliver(&record, None, self.rtt.min_rtt(), now);
+        let rtt = now.saturating_duration_since(record.sent_at);
+        let rtt_us = micros(rtt);
+        self.rack.deliver_once(&record, rtt_us);
         let mut candidate = None;
         self.episode.rate.deliver(&record, now, &mut candidate);
         self.episode.delivered_segments = self
@@ -39,14 +42,13 @@ impl Sender {
         self.snd_una = ack.ack;
         self.retransmits = 0;
         self.demand = Demand::None;
-        let rtt = now.saturating_duration_since(record.sent_at);
-        self.rtt.note_min(rtt, now);
-        self.rtt.sample(rtt, self.snd_una, self.snd_nxt);
+        self.rtt.note_min_us(rtt_us, now);
+        self.rtt.sample_us(rtt_us, self.snd_una, self.snd_nxt);
         self.rack.on_dsack(false, self.snd_una, self.snd_nxt);
         self.restart_timer_on_progress(now);
 
-        let min_rtt = self.rtt.min_rtt();
-        let rate = self.episode.rate.sample(candidate, min_rtt, now);
+        let min_rtt_us = self.rtt.min_rtt_us();
+        let rate = self.episode.rate.sample(candidate, min_rtt_us, now);
         let sample = AckSample {
             now,
             acked: record.len,
@@ -57,7 +59,7 @@ impl Sender {
             snd_nxt: self.snd_nxt,
             rtt: Some(rtt),
             srtt: self.rtt.srtt(),
-            min_rtt,
+            min_rtt: self.rtt.min_rtt(),
             may_grow: true,
             cwnd_limited: self.usage.is_limited(&self.window),
             rate,

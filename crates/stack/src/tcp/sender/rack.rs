@@ -81,6 +81,12 @@ impl Rack {
                 return;
             }
         }
+        self.deliver_once(record, micros(rtt));
+    }
+
+    /// The same of a record that was sent once, or whose last copy it was, `rtt_us` ago.
+    #[inline]
+    pub(super) fn deliver_once(&mut self, record: &Record, rtt_us: u32) {
         if self.rtt_us == 0
             || self.xmit_at < record.sent_at
             || (self.xmit_at == record.sent_at && self.end_seq.before(record.end()))
@@ -88,7 +94,7 @@ impl Rack {
             self.xmit_at = record.sent_at;
             self.end_seq = record.end();
         }
-        self.rtt_us = micros(rtt).max(1);
+        self.rtt_us = rtt_us.max(1);
     }
 
     /// `record` was delivered: notes whether something after it was before it, and tells.

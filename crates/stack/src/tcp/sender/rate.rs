@@ -108,20 +108,21 @@ impl RateEstimator {
     pub(super) fn sample(
         &mut self,
         candidate: Option<Candidate>,
-        min_rtt: Duration,
+        min_rtt_us: u32,
         now: Instant,
     ) -> Option<RateSample> {
         if self.is_app_limited() && self.delivered > self.app_limited_until {
             self.app_limited_until = 0;
         }
         let candidate = candidate?;
-        let sending = Duration::from_micros(u64::from(candidate.send_elapsed_us));
-        let acking = now.saturating_duration_since(candidate.sent_at)
-            + Duration::from_micros(u64::from(candidate.delivered_age_us));
+        let sending = u64::from(candidate.send_elapsed_us) * 1_000;
+        let since = now.nanos_since(candidate.sent_at);
+        let acking = since.saturating_add(u64::from(candidate.delivered_age_us) * 1_000);
         let interval = sending.max(acking);
-        if interval < min_rtt || interval.is_zero() {
+        if interval < u64::from(min_rtt_us) * 1_000 || interval == 0 {
             return None;
         }
+        let interval = Duration::from_nanos(interval);
         let sample = RateSample {
             delivered: (self.delivered as u32).wrapping_sub(candidate.prior_delivered),
             interval,
@@ -161,16 +162,13 @@ mod tests {
             record.sent_at = now;
             records.push(record);
             assert_eq!(rate.delivered(), 1_000 * (u64::from(n) + 1));
-            rate.sample(candidate, Duration::ZERO, now)
-                .expect("a sample");
+            rate.sample(candidate, 0, now).expect("a sample");
         }
         for n in 10..20_u64 {
             let mut candidate = None;
             let now = at(30 + n);
             rate.deliver(&records[n as usize], now, &mut candidate);
-            let sample = rate
-                .sample(candidate, Duration::ZERO, now)
-                .expect("a sample");
+            let sample = rate.sample(candidate, 0, now).expect("a sample");
             let share = sample.bytes_per_second() as f64 / 1_000_000.0;
             assert!((0.45..=1.0).contains(&share), "{sample:?}");
             assert!(!sample.app_limited);
@@ -186,7 +184,7 @@ mod tests {
         let mut candidate = None;
         let now = start + Duration::from_millis(1);
         rate.deliver(&record, now, &mut candidate);
-        assert_eq!(rate.sample(candidate, Duration::from_millis(2), now), None);
+        assert_eq!(rate.sample(candidate, 2_000, now), None);
     }
 
     #[test]
@@ -201,9 +199,7 @@ mod tests {
             let mut candidate = None;
             let now = sent + Duration::from_millis(5);
             rate.deliver(&record, now, &mut candidate);
-            let sample = rate
-                .sample(candidate, Duration::ZERO, now)
-                .expect("a sample");
+            let sample = rate.sample(candidate, 0, now).expect("a sample");
             assert_eq!(
                 (sample.app_limited, sample.delivered),
                 (limited, 1_000),

@@ -77,8 +77,13 @@ impl RttEstimator {
     /// G), so what counts is the largest smoothed deviation of a round, and it falls by a
     /// quarter of the difference a round, as in Linux.
     pub(super) fn sample(&mut self, rtt: Duration, snd_una: SeqNum, snd_nxt: SeqNum) {
+        self.sample_us(micros(rtt), snd_una, snd_nxt);
+    }
+
+    /// As [`sample`](Self::sample), in microseconds.
+    pub(super) fn sample_us(&mut self, rtt_us: u32, snd_una: SeqNum, snd_nxt: SeqNum) {
         // Ten minutes: beyond all timeouts, and eight times it fits.
-        let rtt = micros(rtt).clamp(1, 500_000_000);
+        let rtt = rtt_us.clamp(1, 500_000_000);
         if self.srtt_x8 == 0 {
             self.srtt_x8 = rtt * 8;
             self.deviation_x4 = rtt * 2;
@@ -118,7 +123,12 @@ impl RttEstimator {
 
     /// Keeps the least round-trip time; one older than five minutes gives way.
     pub(super) fn note_min(&mut self, rtt: Duration, now: Instant) {
-        let rtt = micros(rtt).max(1);
+        self.note_min_us(micros(rtt), now);
+    }
+
+    /// As [`note_min`](Self::note_min), in microseconds.
+    pub(super) fn note_min_us(&mut self, rtt_us: u32, now: Instant) {
+        let rtt = rtt_us.max(1);
         let now_ms = now.as_millis() as u32; // Wraps; only differences are used.
         let expired = now_ms.wrapping_sub(self.min_rtt_at_ms) > MIN_RTT_WINDOW_MS;
         if self.min_rtt == 0 || rtt <= self.min_rtt || expired {
@@ -181,6 +191,12 @@ impl RttEstimator {
     /// Smoothed deviation.
     pub(super) fn rttvar(&self) -> Duration {
         Duration::from_micros(u64::from(self.deviation_x4 / 4))
+    }
+
+    /// The least round-trip time in microseconds; zero before the first sample.
+    #[inline]
+    pub(super) fn min_rtt_us(&self) -> u32 {
+        self.min_rtt
     }
 
     /// Zero before the first sample.
