@@ -12,6 +12,7 @@ mod connections;
 mod contest;
 mod echo;
 mod ffi;
+mod fuse;
 mod harness;
 mod job_latency;
 mod link;
@@ -55,7 +56,7 @@ struct Arguments {
     /// How often each contender is measured [default: 7, quick 1].
     #[arg(long)]
     rounds: Option<usize>,
-    /// Only the situations of `echo`, `stack` and `stack-tap` whose heading contains this
+    /// Only the situations of `echo`, `fuse`, `stack` and `stack-tap` whose heading contains this
     /// text, e.g. "64 conns".
     #[arg(long)]
     only: Option<String>,
@@ -69,6 +70,8 @@ enum Name {
     Ring,
     /// NOPs on the larger rings, and socket commands beside system calls.
     Ring128,
+    /// A file system through io_uring commands beside reads of /dev/fuse.
+    Fuse,
     /// 64-byte echo: round trip time and requests per second.
     Echo,
     /// A connection that is always full: small messages and large ones.
@@ -102,10 +105,11 @@ enum Name {
 type Bench = fn(&mut Ctx) -> Result;
 
 /// Every benchmark with its name, in the order of `all`.
-const BENCHES: [(Name, &str, Bench); 16] = [
+const BENCHES: [(Name, &str, Bench); 17] = [
     (Name::Pool, "pool", pool::run),
     (Name::Ring, "ring", ring::run),
     (Name::Ring128, "ring128", ring128::run),
+    (Name::Fuse, "fuse", fuse::run),
     (Name::Echo, "echo", echo::run),
     (Name::Pipeline, "pipeline", pipeline::run),
     (Name::Paced, "paced", paced::run),
