@@ -103,7 +103,7 @@ impl<E: EntrySize, C: CompletionSize> Ring<E, C> {
     pub(crate) fn only_commands_left(&mut self) -> bool {
         self.slots
             .iter_live()
-            .all(|slot| slot.kind == Kind::Command)
+            .all(|slot| matches!(slot.kind, Kind::Command | Kind::Nvme))
     }
 
     fn drain_unless(&mut self, limit: Duration, hopeless: impl Fn(&mut Self) -> bool) -> usize {

@@ -291,6 +291,10 @@ impl<E: EntrySize, C: CompletionSize> Ring<E, C> {
             // Without a payload this is `None`.
             let payload = self.slots.take_payload(tag.slot);
             if !picked {
+                let result = match tag.kind {
+                    Kind::Nvme => bytes_of(result, detail),
+                    _ => result,
+                };
                 return settle(tag.kind, payload, result);
             }
             if let Some(Payload::Msg(template)) = payload {
@@ -428,6 +432,14 @@ impl<E: EntrySize, C: CompletionSize> Ring<E, C> {
         // SAFETY: the kernel has just opened this descriptor for an operation that nobody waits
         // for, so nobody else knows its number. Slots of the file table were told apart above.
         drop(unsafe { OwnedFd::from_raw_fd(result) });
+    }
+}
+
+/// What an NVMe command with this result has brought: all that it was to read, or nothing.
+fn bytes_of(result: i32, asked: u32) -> i32 {
+    match result {
+        0 => asked as i32,
+        _ => 0,
     }
 }
 

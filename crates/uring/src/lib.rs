@@ -32,6 +32,7 @@ mod fixed_buffers;
 mod groups;
 mod handle;
 mod msg;
+pub mod nvme;
 mod op;
 mod payload;
 mod push;

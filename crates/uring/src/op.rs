@@ -43,14 +43,14 @@ impl From<&OwnedFd> for Target {
 }
 
 impl Target {
-    fn number(self) -> i32 {
+    pub(crate) fn number(self) -> i32 {
         match self {
             Self::Fd(fd) => fd,
             Self::Direct(index) => index as i32,
         }
     }
 
-    fn sqe_flags(self) -> u8 {
+    pub(crate) fn sqe_flags(self) -> u8 {
         match self {
             Self::Fd(_) => 0,
             Self::Direct(_) => sqe::FIXED_FILE,
@@ -88,7 +88,8 @@ pub struct Op {
     pub(crate) group: u8,
     pub(crate) token: u64,
     /// What the completion must be seen against: bytes asked of a send, slot chosen for a direct
-    /// descriptor ([`NewFd::Direct`]), 1 for a bundle receive, attempt of a cancel of an orphan.
+    /// descriptor ([`NewFd::Direct`]), 1 for a bundle receive, attempt of a cancel of an orphan, bytes
+    /// that an NVMe command reads.
     pub(crate) detail: u32,
     pub(crate) payload: Option<Payload>,
 }

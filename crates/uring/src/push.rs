@@ -4,6 +4,7 @@
 use crate::op::Op;
 use crate::payload::Payload;
 use crate::sizes::{Entry128, EntrySize};
+use crate::slot::Kind;
 use crate::sqe::Sqe128;
 
 /// An operation that fits into the entries of a ring: an [`Op`] into all, an [`Op128`] into those
@@ -85,6 +86,13 @@ impl Op128 {
             op,
             rest: entry.rest,
         }
+    }
+
+    /// Makes this a command of an NVMe device that reads so many bytes.
+    pub(crate) fn of_nvme(mut self, reads: u32) -> Self {
+        self.op.kind = Kind::Nvme;
+        self.op.detail = reads;
+        self
     }
 
     /// A word returned with the completion; the caller's own meaning.

@@ -67,6 +67,8 @@ pub enum Kind {
     InstallFd,
     /// A command of a driver, file system or socket type (`URING_CMD`).
     Command,
+    /// A command of an NVMe device, whose result is a status.
+    Nvme,
     /// Ask for an address of a socket.
     SocketName,
     /// Report when data left, until cancelled.
@@ -76,7 +78,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 31] = [
+    const ALL: [Self; 32] = [
         Self::Nop,
         Self::Recv,
         Self::RecvMulti,
@@ -105,6 +107,7 @@ impl Kind {
         Self::Write,
         Self::InstallFd,
         Self::Command,
+        Self::Nvme,
         Self::SocketName,
         Self::TxTimestamps,
         Self::Raw,

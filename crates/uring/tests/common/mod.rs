@@ -12,8 +12,13 @@ use zcn_uring::{Completion, Op, OpId, Payload, Ring, RingBuilder, Target};
 /// Guard against hanging for ever; nothing is measured by it.
 pub(crate) const GUARD: Duration = Duration::from_secs(30);
 
-/// Says that the kernel lacks something, so that the test proves nothing here.
+/// Says that the kernel lacks something, so that the test proves nothing here. With `ZCN_NO_SKIPS`
+/// that is a failure: whoever sets it knows that this kernel lacks nothing.
 pub(crate) fn skipped(reason: &str) {
+    assert!(
+        std::env::var_os("ZCN_NO_SKIPS").is_none(),
+        "skipped, and ZCN_NO_SKIPS is set: {reason}"
+    );
     eprintln!("SKIPPED: {reason}");
 }
 
