@@ -4,9 +4,12 @@
 //! window and options (so also the same timestamp); a short segment or PSH is the last.
 //! Nothing is copied: the payloads become one chain.
 
-use zcn_frame::GsoKind;
-use zcn_wire::{SeqNum, TcpFlags, TcpRepr, TcpView};
+use core::net::{SocketAddr, SocketAddrV4};
 
+use zcn_frame::{Chain, GsoKind};
+use zcn_wire::{SeqNum, Tcp4Segment, TcpFlags, TcpOptions, TcpRepr, TcpView};
+
+use crate::id::InterfaceId;
 use crate::packet::Packet;
 use crate::stats::DropReason;
 use crate::tcp::SegmentIn;
@@ -23,6 +26,39 @@ pub(crate) struct Arrived {
     pub(crate) segment: SegmentIn,
     /// Payload of each segment of the wire but the last.
     unit: usize,
+}
+
+impl Arrived {
+    /// Takes a segment of IPv4 that was checked, and may be put together with others.
+    pub(crate) fn fill(&mut self, header: &Tcp4Segment, interface: InterfaceId, payload: Chain) {
+        self.unit = payload.len();
+        let flags = if header.push {
+            TcpFlags::ACK | TcpFlags::PSH
+        } else {
+            TcpFlags::ACK
+        };
+        let segment = &mut self.segment;
+        segment.remote = SocketAddr::V4(SocketAddrV4::new(header.src, header.src_port));
+        segment.local = SocketAddr::V4(SocketAddrV4::new(header.dst, header.dst_port));
+        segment.interface = interface;
+        segment.ecn = header.traffic_class.ecn().bits();
+        segment.tcp = TcpRepr {
+            src_port: header.src_port,
+            dst_port: header.dst_port,
+            seq: header.seq,
+            ack: header.ack,
+            flags,
+            window: header.window,
+            urgent: 0,
+            options: TcpOptions {
+                timestamps: header.timestamps,
+                ..TcpOptions::NONE
+            },
+        };
+        segment.payload = payload;
+        segment.segments = 1;
+        segment.psh_seen = header.push;
+    }
 }
 
 /// Checks a TCP packet, and writes what its headers say and the payload to `arrived`.

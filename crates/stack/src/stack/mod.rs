@@ -204,9 +204,8 @@ impl Stack {
         let mut left = frames.len();
         for frame in frames.iter_mut() {
             left -= 1;
-            // What others could be put together with is not predicted.
             let alone = left == 0 && self.gro.is_empty() || !self.ip.config.coalesce;
-            if alone && self.ip.config.header_prediction && self.predict(now, interface, frame) {
+            if self.ip.config.header_prediction && self.predict(now, interface, frame, alone) {
                 continue;
             }
             if let Some(packet) = self.ip.receive(now, interface, frame) {

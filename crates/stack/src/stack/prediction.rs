@@ -1,21 +1,29 @@
-//! Header prediction: the next segment of an open connection goes straight to it.
+//! Header prediction: segments with nothing unusual in their headers go straight to where they
+//! belong.
 
 use core::net::IpAddr;
 
 use zcn_frame::Frame;
 use zcn_wire::{EtherType, EthernetView, Tcp4Segment, ipv4};
 
-use super::Stack;
+use super::{Stack, handle_segment};
 use crate::id::InterfaceId;
 use crate::packet::frame_sum;
 use crate::time::Instant;
 
 impl Stack {
-    /// Takes a frame that arrived if it is what an open connection waits for: the next data
-    /// in order, or the acknowledgement of something, with nothing unusual in any header (Van
-    /// Jacobson's header prediction). Answers whether it did; if not, nothing has changed, and
-    /// the frame goes the long way, which would have come to the same.
-    pub(super) fn predict(&mut self, now: Instant, id: InterfaceId, frame: &mut Frame) -> bool {
+    /// Takes a frame that arrived if its headers are those of nearly every segment, and if it is
+    /// what an open connection waits for: the next data in order, or the acknowledgement of
+    /// something (Van Jacobson's header prediction). One that is not alone in its batch is put
+    /// together with the others first. Answers whether it took the frame; if not, nothing has
+    /// changed, and it goes the long way, which would have come to the same.
+    pub(super) fn predict(
+        &mut self,
+        now: Instant,
+        id: InterfaceId,
+        frame: &mut Frame,
+        alone: bool,
+    ) -> bool {
         let Some(interface) = self.ip.interface(id) else {
             return false;
         };
@@ -51,8 +59,13 @@ impl Stack {
                 return false;
             }
         }
-        let Some(connection) = self.tcp.predicted(&segment) else {
-            return false;
+        let connection = if alone {
+            let Some(connection) = self.tcp.predicted(&segment) else {
+                return false;
+            };
+            Some(connection)
+        } else {
+            None
         };
         let stats = &mut self.ip.stats.ipv4;
         stats.in_receives += 1;
@@ -63,11 +76,20 @@ impl Stack {
             // Payload that lies in the head: as a slice of its own.
             frame.body = frame.take_body();
         }
-        if self
-            .tcp
-            .handle_predicted(now, connection, &segment, &mut frame.body)
-        {
-            self.ip.confirm(now, id, IpAddr::V4(segment.src));
+        let Self {
+            tcp,
+            ip,
+            gro,
+            arrived,
+            ..
+        } = self;
+        if let Some(connection) = connection {
+            if tcp.handle_predicted(now, connection, &segment, &mut frame.body) {
+                ip.confirm(now, id, IpAddr::V4(segment.src));
+            }
+        } else {
+            arrived.fill(&segment, id, core::mem::take(&mut frame.body));
+            gro.push(arrived, |segment| handle_segment(tcp, ip, now, segment));
         }
         true
     }

@@ -229,7 +229,7 @@ impl Connection {
                 let first = self.first_data();
                 let room = mss.min(self.advertised_mss).saturating_sub(OPTIONS_ROOM);
                 let len = self.write_end.distance(first).min(u32::from(room));
-                if let Some(queue) = self.send_queue.as_ref().filter(|_| len > 0) {
+                if let Some(queue) = self.send_queue.as_mut().filter(|_| len > 0) {
                     queue.slices(first, len, &mut segment.payload);
                     common.stats.fast_open_active += 1;
                 }

@@ -301,7 +301,7 @@ impl Connection {
         } else {
             0
         };
-        let mut push = match &self.send_queue {
+        let mut push = match &mut self.send_queue {
             Some(queue) if wanted > 0 => queue.slices(seq, wanted, &mut segment.payload),
             _ => false,
         };

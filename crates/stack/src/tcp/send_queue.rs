@@ -53,6 +53,9 @@ pub(crate) struct SendQueue {
     urgent_end: Option<SeqNum>,
     /// Where the record begins that the last byte belongs to, if one ended before it.
     record_start: Option<SeqNum>,
+    /// Index of the chunk that was sent from last: the next bytes are mostly there, or in the
+    /// chunk behind it.
+    sent_from: usize,
 }
 
 impl SendQueue {
@@ -194,6 +197,7 @@ impl SendQueue {
             }
             self.cost -= first.cost as usize;
             self.chunks.pop_front();
+            self.sent_from = self.sent_from.saturating_sub(1);
         }
     }
 
@@ -201,6 +205,14 @@ impl SendQueue {
     /// is looked for where it would then be: a search by halves goes through memory that is in
     /// no cache.
     fn index_of(&self, seq: SeqNum) -> usize {
+        for index in [self.sent_from, self.sent_from + 1] {
+            if let Some(chunk) = self.chunks.get(index)
+                && chunk.at.before_eq(seq)
+                && chunk.end().after(seq)
+            {
+                return index;
+            }
+        }
         let (Some(first), Some(last)) = (self.chunks.front(), self.chunks.back()) else {
             return 0;
         };
@@ -252,7 +264,7 @@ impl SendQueue {
     /// Writes the `len` bytes from `seq` on to `chain`, which is empty, and answers whether a
     /// write ended with the last of them. Fewer, if more than a chain takes was asked for, or a
     /// record ends before.
-    pub(crate) fn slices(&self, seq: SeqNum, len: u32, chain: &mut Chain) -> bool {
+    pub(crate) fn slices(&mut self, seq: SeqNum, len: u32, chain: &mut Chain) -> bool {
         let end = seq + len;
         if self.first_covers(seq, len)
             && let Some(first) = self.chunks.front()
@@ -263,10 +275,13 @@ impl SendQueue {
             return first.push && end == first.end();
         }
         let mut push = false;
-        for chunk in self.chunks.range(self.index_of(seq)..) {
+        let first = self.index_of(seq);
+        self.sent_from = first;
+        for (index, chunk) in (first..).zip(self.chunks.range(first..)) {
             if chunk.at.after_eq(end) {
                 break;
             }
+            self.sent_from = index;
             let from = seq.max(chunk.at).distance(chunk.at) as usize;
             let to = end.min(chunk.end()).distance(chunk.at) as usize;
             if chain.push(chunk.bytes.slice(from..to)).is_err() {
@@ -289,6 +304,7 @@ impl SendQueue {
         self.cost = 0;
         self.urgent_end = None;
         self.record_start = None;
+        self.sent_from = 0;
     }
 }
 
@@ -309,7 +325,7 @@ mod tests {
             .unwrap()
     }
 
-    fn slices(queue: &SendQueue, seq: SeqNum, len: u32) -> (Chain, bool) {
+    fn slices(queue: &mut SendQueue, seq: SeqNum, len: u32) -> (Chain, bool) {
         let mut chain = Chain::new();
         let push = queue.slices(seq, len, &mut chain);
         (chain, push)
@@ -329,7 +345,7 @@ mod tests {
         for una in [0_u32, 2, 50, 110, 300] {
             queue.acknowledge(start + una);
             for from in una..bytes.len() as u32 {
-                let (chain, _) = slices(&queue, start + from, 1);
+                let (chain, _) = slices(&mut queue, start + from, 1);
                 assert_eq!(chain.to_vec(), [bytes[from as usize]], "{una}, {from}");
             }
             assert_eq!(queue.span(start + bytes.len(), 1), 0);
@@ -345,15 +361,15 @@ mod tests {
         assert_eq!(queue.copy_in(start, b"abc", true, 9000, &local), 3);
         assert_eq!(queue.copy_in(start + 3_u32, b"def", true, 9000, &local), 3);
         assert_eq!(pool.stats().in_use, 1);
-        let (held, push) = slices(&queue, start, 6);
+        let (held, push) = slices(&mut queue, start, 6);
         assert_eq!((held.to_vec(), push), (b"abcdef".to_vec(), true));
         assert_eq!(queue.copy_in(start + 6_u32, b"g", true, 9000, &local), 1);
         assert_eq!(pool.stats().in_use, 2);
-        let (all, _) = slices(&queue, start, 7);
+        let (all, _) = slices(&mut queue, start, 7);
         assert_eq!(all.to_vec(), b"abcdefg");
         drop((held, all));
         queue.acknowledge(start + 2_u32);
-        assert_eq!(slices(&queue, start + 2_u32, 5).0.to_vec(), b"cdefg");
+        assert_eq!(slices(&mut queue, start + 2_u32, 5).0.to_vec(), b"cdefg");
         queue.acknowledge(start + 7_u32);
         assert!(queue.is_empty());
         assert_eq!((queue.cost(), pool.stats().in_use), (0, 0));
@@ -365,10 +381,10 @@ mod tests {
         let bytes = SharedBuf::from_static(&[7; 5000]);
         let start = bytes.as_ptr();
         queue.push(SeqNum(0), bytes, true);
-        let (chain, push) = slices(&queue, SeqNum(1000), 3000);
+        let (chain, push) = slices(&mut queue, SeqNum(1000), 3000);
         assert_eq!(chain.first().as_ptr(), start.wrapping_add(1000));
         assert!(!push);
-        assert!(slices(&queue, SeqNum(1000), 4000).1);
+        assert!(slices(&mut queue, SeqNum(1000), 4000).1);
         assert_eq!(queue.span(SeqNum(1000), 9000), 4000);
     }
 
@@ -380,7 +396,7 @@ mod tests {
         }
         let span = queue.span(SeqNum(5), 500);
         assert_eq!(span, SLICES_MAX as u32 * 10 - 5);
-        assert_eq!(slices(&queue, SeqNum(5), span).0.len(), span as usize);
+        assert_eq!(slices(&mut queue, SeqNum(5), span).0.len(), span as usize);
     }
 
     #[test]
