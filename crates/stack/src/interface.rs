@@ -230,6 +230,67 @@ pub(crate) fn is_unicast(address: IpAddr) -> bool {
 mod tests {
     use super::*;
 
+    /// Hosts worth asking about: ours, everybody's, nobody's, and others.
+    const HOSTS: [[u8; 4]; 16] = [
+        [10, 0, 0, 1],
+        [10, 0, 0, 2],
+        [10, 0, 0, 0],
+        [10, 0, 0, 255],
+        [10, 0, 1, 255],
+        [192, 0, 2, 1],
+        [192, 0, 2, 9],
+        [192, 0, 2, 15],
+        [198, 51, 100, 7],
+        [0, 0, 0, 0],
+        [0, 1, 2, 3],
+        [127, 0, 0, 1],
+        [224, 0, 0, 1],
+        [240, 0, 0, 1],
+        [255, 255, 255, 255],
+        [169, 254, 1, 1],
+    ];
+
+    #[test]
+    fn what_is_taken_at_once_is_what_all_checks_let_through() {
+        let own = |text: &str, state| InterfaceAddress {
+            cidr: text.parse().unwrap(),
+            state,
+            left: 0,
+            next: None,
+            defended: None,
+        };
+        let seed = [3; 32];
+        let interface = Interface {
+            id: InterfaceId(0),
+            capabilities: Capabilities::plain(zcn_frame::Medium::Ip, 1500),
+            link_address: None,
+            mtu: 1500,
+            addresses: vec![
+                own("10.0.0.1/24", AddressState::Preferred),
+                own("fe80::1/64", AddressState::Preferred),
+                own("192.0.2.1/28", AddressState::Preferred),
+                own("198.51.100.7/32", AddressState::Duplicated),
+            ],
+            neighbours: NeighbourCache::new(
+                crate::neighbour::NeighbourConfig::default(),
+                crate::random::Random::new(&seed, "neighbours"),
+                Instant::ZERO,
+            ),
+            output: VecDeque::new(),
+        };
+        let mut taken = 0;
+        for from in HOSTS.map(Ipv4Addr::from) {
+            for to in HOSTS.map(Ipv4Addr::from) {
+                let all = interface.destination(to.into()) == Destination::Own
+                    && !interface.is_martian(from.into())
+                    && is_unicast(from.into());
+                assert_eq!(interface.takes_v4(from, to), all, "{from} to {to}");
+                taken += usize::from(all);
+            }
+        }
+        assert!(taken > 4, "{taken}");
+    }
+
     #[test]
     fn a_link_local_address_is_made_of_the_link_address() {
         let link = EthernetAddress([0x02, 0, 0x5e, 0x10, 0, 1]);
