@@ -45,6 +45,9 @@ fn by_stratum_v2_both_count_the_same_on_both_kinds_of_channel() {
         let told = miner.stop();
         assert_eq!((&told["rejected"], &told["wrong"]), (&0.into(), &0.into()));
         assert_eq!(told["lost"], 0);
+        let latencies = ["packet_to_hash_us", "acknowledge_us"];
+        let counts = latencies.map(|name| told[name]["count"].as_u64());
+        assert!(counts[0] >= Some(1) && counts[1] >= Some(10), "{told}");
         counted += told["accepted"].as_u64().expect("a number");
     }
     let stopped = pool.stop();

@@ -19,6 +19,13 @@ struct Pool {
 
 impl Pool {
     fn start(arguments: &[&str]) -> (Self, String) {
+        let (pool, listening) = Self::start_with(arguments);
+        let address = listening["address"].as_str().expect("an address");
+        (pool, address.to_owned())
+    }
+
+    /// With what it says when it listens.
+    fn start_with(arguments: &[&str]) -> (Self, Value) {
         let mut child = common::zcn()
             .args(["pool", "--json", "--listen", "127.0.0.1:0"])
             .args(arguments)
@@ -29,11 +36,7 @@ impl Pool {
         let mut pool = Self { child, out };
         let listening = pool.event();
         assert_eq!(listening["event"], "listening");
-        let address = listening["address"]
-            .as_str()
-            .expect("an address")
-            .to_owned();
-        (pool, address)
+        (pool, listening)
     }
 
     fn event(&mut self) -> Value {
@@ -152,4 +155,24 @@ fn whoever_speaks_something_else_is_sent_away_and_the_pool_goes_on() {
     let cause = left[left.len() - 1]["cause"].as_str().expect("a cause");
     assert!(cause.contains("not JSON"), "{cause}");
     assert!(mine(&address, 5) > 0);
+}
+
+#[test]
+fn a_miner_of_v1_at_the_door_of_v2_is_told_apart() {
+    let (mut pool, listening) = Pool::start_with(&["--v2", "127.0.0.1:0"]);
+    let url = listening["v2"].as_str().expect("a URL");
+    let place = url.trim_start_matches("stratum2+tcp://");
+    let address = place.split('/').next().expect("an address");
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream
+        .write_all(b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n")
+        .expect("it reads");
+    let left = pool.until("left");
+    let cause = left[left.len() - 1]["cause"].as_str().expect("a cause");
+    assert!(cause.contains("plain text"), "{cause}");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .expect("a time limit");
+    let said = stream.read(&mut [0; 16]);
+    assert!(!matches!(said, Ok(1..)), "nothing is said to it: {said:?}");
 }

@@ -216,6 +216,32 @@ fn a_pool_that_starts_anew_is_not_sent_what_was_found_for_the_one_before() {
 }
 
 #[test]
+fn a_block_whose_first_job_was_passed_over_is_told_by_either_version() {
+    for v2 in [false, true] {
+        on_runtime(async || {
+            let (server, address) = pool_v2(|_| {});
+            let pool = if v2 {
+                at_v2(address, secret().public())
+            } else {
+                at(server.local_addr(), "tcp")
+            };
+            let miner = Miner::start(settings(vec![pool]));
+            miner.until("work", |log| log.work.is_some()).await;
+            // No miner is looked at between these two.
+            server.set_template(template(2), true).expect("a job");
+            server.set_template(template(2), false).expect("a job");
+            miner
+                .until("the next block", |log| {
+                    log.work.is_some_and(|work| work.prev_hash == [2; 32])
+                })
+                .await;
+            assert!(miner.log.borrow().clean);
+            miner.stop().await;
+        });
+    }
+}
+
+#[test]
 fn another_key_and_another_protocol_are_refused_in_plain_words() {
     on_runtime(async || {
         let (server, v2) = pool_v2(|_| {});

@@ -79,6 +79,8 @@ pub(crate) struct Log {
     pub(crate) work: Option<FoundShare>,
     pub(crate) kept: usize,
     pub(crate) foreign: usize,
+    /// Whether the latest job ended all before it.
+    pub(crate) clean: bool,
 }
 
 /// A session in a task, with its log.
@@ -160,6 +162,7 @@ pub(crate) fn note(log: &mut Log, notice: Notice<'_>) {
             log.resumed += usize::from(resumed);
         }
         Notice::Work { pool, work, .. } => {
+            log.clean = work.job.clean;
             let extranonce_2 =
                 Extranonce::new(&vec![0; work.extranonce_2_len]).expect("at most 32 bytes");
             log.work = Some(FoundShare {

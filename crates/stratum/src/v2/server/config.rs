@@ -40,7 +40,9 @@ pub struct ServerConfig {
     pub version_mask: u32,
     /// How far a miner may move the time of a job forward, in seconds.
     pub max_ntime_s: u32,
-    /// How long the miner may be silent, and handshake and opening may take.
+    /// How long a miner may take until it has a channel, and may be without one.
+    pub open_timeout: Duration,
+    /// How long the miner may be silent.
     pub idle_timeout: Duration,
     /// Bytes of the longest frame.
     pub max_frame: usize,
@@ -62,6 +64,7 @@ impl ServerConfig {
             vardiff: None,
             version_mask: crate::client::ROLLING_MASK,
             max_ntime_s: 7200,
+            open_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(600),
             max_frame: 16 << 10,
             max_messages: 2000,
@@ -152,6 +155,12 @@ pub enum ServerError {
     /// The miner sends shares without reading the answers.
     #[error("the miner does not read the answers")]
     NotReading,
+    /// The miner does not open a channel.
+    #[error("no channel within {after:?}")]
+    NoChannel {
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// The miner says nothing at all.
     #[error("not a word from the miner for {after:?}")]
     Silent {

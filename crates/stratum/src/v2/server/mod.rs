@@ -41,7 +41,10 @@ pub struct ServerSession {
     link: Link,
     events: VecDeque<ServerEvent>,
     stage: Stage,
+    /// The time of the day when the session began, and when that was.
     began: (u32, Instant),
+    /// Since when there is no channel, as long as there is none.
+    without_since: Instant,
     job: Option<(u32, Job)>,
     next_job: u32,
     given: Given,
@@ -82,6 +85,7 @@ impl ServerSession {
             events: VecDeque::new(),
             stage: Stage::Setup,
             began: (unix_s, now),
+            without_since: now,
             job: None,
             next_job: 1,
             given: Given::default(),
@@ -206,6 +210,7 @@ impl ServerSession {
                 if close.channel_id == ours =>
             {
                 self.stage = Stage::Idle;
+                self.without_since = self.received_at;
                 self.events.push_back(ServerEvent::Closed);
                 Ok(())
             }
@@ -435,6 +440,7 @@ impl ServerSession {
             return Ok(());
         }
         self.stage = Stage::Idle;
+        self.without_since = self.received_at;
         let message = CloseChannel {
             channel_id: self.config.channel_id,
             reason_code: field(reason)?,
@@ -464,25 +470,32 @@ impl ServerSession {
     /// over.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let idle = self.received_at + self.config.idle_timeout;
-        let vardiff = self.vardiff.as_ref().filter(|_| self.is_open());
-        let first = vardiff.map_or(idle, |vardiff| idle.min(vardiff.deadline()));
-        (self.stage != Stage::Over).then_some(first)
+        let also = match self.stage {
+            Stage::Over => return None,
+            Stage::Setup | Stage::Idle => Some(self.without_since + self.config.open_timeout),
+            Stage::Standard | Stage::Extended => self.vardiff.as_ref().map(Vardiff::deadline),
+        };
+        Some(also.map_or(idle, |also| idle.min(also)))
     }
 
     /// To be called when it is time; earlier does no harm.
     ///
     /// # Errors
-    /// The miner is silent; the session is then over.
+    /// The miner is silent, or opens no channel; the session is then over.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ServerError> {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        if now < self.received_at + self.config.idle_timeout {
+        let after = self.config.open_timeout;
+        let error = if !self.is_open() && now >= self.without_since + after {
+            ServerError::NoChannel { after }
+        } else if now >= self.received_at + self.config.idle_timeout {
+            let after = self.config.idle_timeout;
+            ServerError::Silent { after }
+        } else {
             return Ok(self.follow(now)?);
-        }
+        };
         self.stage = Stage::Over;
-        Err(ServerError::Silent {
-            after: self.config.idle_timeout,
-        })
+        Err(error)
     }
 }

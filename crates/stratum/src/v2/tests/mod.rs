@@ -433,6 +433,28 @@ fn silence_ends_a_session() {
 }
 
 #[test]
+fn a_miner_without_a_channel_is_sent_away() {
+    let after = Duration::from_secs(30);
+    let gone = Err(ServerError::NoChannel { after });
+    let now = Instant::now();
+    let mut pool = ServerSession::new(server_config(), now, UNIX_S, [2; 32]);
+    assert_eq!(pool.poll_timeout(), Some(now + after));
+    // Words that lead to nothing win no time.
+    let late = now + after;
+    pool.handle_bytes(late, &[0xd5; 10]).expect("half a key");
+    assert_eq!(pool.handle_timeout(late), gone);
+    assert_eq!(pool.poll_timeout(), None);
+
+    let mut pair = Pair::open(Channel::Standard);
+    pair.now += Duration::from_secs(500);
+    pair.miner.close();
+    pair.carry_up();
+    let late = pair.now + after;
+    assert_eq!(pair.pool.poll_timeout(), Some(late));
+    assert_eq!(pair.pool.handle_timeout(late), gone);
+}
+
+#[test]
 fn the_rate_is_told_again_in_place_of_nothing() {
     let mut pair = Pair::open(Channel::Standard);
     pair.told.clear();
