@@ -52,7 +52,7 @@ pub struct ClientConfig {
     pub keepalive: Option<Duration>,
     /// Bytes of the longest frame.
     pub max_frame: usize,
-    /// Messages in ten seconds.
+    /// Messages in ten seconds, answers to shares apart.
     pub max_messages: u32,
 }
 

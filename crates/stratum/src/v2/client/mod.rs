@@ -158,11 +158,13 @@ impl ClientSession {
                 self.set_up()?;
             }
             let Some(frame) = frame else { return Ok(()) };
-            if !self.budget.spend(now) {
+            let unanswered = self.pending.len();
+            self.handle_frame(now, frame)?;
+            // Answers to shares were asked for.
+            if self.pending.len() == unanswered && !self.budget.spend(now) {
                 let max = self.config.max_messages;
                 return Err(ClientError::Flood { max });
             }
-            self.handle_frame(now, frame)?;
         }
     }
 

@@ -161,6 +161,33 @@ fn one_answer_may_be_for_many_shares() {
 }
 
 #[test]
+fn answers_are_no_flood_but_answers_to_nothing_are() {
+    let mut pool = Hostile::open();
+    pool.job(1, None).expect("good");
+    pool.block(5, 1).expect("good");
+    let events: Vec<Event> = std::iter::from_fn(|| pool.miner.poll_event()).collect();
+    let Some(Event::Work(key)) = events.last() else {
+        panic!("{events:?}");
+    };
+    let work = pool.miner.work(*key).expect("kept").clone();
+    let good = |last| {
+        FromPool::SubmitSharesSuccess(mining::SubmitSharesSuccess {
+            channel_id: 5,
+            last_sequence_number: last,
+            new_submits_accepted_count: 1,
+            new_shares_sum: 1,
+        })
+    };
+    for nonce in 0..1500 {
+        let share = work.share(Extranonce::EMPTY, 0, UNIX_S, nonce);
+        pool.miner.submit(pool.now, &share).expect("ready");
+        pool.says(good(nonce + 1)).expect("asked for");
+    }
+    let flood = (0..2000).find_map(|_| pool.says(good(1)).err());
+    assert_eq!(flood, Some(ClientError::Flood { max: 1000 }));
+}
+
+#[test]
 fn hostile_pools_are_left() {
     let setup = |version, flags| {
         let mut pool = Hostile::new(Channel::Standard);
