@@ -266,7 +266,8 @@ impl<E: EntrySize, C: CompletionSize> Drop for Ring<E, C> {
         }
         if self.only_commands_left() {
             let tether = Tether::tie(self);
-            // SAFETY: dropped once, in this branch, which returns, and not used afterwards.
+            // SAFETY: dropped once: the other place returns before. Not used afterwards, by the rest
+            // of this function either.
             unsafe { ManuallyDrop::drop(&mut self.queues) };
             if tether.is_ok_and(|tether| tether.wait(DRAIN_LIMIT)) {
                 // Over, though nobody saw their completions: what they own goes home with the slots.
