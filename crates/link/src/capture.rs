@@ -1,6 +1,7 @@
 //! A driver whose frames are written to a capture.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,13 +16,24 @@ use crate::statistics::Statistics;
 ///
 /// Around [`Impaired`](crate::Impaired) it shows what the stack sees; inside of it, what
 /// the link does. A capture that cannot be written any more (the disk is full) ends, and
-/// the link goes on; [`finish`](Self::finish) tells. A writer with a buffer is flushed
+/// the link goes on; [`on_failure`](Self::on_failure) tells at once, [`finish`](Self::finish) in
+/// the end. A writer with a buffer is flushed
 /// whenever the driver is about to sleep.
 #[derive(Debug)]
 pub struct Captured<D, W> {
     inner: D,
     writer: Option<PcapngWriter<W>>,
     error: Option<io::Error>,
+    report: Option<Report>,
+}
+
+/// Who is told that a capture has ended early.
+struct Report(Box<dyn FnOnce(&io::Error) + Send>);
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Report")
+    }
 }
 
 impl<D: Driver, W: Write> Captured<D, W> {
@@ -43,7 +55,15 @@ impl<D: Driver, W: Write> Captured<D, W> {
             inner,
             writer: Some(writer),
             error: None,
+            report: None,
         })
+    }
+
+    /// Calls `report`, once, if the capture cannot be written any more.
+    #[must_use]
+    pub fn on_failure(mut self, report: impl FnOnce(&io::Error) + Send + 'static) -> Self {
+        self.report = Some(Report(Box::new(report)));
+        self
     }
 
     /// The driver inside.
@@ -72,9 +92,17 @@ impl<D: Driver, W: Write> Captured<D, W> {
         if let Some(writer) = &mut self.writer
             && let Err(error) = writer.flush()
         {
-            self.error = Some(error);
-            self.writer = None;
+            self.fail(error);
         }
+    }
+
+    /// The capture ends here.
+    fn fail(&mut self, error: io::Error) {
+        self.writer = None;
+        if let Some(Report(report)) = self.report.take() {
+            report(&error);
+        }
+        self.error = Some(error);
     }
 
     fn record<'a>(&mut self, direction: Direction, frames: impl Iterator<Item = &'a Frame>) {
@@ -84,8 +112,7 @@ impl<D: Driver, W: Write> Captured<D, W> {
         let time = now();
         for frame in frames {
             if let Err(error) = writer.write(time, direction, frame, None) {
-                self.error = Some(error);
-                self.writer = None;
+                self.fail(error);
                 return;
             }
         }

@@ -9,6 +9,7 @@ use rand_pcg::rand_core::{Rng, SeedableRng};
 use zcn_frame::{Chain, Frame, Head};
 use zcn_pool::SharedBuf;
 
+use crate::mark::mark;
 use crate::segment::{complete_checksum, segment};
 use crate::statistics::{DropReason, Statistics};
 
@@ -30,6 +31,9 @@ pub struct Impairments {
     pub loss: f64,
     /// Loss in bursts.
     pub burst: Option<BurstLoss>,
+    /// Probability that a frame of an ECN-capable transport is marked: congestion experienced
+    /// (RFC 3168).
+    pub mark: f64,
     /// Probability that a frame comes twice.
     pub duplicate: f64,
     /// Probability that one bit of the frame, behind the link header, is flipped. A
@@ -58,6 +62,7 @@ impl Default for Impairments {
             frame_max: None,
             loss: 0.0,
             burst: None,
+            mark: 0.0,
             duplicate: 0.0,
             corrupt: 0.0,
             rate: None,
@@ -203,6 +208,9 @@ impl Impairment {
         if self.chance(self.settings.loss) || self.burst_takes_it() {
             self.statistics.count_drops(DropReason::Lost, 1);
             return;
+        }
+        if self.chance(self.settings.mark) {
+            frame = mark(frame, self.link_header);
         }
         let copy = self.chance(self.settings.duplicate).then(|| frame.clone());
         if self.chance(self.settings.corrupt) {

@@ -42,6 +42,7 @@ mod impaired;
 pub mod impairment;
 mod interface;
 mod ioctl;
+mod mark;
 mod memory;
 mod offload;
 mod packet;

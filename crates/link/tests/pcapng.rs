@@ -285,12 +285,16 @@ impl Write for SmallDisk {
 #[test]
 fn a_full_disk_ends_the_capture_and_not_the_link() {
     let link = MemoryLink::loopback(memory_capabilities(MEDIUM, 1500), 8).expect("eventfd");
+    let (told, heard) = std::sync::mpsc::channel();
     let mut link = Captured::new(link, SmallDisk(600), "mem", "", CaptureOptions::default())
-        .expect("room for the headers");
+        .expect("room for the headers")
+        .on_failure(move |error| told.send(error.kind()).expect("a listener"));
     let frame = Path::invented().udp(&[1; 1000], None, true);
     let mut frames = VecDeque::from([frame.clone(), frame]);
     assert_eq!(link.transmit(&mut frames).expect("alive"), 2);
     assert_eq!(link.receive(&mut Vec::new(), 8).expect("alive"), 2);
+    let told: Vec<_> = heard.try_iter().collect();
+    assert_eq!(told, [io::ErrorKind::StorageFull], "told once");
     let error = link.finish().map(|_| ()).expect_err("the disk is full");
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
 }
