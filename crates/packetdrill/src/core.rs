@@ -13,6 +13,7 @@ use zcn_stack::route::Route;
 use zcn_stack::{Instant, InterfaceId, SocketId, Stack};
 
 use crate::epoll::Epoll;
+use crate::saved_syn::SavedSyns;
 use crate::settings::{Settings, cidr};
 use crate::socket::Socket;
 
@@ -35,6 +36,7 @@ pub(crate) struct Core {
     interface: InterfaceId,
     departures: VecDeque<(Instant, Vec<u8>)>,
     pool: BufferPool,
+    pub(crate) saved_syns: SavedSyns,
     /// A socket was made.
     begun: bool,
 }
@@ -58,6 +60,7 @@ impl Core {
             interface,
             departures: VecDeque::new(),
             pool,
+            saved_syns: SavedSyns::default(),
             begun: false,
         })
     }
@@ -76,6 +79,9 @@ impl Core {
 
     /// A raw IP packet arrives.
     pub(crate) fn arrive(&mut self, packet: Vec<u8>) {
+        if self.sockets.values().any(|socket| socket.saves_syns) {
+            self.saved_syns.note(&packet);
+        }
         let frame = Frame::from(SharedBuf::from(Bytes::from(packet)));
         self.stack
             .handle_frames(self.now, self.interface, &mut vec![frame]);

@@ -9,7 +9,7 @@
 //! # Layers
 //! * `table` and `interpose`: what is exported, and C's pointers;
 //! * `world`: the calls of the tool, in Rust's types;
-//! * `socket`, `options`, `epoll`, `notices`, `info`: what a socket of Linux is made of;
+//! * `socket`, `options`, `epoll`, `notices`, `saved_syn`, `info`: what a socket of Linux is made of;
 //! * `settings`, `sysctl`: what a user or a script chooses;
 //! * `worker`, `core`: time, and the stack in it.
 
@@ -23,6 +23,7 @@ mod info;
 mod interpose;
 mod notices;
 mod options;
+mod saved_syn;
 mod settings;
 mod socket;
 mod sysctl;

@@ -18,10 +18,15 @@ const NAME_MAX: usize = 16;
 /// The smallest that Linux makes of SO_SNDBUF and SO_RCVBUF.
 const SEND_BUFFER_MIN: u32 = 4608;
 const RECEIVE_BUFFER_MIN: u32 = 2304;
+/// `TCP_FIN_TIMEOUT_MAX`, in seconds.
+const FIN_TIMEOUT_MAX: u64 = 120;
 /// Not in the libc crate for this target.
 const TCP_NOTSENT_LOWAT: c_int = 25;
 const TCP_INQ: c_int = 36;
 const SO_TIMESTAMPING_NEW: c_int = 65;
+const TCP_TIMESTAMP: c_int = 24;
+const TCP_SAVE_SYN: c_int = 27;
+const TCP_SAVED_SYN: c_int = 28;
 /// `IP_PMTUDISC_WANT`, and the one that there is: packets are not fragmented on their way.
 const PATH_MTU_DISCOVERY: c_int = 1;
 
@@ -37,6 +42,15 @@ fn count(bytes: &[u8]) -> Result<u32> {
 
 fn seconds(bytes: &[u8]) -> Result<Duration> {
     Ok(Duration::from_secs(count(bytes)?.into()))
+}
+
+/// What TCP_LINGER2 means: 0 the default, a negative number not at all.
+fn fin_timeout(seconds: c_int) -> Option<Duration> {
+    match u64::try_from(seconds) {
+        Ok(0) => None,
+        Ok(seconds) => Some(Duration::from_secs(seconds.min(FIN_TIMEOUT_MAX))),
+        Err(_) => Some(Duration::ZERO),
+    }
 }
 
 /// A `struct timeval`; zero is no limit.
@@ -91,7 +105,8 @@ fn option(level: c_int, name: c_int, bytes: &[u8]) -> Result<Option<SocketOption
             SocketOption::SendBuffer(count(bytes)?.saturating_mul(KERNEL_SHARE))
         }
         (libc::SOL_SOCKET, libc::SO_RCVBUF | libc::SO_RCVBUFFORCE) => {
-            SocketOption::ReceiveBuffer(count(bytes)?)
+            // Half of what is kept is the window; of the least that Linux keeps, too.
+            SocketOption::ReceiveBuffer(count(bytes)?.max(RECEIVE_BUFFER_MIN / KERNEL_SHARE))
         }
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => {
             SocketOption::ReceiveLowWater(u32::try_from(number(bytes)?).unwrap_or(u32::MAX))
@@ -106,7 +121,10 @@ fn option(level: c_int, name: c_int, bytes: &[u8]) -> Result<Option<SocketOption
         (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => SocketOption::KeepAliveCount(small()?),
         (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => SocketOption::SynRetries(small()?),
         (libc::IPPROTO_TCP, libc::TCP_FASTOPEN) => SocketOption::FastOpen(count(bytes)?),
-        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) => SocketOption::FastOpenConnect(on()?),
+        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) => match number(bytes)? {
+            value @ (0 | 1) => SocketOption::FastOpenConnect(value != 0),
+            _ => return Err(Errno(libc::EINVAL)),
+        },
         (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) => SocketOption::WindowClamp(count(bytes)?),
         (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT) => {
             // Negative is none, as Linux has it.
@@ -114,16 +132,16 @@ fn option(level: c_int, name: c_int, bytes: &[u8]) -> Result<Option<SocketOption
             SocketOption::DeferAccept(Duration::from_secs(time))
         }
         (libc::IPPROTO_TCP, libc::TCP_LINGER2) => {
-            SocketOption::FinTimeout(Some(seconds(bytes)?).filter(|time| !time.is_zero()))
+            SocketOption::FinTimeout(fin_timeout(number(bytes)?))
         }
         (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => {
             let time = Duration::from_millis(count(bytes)?.into());
             SocketOption::UserTimeout(Some(time).filter(|time| !time.is_zero()))
         }
         (libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT) => {
-            // As unsigned as Linux takes it: -1 is no mark, nor is 0.
-            let mark = number(bytes)? as u32;
-            SocketOption::UnsentLowWater(Some(mark).filter(|mark| !matches!(mark, 0 | &u32::MAX)))
+            // As unsigned as Linux takes it: 0 is no mark, and -1 one that is never reached.
+            let mark = number(bytes)?.cast_unsigned();
+            SocketOption::UnsentLowWater(Some(mark).filter(|mark| *mark > 0))
         }
         (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
             let size = u16::try_from(number(bytes)?).map_err(|_| Errno(libc::EINVAL))?;
@@ -208,6 +226,22 @@ impl Core {
                 };
                 return Ok(());
             }
+            // What takes a privilege that nobody has here.
+            (libc::IPPROTO_TCP, libc::TCP_REPAIR | TCP_TIMESTAMP) if !socket.is_udp() => {
+                return Err(Errno(libc::EPERM));
+            }
+            (libc::IPPROTO_TCP, TCP_SAVE_SYN) if !socket.is_udp() => {
+                socket.saves_syns = match number(bytes)? {
+                    0 => false,
+                    1 | 2 => true,
+                    _ => return Err(Errno(libc::EINVAL)),
+                };
+                return Ok(());
+            }
+            (libc::IPPROTO_TCP, libc::TCP_MAXSEG) if number(bytes)? == 0 => {
+                socket.options.max_segment = None;
+                return Ok(());
+            }
             (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER) => {
                 return match number(bytes)? {
                     libc::IP_PMTUDISC_WANT | libc::IP_PMTUDISC_DO => Ok(()),
@@ -232,6 +266,8 @@ impl Core {
         }
         socket.options.set(option)?;
         match socket.kind {
+            // As on Linux: it is said in the SYN or not at all.
+            Kind::Connection(_) if matches!(option, SocketOption::MaxSegment(_)) => {}
             Kind::Connection(id) => {
                 // One that is over keeps the option for whoever asks.
                 if self.stack.tcp_state(id).is_some() {
@@ -265,6 +301,9 @@ impl Core {
             let mut bytes = self.info(fd)?;
             bytes.resize(room, 0);
             return Ok(bytes);
+        }
+        if (level, name) == (libc::IPPROTO_TCP, TCP_SAVED_SYN) && !self.socket(fd)?.is_udp() {
+            return self.take_saved_syn(fd, room);
         }
         if (level, name) == (libc::SOL_SOCKET, libc::SO_ERROR) {
             return self.take_error(fd).map(value);
@@ -365,9 +404,10 @@ impl Core {
             (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT) => {
                 value(deferral(options.defer_accept.unwrap_or_default()))
             }
-            (libc::IPPROTO_TCP, libc::TCP_LINGER2) => {
-                seconds(options.fin_timeout.unwrap_or(config.fin_timeout))
-            }
+            (libc::IPPROTO_TCP, libc::TCP_LINGER2) => match options.fin_timeout {
+                Some(Duration::ZERO) => value(-1),
+                time => seconds(time.unwrap_or(config.fin_timeout)),
+            },
             (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => {
                 value(options.user_timeout.unwrap_or_default().as_millis() as c_int)
             }
@@ -378,6 +418,14 @@ impl Core {
                 let kind = socket.kind;
                 let chosen = options.max_segment.map_or(536, c_int::from);
                 value(self.segment_size(kind).unwrap_or(chosen))
+            }
+            (libc::IPPROTO_TCP, TCP_SAVE_SYN) => value(socket.saves_syns.into()),
+            (libc::IPPROTO_TCP, TCP_TIMESTAMP) => {
+                let Kind::Connection(id) = socket.kind else {
+                    return Ok(value(0));
+                };
+                let stamp = self.stack.tcp_timestamp(self.now, id);
+                value(stamp.unwrap_or(0).cast_signed())
             }
             (libc::IPPROTO_TCP, TCP_INQ) => value(socket.tell_readable.into()),
             (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => {

@@ -55,6 +55,9 @@ pub(crate) struct Socket {
     pub(crate) priority: c_int,
     /// TCP_INQ: recvmsg tells how much is left to be read.
     pub(crate) tell_readable: bool,
+    /// TCP_SAVE_SYN, of a listener, and what a connection has of it.
+    pub(crate) saves_syns: bool,
+    pub(crate) saved_syn: Option<Vec<u8>>,
     /// How often something happened, for edges.
     pub(crate) edges: Edges,
     /// Bytes of the stream that the application wrote.
@@ -83,6 +86,8 @@ impl Socket {
             reuse_port: false,
             priority: 0,
             tell_readable: false,
+            saves_syns: false,
+            saved_syn: None,
             edges: Edges::default(),
             written: 0,
             notices: Notices::default(),
@@ -266,6 +271,11 @@ impl Core {
         let (id, remote) = self.stack.tcp_accept(self.now, id)?;
         let mut accepted = Socket::new(Kind::Connection(id), v6);
         accepted.options = options;
+        let port = self
+            .stack
+            .tcp_addresses(id)
+            .map_or(0, |(local, _)| local.port());
+        accepted.saved_syn = self.saved_syns.take(remote, port);
         let fd = self.insert(accepted)?;
         Ok((fd, address::write(remote, v6)))
     }
@@ -452,7 +462,11 @@ impl Core {
         }
         let mut beside = Vec::new();
         if self.socket(fd)?.tell_readable {
-            let left = self.stack.tcp_readable(id);
+            let left = match self.stack.tcp_readable(id) {
+                // As Linux: the end can be read, too.
+                0 => usize::from(self.has_ended(id)),
+                left => left,
+            };
             beside.push(Beside::Left(c_int::try_from(left).unwrap_or(c_int::MAX)));
         }
         Ok(Received {
@@ -461,6 +475,12 @@ impl Core {
             from: Vec::new(),
             beside,
         })
+    }
+
+    /// Whether the peer has nothing more to say.
+    fn has_ended(&self, id: Id) -> bool {
+        let state = self.stack.tcp_state(id);
+        state.is_none_or(|state| !state.may_receive())
     }
 
     /// Whether a blocking receive of `wanted` bytes has to wait for more: MSG_WAITALL and
@@ -514,12 +534,18 @@ impl Core {
                 }
                 Ok(())
             }
-            Kind::Listener { id, .. } if how != libc::SHUT_WR => {
+            Kind::Listener { .. } if how == libc::SHUT_WR => Ok(()),
+            Kind::Listener { id, .. } => {
                 self.owners.remove(&SocketId::TcpListener(id));
                 self.socket_mut(fd)?.kind = Kind::Idle;
                 Ok(self.stack.tcp_close_listener(self.now, id)?)
             }
-            _ => Err(Errno(libc::ENOTCONN)),
+            Kind::Idle | Kind::IdleUdp => {
+                // Whoever polls it hears of it all the same.
+                self.socket_mut(fd)?.read_shut |= how != libc::SHUT_WR;
+                Err(Errno(libc::ENOTCONN))
+            }
+            Kind::Udp(_) => Err(Errno(libc::ENOTCONN)),
         }
     }
 
@@ -572,7 +598,11 @@ impl Core {
         };
         match socket.kind {
             Kind::Idle if socket.deferred.is_some() => libc::POLLOUT | libc::POLLWRNORM,
-            Kind::Idle => libc::POLLOUT | libc::POLLWRNORM | libc::POLLHUP,
+            Kind::Idle => {
+                let idle = libc::POLLOUT | libc::POLLWRNORM | libc::POLLHUP;
+                let ended = libc::POLLIN | libc::POLLRDNORM | libc::POLLRDHUP;
+                idle | if socket.read_shut { ended } else { 0 }
+            }
             Kind::IdleUdp => libc::POLLOUT,
             Kind::Udp(id) => {
                 let waiting = self.stack.udp_readable(id).is_some();

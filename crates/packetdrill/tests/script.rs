@@ -474,3 +474,39 @@ fn a_client_sends_data_with_its_second_syn() {
         assert_eq!(tool.expect().0.flags, ACK);
     }
 }
+
+#[test]
+fn a_listener_keeps_the_headers_of_a_syn_for_its_connection() {
+    const TCP_SAVE_SYN: i32 = 27;
+    const TCP_SAVED_SYN: i32 = 28;
+    let tool = Tool::new("");
+    let listener = tool.listener(false);
+    let tcp = libc::IPPROTO_TCP;
+    assert_eq!(
+        tool.set(listener, tcp, TCP_SAVE_SYN, &int(3)),
+        Err(libc::EINVAL)
+    );
+    assert_eq!(tool.set(listener, tcp, TCP_SAVE_SYN, &int(1)), Ok(0));
+    let syn = Segment::new(SYN, 0, 0).options(&OPTIONS).v4();
+    tool.inject(&syn);
+    let seq = tool.expect().0.seq.wrapping_add(1);
+    tool.inject(&Segment::new(ACK, 1, seq).v4());
+    let connection = tool.accept(listener).expect("a connection");
+    let short = tool.option(connection, tcp, TCP_SAVED_SYN, 10);
+    assert_eq!(short, Err(libc::EINVAL));
+    let saved = tool.option(connection, tcp, TCP_SAVED_SYN, 100);
+    assert_eq!(saved.as_deref(), Ok(&syn[..]));
+    let again = tool.option(connection, tcp, TCP_SAVED_SYN, 100);
+    assert_eq!(again.as_deref(), Ok(&b""[..]));
+}
+
+#[test]
+fn tcp_inq_tells_of_the_end_as_of_a_byte() {
+    let tool = Tool::new("");
+    let (_listener, connection, seq) = accepted(&tool);
+    let set = tool.set(connection, libc::IPPROTO_TCP, 36, &int(1));
+    assert_eq!(set, Ok(0));
+    tool.inject(&Segment::new(ACK | FIN, 1, seq).payload(b"bye").v4());
+    assert_eq!(tool.receive_message(connection, 2), Ok((2, Some(1))));
+    assert_eq!(tool.receive_message(connection, 2), Ok((1, Some(1))));
+}

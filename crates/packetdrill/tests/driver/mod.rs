@@ -90,6 +90,10 @@ impl Tool {
         fd
     }
 
+    pub fn listen(&self, fd: c_int) -> Answer<c_int> {
+        call!(self, listen, fd, 3)
+    }
+
     pub fn accept(&self, fd: c_int) -> Answer<c_int> {
         let mut room = [0_u8; 28];
         let mut len = 28;

@@ -171,6 +171,11 @@ impl Stack {
         self.tcp.poll_writable(connection)
     }
 
+    /// As [`Tcp::timestamp`](crate::tcp::Tcp::timestamp).
+    pub fn tcp_timestamp(&self, now: Instant, connection: Id) -> Option<u32> {
+        self.tcp.timestamp(now, connection)
+    }
+
     /// As [`Tcp::room`](crate::tcp::Tcp::room).
     pub fn tcp_send_room(&self, connection: Id) -> usize {
         self.tcp.room(connection)

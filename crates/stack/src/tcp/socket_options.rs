@@ -199,7 +199,7 @@ impl SocketOptions {
             SocketOption::SynRetries(retries) => self.syn_retries = Some(count(retries)?),
             SocketOption::SendBuffer(bytes) => self.send_buffer = Some(bytes.max(4608)),
             SocketOption::ReceiveBuffer(bytes) => {
-                self.receive_buffer = Some(bytes.clamp(2304, 1 << 30));
+                self.receive_buffer = Some(bytes.clamp(1152, 1 << 30));
             }
             SocketOption::WindowClamp(bytes) => {
                 self.window_clamp = Some(bytes.clamp(1152, 1 << 30));

@@ -389,6 +389,12 @@ impl Tcp {
             .is_some_and(|connection| connection.poll_writable(&self.common))
     }
 
+    /// What a segment that leaves now has for a timestamp (TCP_TIMESTAMP); none without.
+    pub fn timestamp(&self, now: Instant, id: Id) -> Option<u32> {
+        let stamps = &self.connections.get(id)?.timestamps;
+        stamps.enabled.then(|| stamps.value(now))
+    }
+
     /// Bytes for which there is room in the send buffer; of those that are copied some room is
     /// for keeping count of them.
     pub fn room(&self, id: Id) -> usize {
