@@ -90,6 +90,8 @@ pub struct Plan {
     pub chunk: usize,
     /// Whether it hands over buffers instead of copying.
     pub own_buffers: bool,
+    /// Whether what each call sends is urgent (MSG_OOB); it is received in line.
+    pub urgent: bool,
     /// How it reads, if not as fast as it can.
     pub pause: Option<Pause>,
     /// How it leaves.
@@ -103,6 +105,7 @@ impl Plan {
             role,
             chunk: 16_384,
             own_buffers: false,
+            urgent: false,
             pause: None,
             ending: Ending::Graceful,
         }
@@ -364,6 +367,10 @@ impl Conversation {
             Ok(count) => {
                 self.sent += count as u64;
                 self.ledger.accept(self.outgoing, count as u64);
+                if self.plan.urgent {
+                    // It has just been sent: only the end of the connection can refuse.
+                    let _ = context.stack.tcp_mark_urgent(context.now, self.id);
+                }
             }
             Err(SendError::WouldBlock) => self.writable = false,
             Err(SendError::Connection(error)) => return Err(error),

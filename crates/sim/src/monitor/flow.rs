@@ -17,6 +17,8 @@ const HALF: u32 = 1 << 31;
 #[derive(Clone, Copy, Debug, Default)]
 struct Syn {
     seq: SeqNum,
+    /// Bytes of its data.
+    len: u32,
     window: u32,
     scale: Option<u8>,
 }
@@ -192,7 +194,9 @@ impl Flow {
             return Ok(());
         }
         let data_end = segment.seq + segment.len + u32::from(segment.flags.syn());
-        if segment.len > 0 {
+        // A SYN has data before any window is offered (RFC 7413 section 4.2).
+        let early = segment.flags.syn() && segment.ack.is_none();
+        if segment.len > 0 && !early {
             let from_syn = iss + 1_u32 + self.syn.window;
             let edge = self.peer_edge.map_or(from_syn, |edge| edge.max(from_syn));
             // A probe of a closed window is one byte (RFC 9293 section 3.8.6.1).
@@ -275,7 +279,7 @@ impl Flow {
         };
         let irs = syn.seq;
         (self.syn, self.irs) = (syn, Some(irs));
-        self.arrived.add(0, 1);
+        self.arrived.add(0, 1 + syn.len);
         for (start, end) in std::mem::take(&mut self.early) {
             self.arrive(irs, start, end);
         }
@@ -297,6 +301,7 @@ impl Flow {
         if segment.flags.syn() {
             self.syns.push(Syn {
                 seq: segment.seq,
+                len: segment.len,
                 window: segment.window.into(),
                 scale: segment.options.window_scale.map(|scale| scale.min(14)),
             });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use zcn_link::{BurstLoss, Impairments, Rate};
 use zcn_stack::tcp::congestion::Algorithm;
-use zcn_stack::tcp::{PushAck, SocketOptions, SynCookies};
+use zcn_stack::tcp::{Ecn, PushAck, SocketOptions, SynCookies};
 use zcn_stack::{Instant, StackConfig};
 
 use super::{Fault, Scenario, Traffic, Wrap};
@@ -50,7 +50,7 @@ impl Scenario {
                 back.corrupt = 0.0;
             }
         }
-        let traffic: Vec<Traffic> = (0..dice.between(1, 3))
+        let mut traffic: Vec<Traffic> = (0..dice.between(1, 3))
             .map(|_| traffic(&mut dice, count))
             .collect();
         let (faults, fails) = if calm {
@@ -70,6 +70,15 @@ impl Scenario {
             .any(|node| node.stack.tcp.syn_cookies == SynCookies::Always);
         let reopens = reopens && !calm;
         let mut options = options(&mut dice);
+        // Of dice of their own, so that the seeds keep their other fates.
+        let mut more = Dice::new(seed, "later additions");
+        let fast = draw_later_additions(&mut more, &mut nodes, &mut paths, &mut traffic);
+        // The data of a SYN may come twice, as may the connection.
+        let reopens = reopens || fast && !calm;
+        if fast {
+            options.fast_open = Some(more.between(1, 4) as u32);
+            options.fast_open_connect = true;
+        }
         let lossy = paths.iter().flatten().any(loses_for_long);
         let aborted = traffic.iter().any(aborts);
         if !faults.is_empty() || lossy || aborted {
@@ -139,6 +148,29 @@ impl Scenario {
     fn calm_deadline(&self) -> Duration {
         self.work() * 3 + Duration::from_secs(3)
     }
+}
+
+/// Congestion marks, urgent data and fast open; answers whether there is the last.
+fn draw_later_additions(
+    dice: &mut Dice,
+    nodes: &mut [NodeConfig],
+    paths: &mut [[Impairments; 2]],
+    traffic: &mut [Traffic],
+) -> bool {
+    for node in nodes {
+        node.stack.tcp.ecn = dice.pick(&[Ecn::Accept, Ecn::Offer, Ecn::Offer, Ecn::Never]);
+    }
+    for path in paths.iter_mut().flatten() {
+        if dice.percent(40) {
+            path.mark = dice.between(1, 200) as f64 / 1_000.0;
+        }
+    }
+    for traffic in traffic {
+        for plan in [&mut traffic.ask, &mut traffic.answer] {
+            plan.urgent = dice.percent(8);
+        }
+    }
+    dice.percent(15)
 }
 
 /// Bytes from the client, bytes from the server, and turns on one connection.
