@@ -4,60 +4,21 @@ mod common;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::mining::Program;
+use common::peer::{self, Folder, Process, unused_port};
 use serde_json::{Value, json};
 
 /// How long something may take that is sure to come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A process that is killed when it is dropped.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A folder that is removed when it is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let unique = format!("{name}-{}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique);
-        fs::create_dir_all(&path).expect("a folder");
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// The node's program; `None`, and said so, where it cannot be had.
 fn bitcoind() -> Option<PathBuf> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/peers/bitcoind.sh");
-    let output = Command::new("sh")
-        .arg(script)
-        .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers"))
-        .output()
-        .expect("sh runs");
-    if !output.status.success() {
-        let words = common::text(&output.stderr);
-        let last = words.lines().last().unwrap_or("no reason given");
-        common::skipped(&format_args!("no bitcoind: {last}"));
-        return None;
-    }
-    let path = PathBuf::from(common::text(&output.stdout).trim());
+    let path = peer::fetch("bitcoind.sh")?;
     let runs = Command::new(&path).arg("-version").output();
     if !runs.is_ok_and(|output| output.status.success()) {
         common::skipped(&"bitcoind does not run on this system");
@@ -73,15 +34,6 @@ struct Nodes {
     _folder: Folder,
     cookie: PathBuf,
     rpc: u16,
-}
-
-/// A port that nobody had a moment ago, below those that the kernel gives out by itself.
-fn unused_port(salt: u32) -> u16 {
-    let begin = 10_000 + (std::process::id().wrapping_mul(31) + salt * 977) % 20_000;
-    (begin..32_000)
-        .map(|port| port as u16)
-        .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
-        .expect("a free port")
 }
 
 impl Nodes {

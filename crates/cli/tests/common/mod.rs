@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod mining;
+pub(crate) mod peer;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
