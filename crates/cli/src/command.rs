@@ -7,7 +7,7 @@ use clap::{ArgAction, Parser, Subcommand};
 use crate::failure::Failure;
 use crate::{
     capture, completions, connect, demo, doctor, echo, man, mine, ping, ping_pong, pool, send, ss,
-    stack,
+    stack, ublk,
 };
 
 const AFTER_HELP: &str = "\
@@ -60,6 +60,8 @@ pub enum Command {
     /// Serve work to miners over Stratum: a small solo pool, for tests and
     /// demonstrations.
     Pool(pool::PoolArgs),
+    /// Serve block devices from memory or files, by the kernel's ublk driver.
+    Ublk(ublk::UblkArgs),
     /// Examine what this kernel, machine and process allow, and what to do
     /// about the rest.
     Doctor(doctor::DoctorArgs),
@@ -87,6 +89,7 @@ impl Command {
             Command::Capture(args) => capture::run(&args),
             Command::Mine(args) => mine::run(&args),
             Command::Pool(args) => pool::run(&args),
+            Command::Ublk(args) => ublk::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

@@ -29,6 +29,7 @@ pub mod send;
 mod signal;
 pub mod ss;
 pub mod stack;
+pub mod ublk;
 
 /// The examples of the documents, so that they keep compiling.
 #[cfg(doctest)]

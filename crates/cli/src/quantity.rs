@@ -34,6 +34,23 @@ pub fn nonzero_bytes(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Writes a size for people: `512 B`, `1.5 KiB`, `64 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = larger;
+    }
+    match value.fract() == 0.0 {
+        true => format!("{value} {unit}"),
+        false => format!("{value:.1} {unit}"),
+    }
+}
+
 /// Reads a length of time: `5` and `5s` (seconds), `250ms`, `100us`, `2m`.
 ///
 /// # Errors
@@ -112,6 +129,20 @@ mod tests {
         }
         assert!(nonzero_bytes("0").is_err());
         assert_eq!(nonzero_bytes("1"), Ok(1));
+    }
+
+    #[test]
+    fn sizes_for_people() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (512, "512 B"),
+            (1536, "1.5 KiB"),
+            (64 << 20, "64 MiB"),
+            (1 << 40, "1 TiB"),
+            (u64::MAX, "16777216 TiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
     }
 
     #[test]

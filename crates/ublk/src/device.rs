@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -219,7 +220,7 @@ impl Device {
         let mut tally = Tally::default();
         let mut failed = None;
         for _ in 0..self.threads.len() {
-            // Ends early only after a panic, which `let_go` brings here.
+            // Every thread sends one.
             let Ok((end, of_queue)) = self.ends.recv() else {
                 break;
             };
@@ -321,5 +322,12 @@ fn serve_queue(
         }
     };
     let _ = ready.send(Ok(()));
-    let _ = end.send(queue.run());
+    // Told like any other failure, so that the other queues do not go on for ever.
+    let ended = catch_unwind(AssertUnwindSafe(|| queue.run())).unwrap_or_else(|_| {
+        let source = io::Error::other("it panicked");
+        let what = "the thread of a queue";
+        let error = UblkError::Resources { what, source };
+        (Err(error), Tally::default())
+    });
+    let _ = end.send(ended);
 }

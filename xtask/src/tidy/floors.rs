@@ -88,6 +88,7 @@ const FLOORS: &[Floor] = &[
             "zcn-wire",
             "zcn-frame",
             "zcn-uring",
+            "zcn-ublk",
             "zcn-link",
             "zcn-stack",
             "zcn-sim",
