@@ -51,9 +51,13 @@ pub fn capture(
     };
     let file = BufWriter::with_capacity(CAPTURE_BYTES, File::create(path).map_err(failed)?);
     let description = format!("the stack's end of {}", config.kind);
-    Captured::new(driver, file, name, &description, CaptureOptions::default())
-        .map(|driver| Box::new(driver) as Box<dyn Driver>)
-        .map_err(failed)
+    let captured = Captured::new(driver, file, name, &description, CaptureOptions::default());
+    let captured = captured.map_err(failed)?;
+    let path = path.to_owned();
+    let captured = captured.on_failure(move |error| {
+        tracing::warn!(path = %path.display(), %error, "the capture ends: no more can be written");
+    });
+    Ok(Box::new(captured))
 }
 
 fn open_device(config: &LinkConfig) -> Result<Box<dyn Driver>, StackError> {
