@@ -6,7 +6,7 @@
 # programs: mkfs.ext4 e2fsck
 # zcn: yes
 # tests: zcn-ublk
-# timeout: 400
+# timeout: 450
 fail() {
     echo "FAILED: $*"
     dmesg | grep -v 'I/O error' | tail -20

@@ -128,6 +128,13 @@ impl Control {
         self.about("GET_DEV_INFO", cmd::GET_DEV_INFO, id, 0, info)
     }
 
+    /// Removes a stopped device that this process still holds open, and does not wait. The id stays
+    /// the device's until the last that holds it open has closed it.
+    pub(crate) fn delete_held(&mut self, id: u32) -> Result<(), UblkError> {
+        let (name, number) = ("DEL_DEV_ASYNC", cmd::DEL_DEV_ASYNC);
+        self.about(name, number, id, 0, 0_u64).map(drop)
+    }
+
     /// Adds a device; gives back what the driver made of the wish: its id, and fewer queues if
     /// there are fewer CPUs.
     pub(crate) fn add(&mut self, wish: DevInfo) -> Result<DevInfo, UblkError> {

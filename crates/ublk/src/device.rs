@@ -5,17 +5,20 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use zcn_sys::eventfd::EventFd;
+use zcn_uring::CommandError;
 
 use crate::control::Control;
 use crate::error::UblkError;
-use crate::info::{DeviceInfo, block_device, character_device};
+use crate::info::{DeviceInfo, DeviceState, block_device, character_device};
 use crate::options::DeviceOptions;
-use crate::queue::{End, Queue, Shared};
+use crate::queue::{End, Queue};
+use crate::shared::Shared;
 use crate::tally::Tally;
 use crate::target::Target;
 use crate::uapi::DevInfo;
@@ -32,6 +35,8 @@ pub struct Device {
     threads: Vec<JoinHandle<()>>,
     ends: Receiver<(Result<End, UblkError>, Tally)>,
     bell: Arc<EventFd>,
+    /// How its deletion by the last thread went.
+    deleted: Receiver<Result<(), UblkError>>,
     /// The threads have been ended, or were seen to end.
     let_go: bool,
 }
@@ -63,8 +68,9 @@ enum Start {
     Recovery,
 }
 
-/// How long to wait for the node of a new device, which another program may have to make.
-const NODE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for the node of a new device, which another program may have to make, and for
+/// an old one to be gone.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Device {
     /// Adds a device and starts it: applications may open [`path`](Self::path) when this returns.
@@ -85,7 +91,19 @@ impl Device {
             target.outlives_server()?;
         }
         let mut control = Control::open()?;
-        let info = control.add(options.info())?;
+        let deadline = Instant::now() + PATIENCE;
+        let info = loop {
+            match control.add(options.info()) {
+                // An id is taken for a moment longer than its last device can be found.
+                Err(UblkError::Exists { id })
+                    if Instant::now() < deadline
+                        && matches!(control.info(id), Err(UblkError::NoDevice { .. })) =>
+                {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                added => break added?,
+            }
+        };
         let id = info.dev_id;
         let params = options.params(&target);
         let started = control
@@ -129,13 +147,15 @@ impl Device {
         let resources = |what| move |source| UblkError::Resources { what, source };
         let id = info.dev_id;
         let bell = Arc::new(EventFd::new().map_err(resources("an eventfd"))?);
-        // Of the threads alone: the character device is closed when the last of them has ended,
-        // which is what the deletion of a device waits for.
+        let (deleted, is_deleted) = mpsc::channel();
+        // Of the threads alone.
         let shared = Arc::new(Shared {
             device: open(id)?,
             target: Arc::new(target),
             info,
             bell: Arc::clone(&bell),
+            stopped: AtomicBool::new(false),
+            deleted,
         });
         let (ready, is_ready) = mpsc::channel();
         let (end, ends) = mpsc::channel();
@@ -146,6 +166,7 @@ impl Device {
             threads: Vec::with_capacity(info.nr_hw_queues.into()),
             ends,
             bell,
+            deleted: is_deleted,
             let_go: false,
         };
         let spawn = || {
@@ -153,7 +174,7 @@ impl Device {
                 let (shared, ready, end) = (Arc::clone(&shared), ready.clone(), end.clone());
                 let thread = thread::Builder::new()
                     .name(format!("ublk{id}-{number}"))
-                    .spawn(move || serve_queue(shared, number, &ready, &end))
+                    .spawn(move || serve_queue(shared, number, ready, &end))
                     .map_err(resources("a thread for a queue"))?;
                 device.threads.push(thread);
             }
@@ -238,7 +259,7 @@ impl Device {
                 let _ = self.delete();
                 Err(error)
             }
-            None => self.delete().map(|()| tally),
+            None => self.gone().map(|()| tally),
         }
     }
 
@@ -258,6 +279,10 @@ impl Device {
     /// Ends the threads, if they have not ended.
     fn let_go(&mut self) {
         self.ring_bell();
+        self.join();
+    }
+
+    fn join(&mut self) {
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!(device = self.id, "a queue's thread panicked");
@@ -273,6 +298,33 @@ impl Device {
             Err(error) => Err(error),
         }
     }
+
+    /// Waits until a device is gone that was stopped, and that the last thread has deleted.
+    fn gone(&self) -> Result<(), UblkError> {
+        let id = self.id;
+        let mut control = match self.deleted.recv() {
+            // The last thread has not found it stopped.
+            Err(_) => return self.delete(),
+            Ok(Err(UblkError::NoDevice { .. })) => return Ok(()),
+            // Drivers of Linux 6.5 and 6.6 only know the deletion that waits.
+            Ok(Err(UblkError::Command {
+                source: CommandError::Unsupported { .. },
+                ..
+            })) => return self.delete(),
+            Ok(Err(error)) => return Err(error),
+            Ok(Ok(())) => Control::open()?,
+        };
+        let deadline = Instant::now() + PATIENCE;
+        // Some moments after the close. A device that is alive is another of the same id.
+        while Instant::now() < deadline
+            && control
+                .info(id)
+                .is_ok_and(|info| info.state == DeviceState::Dead)
+        {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Device {
@@ -280,9 +332,18 @@ impl Drop for Device {
         if self.let_go {
             return;
         }
-        let stopped = self.stopper().stop();
-        self.let_go();
-        if let Err(error) = stopped.and_then(|()| self.delete()) {
+        let gone = match self.stopper().stop() {
+            // The threads see to the rest.
+            Ok(()) => {
+                self.join();
+                self.gone()
+            }
+            Err(error) => {
+                self.let_go();
+                Err(error)
+            }
+        };
+        if let Err(error) = gone {
             tracing::error!(device = self.id, %error, "the device could not be deleted");
         }
     }
@@ -291,7 +352,7 @@ impl Drop for Device {
 /// Opens the character device, whose node another program may be making.
 fn open(id: u32) -> Result<File, UblkError> {
     let path = character_device(id);
-    let deadline = Instant::now() + NODE_PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match File::options().read(true).write(true).open(&path) {
             Ok(file) => return Ok(file),
@@ -307,7 +368,7 @@ fn open(id: u32) -> Result<File, UblkError> {
 fn serve_queue(
     shared: Arc<Shared>,
     number: u16,
-    ready: &Sender<Result<(), UblkError>>,
+    ready: Sender<Result<(), UblkError>>,
     end: &Sender<(Result<End, UblkError>, Tally)>,
 ) {
     // Memory that this thread asks for must not wait for data to be written to this very device.
@@ -322,6 +383,8 @@ fn serve_queue(
         }
     };
     let _ = ready.send(Ok(()));
+    // Whoever waits learns from its end that another thread has panicked.
+    drop(ready);
     // Told like any other failure, so that the other queues do not go on for ever.
     let ended = catch_unwind(AssertUnwindSafe(|| queue.run())).unwrap_or_else(|_| {
         let source = io::Error::other("it panicked");

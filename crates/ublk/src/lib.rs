@@ -49,6 +49,7 @@ mod info;
 mod options;
 mod queue;
 mod request;
+mod shared;
 mod tally;
 mod target;
 mod uapi;

@@ -1,32 +1,21 @@
 //! One hardware queue: a thread with a ring, on which each tag waits for a request, has it carried
 //! out, and answers it with the command that waits for the next.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use zcn_pool::{Buf, BufferPool};
-use zcn_sys::eventfd::EventFd;
 use zcn_uring::{Completion, Kind, Op, Payload, Ring};
 
 use crate::command;
 use crate::descriptors::Descriptors;
 use crate::error::UblkError;
+use crate::shared::Shared;
 use crate::tally::Tally;
-use crate::target::{Step, Target, Work};
-use crate::uapi::{DevInfo, IoCmd, io as number};
-
-/// What all queues of a device share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// The character device.
-    pub(crate) device: File,
-    pub(crate) target: Arc<Target>,
-    pub(crate) info: DevInfo,
-    /// Rung when the queues shall let go of the device.
-    pub(crate) bell: Arc<EventFd>,
-}
+use crate::target::{Step, Work};
+use crate::uapi::{IoCmd, io as number};
 
 /// How the work of a queue ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +113,7 @@ impl Queue {
                 }
             }
         }
+        self.shared.stopped.store(true, Ordering::Relaxed);
         (Ok(End::Stopped), self.tally)
     }
 

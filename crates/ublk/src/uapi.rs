@@ -34,6 +34,7 @@ pub(crate) mod cmd {
     pub(crate) const START_USER_RECOVERY: u32 = control(READ_WRITE, 0x10);
     pub(crate) const END_USER_RECOVERY: u32 = control(READ_WRITE, 0x11);
     pub(crate) const GET_FEATURES: u32 = control(READ, 0x13);
+    pub(crate) const DEL_DEV_ASYNC: u32 = control(READ, 0x14);
 }
 
 /// Commands of `/dev/ublkcN` (`UBLK_U_IO_*`).
@@ -243,6 +244,7 @@ mod tests {
             (cmd::START_USER_RECOVERY, 0xc020_7510),
             (cmd::END_USER_RECOVERY, 0xc020_7511),
             (cmd::GET_FEATURES, 0x8020_7513),
+            (cmd::DEL_DEV_ASYNC, 0x8020_7514),
             (io::FETCH_REQ, 0xc010_7520),
             (io::COMMIT_AND_FETCH_REQ, 0xc010_7521),
         ] {

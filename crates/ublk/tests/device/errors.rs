@@ -3,7 +3,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
-use zcn_ublk::{Control, Device, DeviceOptions, Target, UblkError};
+use zcn_ublk::{Control, Device, DeviceOptions, DeviceState, Target, UblkError};
 
 use crate::child::as_nobody;
 use crate::driver;
@@ -127,4 +127,26 @@ fn without_rights_the_error_says_so() {
     mode(0o600);
     assert!(text.contains("ADD_DEV"), "{text}");
     assert!(text.contains("not permitted"), "{text}");
+}
+
+/// The server of a device that another process deleted must not delete the next one of the same id.
+#[test]
+fn a_device_of_the_same_id_survives_the_end_of_the_one_before() {
+    let Some((_one, mut control)) = driver() else {
+        return;
+    };
+    let options = DeviceOptions {
+        id: Some(9),
+        ..DeviceOptions::default()
+    };
+    let memory = || Target::memory(1 << 20).expect("memory");
+    for _ in 0..10 {
+        let first = Device::add(memory(), &options).expect("added");
+        let waiting = std::thread::spawn(move || first.wait());
+        control.delete(9).expect("deleted");
+        let second = Device::add(memory(), &options).expect("the id is free");
+        waiting.join().expect("no panic").expect("it has ended");
+        assert_eq!(second.info().expect("it is there").state, DeviceState::Live);
+        drop(second);
+    }
 }
