@@ -8,7 +8,7 @@ use std::arch::aarch64::{
 };
 use std::arch::is_aarch64_feature_detected;
 
-use crate::fips::{END, HASH_BITS, HEADER_BITS, IV, K, State};
+use crate::fips::{Block, END, HASH_BITS, HEADER_BITS, IV, K, State, words};
 use crate::job::{Job, message_word};
 use crate::search::{Nonces, Searched, Watch, report};
 
@@ -60,30 +60,32 @@ macro_rules! rounds {
     )*};
 }
 
-/// Mixes one block into `state`, unless the CPU lacks the instructions: then nothing
-/// happens, and it is told.
-pub(crate) fn compress(state: &mut State, block: &[u32; 16]) -> bool {
+/// Mixes blocks into `state`, unless the CPU lacks the instructions: then nothing happens,
+/// and it is told.
+pub(crate) fn compress(state: &mut State, blocks: &[Block]) -> bool {
     if !detected() {
         return false;
     }
     // SAFETY: the feature was just detected.
-    unsafe { compress_detected(state, block) }
+    unsafe { compress_detected(state, blocks) }
     true
 }
 
 #[target_feature(enable = "sha2")]
-fn compress_detected(state: &mut State, block: &[u32; 16]) {
-    let start = pair(*state);
-    let (fours, _) = block.as_chunks::<4>();
-    let mut w = [[
-        four(fours[0]),
-        four(fours[1]),
-        four(fours[2]),
-        four(fours[3]),
-    ]];
-    let mut now = [start];
-    rounds!(now, w, 1, 0 4 8 12 16 20 24 28 32 36 40 44 48 52 56 60);
-    let (low, high) = add(now[0], start);
+fn compress_detected(state: &mut State, blocks: &[Block]) {
+    let (low, high) = blocks.iter().fold(pair(*state), |start, block| {
+        let words = words::<16>(block);
+        let (fours, _) = words.as_chunks::<4>();
+        let mut w = [[
+            four(fours[0]),
+            four(fours[1]),
+            four(fours[2]),
+            four(fours[3]),
+        ]];
+        let mut now = [start];
+        rounds!(now, w, 1, 0 4 8 12 16 20 24 28 32 36 40 44 48 52 56 60);
+        add(now[0], start)
+    });
     let (halves, _) = state.as_chunks_mut::<4>();
     // SAFETY: each half has four words.
     unsafe {

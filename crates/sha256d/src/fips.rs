@@ -65,11 +65,14 @@ pub(crate) const fn round(state: State, kw: u32) -> State {
     [t1.wrapping_add(t2), a, b, c, d.wrapping_add(t1), e, f, g]
 }
 
-/// Mixes one block of sixteen big-endian words into `state`.
-pub(crate) fn compress(state: &mut State, block: &[u32; 16]) {
-    let mut w = *block;
-    let mut working = *state;
-    for (t, k) in K.iter().enumerate() {
+/// What is mixed into a state at a time.
+pub(crate) type Block = [u8; 64];
+
+/// The message schedule of a block, each word with its round constant added.
+pub(crate) const fn sums(block: [u32; 16]) -> [u32; 64] {
+    let (mut w, mut sums) = (block, [0; 64]);
+    let mut t = 0;
+    while t < 64 {
         let i = t % 16;
         if t >= 16 {
             w[i] = w[i]
@@ -77,8 +80,15 @@ pub(crate) fn compress(state: &mut State, block: &[u32; 16]) {
                 .wrapping_add(w[(i + 9) % 16])
                 .wrapping_add(sigma1(w[(i + 14) % 16]));
         }
-        working = round(working, k.wrapping_add(w[i]));
+        sums[t] = K[t].wrapping_add(w[i]);
+        t += 1;
     }
+    sums
+}
+
+/// Mixes one block into `state`.
+pub(crate) fn compress(state: &mut State, block: &Block) {
+    let working = sums(words(block)).into_iter().fold(*state, round);
     for (word, mixed) in state.iter_mut().zip(working) {
         *word = word.wrapping_add(mixed);
     }
@@ -100,13 +110,4 @@ pub(crate) fn bytes(state: &State) -> [u8; 32] {
         *bytes = word.to_be_bytes();
     }
     bytes
-}
-
-/// The block of the second hash: the first one's words, padded.
-pub(crate) fn second_block(first: &State) -> [u32; 16] {
-    let mut block = [0; 16];
-    block[..8].copy_from_slice(first);
-    block[8] = END;
-    block[15] = HASH_BITS;
-    block
 }

@@ -1,6 +1,6 @@
 //! What is worked out once for a block header.
 
-use crate::digest::compress;
+use crate::digest::{compress, finish};
 use crate::fips::{self, END, HEADER_BITS, IV, K, sigma0, sigma1};
 use crate::target::Target;
 
@@ -33,7 +33,7 @@ impl Job {
     /// A job for a serialized header; its last four bytes, the nonce, do not matter.
     pub fn new(header: &[u8; 80], target: Target) -> Self {
         let mut midstate = IV;
-        compress(&mut midstate, &fips::words(&header[..64]));
+        compress(&mut midstate, header.as_chunks::<64>().0);
         let tail: [u32; 3] = fips::words(&header[64..76]);
         let mut state = midstate;
         for (k, word) in K.iter().zip(tail.into_iter().chain([0])) {
@@ -78,16 +78,13 @@ impl Job {
     /// The hash of the header with `nonce`, in the order of bytes that SHA-256 gives.
     /// Blocks are called by the reverse of it.
     pub fn hash(&self, nonce: u32) -> [u8; 32] {
-        let mut block = [0; 16];
-        block[..3].copy_from_slice(&self.tail);
-        block[3] = message_word(nonce);
-        block[4] = END;
-        block[15] = HEADER_BITS;
-        let mut first = self.midstate;
-        compress(&mut first, &block);
-        let mut second = IV;
-        compress(&mut second, &fips::second_block(&first));
-        fips::bytes(&second)
+        let mut block = [0; 64];
+        let words = self.tail.into_iter().chain([message_word(nonce), END]);
+        for (bytes, word) in block.as_chunks_mut().0.iter_mut().zip(words) {
+            *bytes = word.to_be_bytes();
+        }
+        block[60..].copy_from_slice(&HEADER_BITS.to_be_bytes());
+        finish(&self.midstate, &[block])
     }
 
     /// Whether the header with `nonce` meets the target.

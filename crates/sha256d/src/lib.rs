@@ -9,7 +9,8 @@
 //!   shares with another thread changes ([`Watch`]), some hundred nanoseconds later.
 //! * [`Engine::search_rolled`] tries every nonce in sixteen versions of the header
 //!   ([`RolledJob`]), which saves a sixth of the work. See below.
-//! * [`sha256d`], [`Engine::sha256d_64`] and [`merkle_root`] hash for other purposes.
+//! * [`sha256d`], [`Sha256d`], [`Engine::sha256d_64`], [`merkle_path`] and [`merkle_root`]
+//!   hash for other purposes.
 //!
 //! Nothing here allocates, and nothing depends on how a program is compiled: code for CPU
 //! extensions is compiled function by function and chosen at run time. Do not build with
@@ -67,7 +68,7 @@ mod word;
 mod x86;
 
 pub use census::{Census, census, rolled_census};
-pub use digest::{merkle_root, sha256d};
+pub use digest::{Sha256d, merkle_path, merkle_root, sha256d};
 pub use engine::{Engine, EngineKind, UnknownEngine, UnsupportedEngine};
 pub use job::Job;
 pub use rolled::{RolledJob, VERSIONS};

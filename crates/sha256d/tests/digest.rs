@@ -3,7 +3,7 @@
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
-use zcn_sha256d::{Engine, merkle_root, sha256d};
+use zcn_sha256d::{Engine, Sha256d, merkle_path, merkle_root, sha256d};
 
 fn oracle(message: &[u8]) -> [u8; 32] {
     Sha256::digest(Sha256::digest(message)).into()
@@ -16,6 +16,45 @@ fn messages_of_every_length_around_the_blocks() {
     for length in 0..bytes.len() {
         let message = &bytes[..length];
         assert_eq!(sha256d(message), oracle(message), "{length}");
+    }
+}
+
+#[test]
+fn messages_in_parts_of_every_length() {
+    let mut bytes = [0; 400];
+    Pcg64Mcg::seed_from_u64(14).fill_bytes(&mut bytes);
+    for step in (1..70).chain([127, 128, 129, 300]) {
+        let mut parts = Sha256d::new();
+        let mut length = 0;
+        for part in bytes.chunks(step) {
+            parts.update(part);
+            length += part.len();
+            // A hash in between does not end the message.
+            assert_eq!(
+                parts.finish(),
+                oracle(&bytes[..length]),
+                "{length} by {step}"
+            );
+        }
+        parts.update(&[]);
+        assert_eq!(parts.clone().finish(), oracle(&bytes), "by {step}");
+    }
+}
+
+#[test]
+fn the_path_from_the_first_leaf_leads_to_the_root() {
+    let mut rng = Pcg64Mcg::seed_from_u64(15);
+    let mut hashes = [[0; 32]; 33];
+    for hash in &mut hashes {
+        rng.fill_bytes(hash);
+    }
+    let (leaf, branches) = hashes.split_first().unwrap();
+    for count in 0..=branches.len() {
+        let branches = &branches[..count];
+        let root = branches
+            .iter()
+            .fold(*leaf, |node, branch| oracle(&[node, *branch].concat()));
+        assert_eq!(merkle_path(leaf, branches), root, "{count}");
     }
 }
 

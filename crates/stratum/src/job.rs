@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use sha2::{Digest, Sha256};
 use thiserror::Error;
+use zcn_sha256d::{Sha256d, merkle_path};
 
-use crate::hash::{self, Hash};
+use crate::hash::Hash;
 use crate::header::{Header, rolled_version};
 use crate::hex::{self, HexError};
 use crate::inline::JobId;
@@ -118,13 +118,21 @@ impl Job {
         hex::decode_onto(&digits(notify.coinbase_2), &mut self.coinbase_2)
             .map_err(field("second part of the coinbase"))?;
         self.branches.clear();
-        for branch in notify.branches {
-            let branch = branch.as_text().ok_or(JobError::Branches)?;
+        let mut branches = notify.branches;
+        loop {
+            // Usually 64 digits in quotes, which needs no second look at the text.
+            let branch = branches.next_of_digits().map(Ok).or_else(|| {
+                let value = branches.next()?;
+                let text = value.as_text().ok_or(JobError::Branches);
+                Some(text.and_then(|text| {
+                    hex::decode_array(&digits(text)).map_err(field("merkle branch"))
+                }))
+            });
+            let Some(branch) = branch else { break };
             if self.branches.len() == MAX_BRANCHES {
                 return Err(JobError::TooManyBranches);
             }
-            let branch = hex::decode_array(&digits(branch)).map_err(field("merkle branch"))?;
-            self.branches.push(branch);
+            self.branches.push(branch?);
         }
         self.version = hex::decode_u32(&digits(notify.version)).map_err(field("version"))?;
         self.nbits = hex::decode_u32(&digits(notify.nbits)).map_err(field("nbits"))?;
@@ -136,21 +144,18 @@ impl Job {
     /// The coinbase transaction up to the second extranonce, hashed as far as that goes: each
     /// second extranonce then costs only what comes after it.
     pub fn coinbase_prefix(&self, extranonce_1: &[u8]) -> CoinbasePrefix {
-        CoinbasePrefix(Sha256::new_with_prefix(&self.coinbase_1).chain_update(extranonce_1))
+        let mut prefix = Sha256d::new();
+        prefix.update(&self.coinbase_1);
+        prefix.update(extranonce_1);
+        CoinbasePrefix(prefix)
     }
 
     /// The merkle root for a second extranonce.
     pub fn merkle_root(&self, prefix: &CoinbasePrefix, extranonce_2: &[u8]) -> Hash {
-        let coinbase = prefix
-            .0
-            .clone()
-            .chain_update(extranonce_2)
-            .chain_update(&self.coinbase_2);
-        self.branches
-            .iter()
-            .fold(hash::twice(coinbase), |root, branch| {
-                hash::sha256d_of_two(&root, branch)
-            })
+        let mut coinbase = prefix.0.clone();
+        coinbase.update(extranonce_2);
+        coinbase.update(&self.coinbase_2);
+        merkle_path(&coinbase.finish(), &self.branches)
     }
 
     /// The header of this job with a root; time as in the job, nonce 0.
@@ -198,4 +203,4 @@ impl Job {
 
 /// A coinbase transaction hashed up to its second extranonce.
 #[derive(Clone, Debug)]
-pub struct CoinbasePrefix(Sha256);
+pub struct CoinbasePrefix(Sha256d);

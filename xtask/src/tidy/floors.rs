@@ -32,7 +32,7 @@ const FLOORS: &[Floor] = &[
     ("zcn-wire", &[], OneFile),
     ("zcn-sys", &[], NamedFiles),
     ("zcn-sha256d", &[], NamedFiles),
-    ("zcn-stratum", &[], Nowhere),
+    ("zcn-stratum", &["zcn-sha256d"], Nowhere),
     ("zcn-measure", &[], NamedFiles),
     ("zcn-frame", &["zcn-pool"], Nowhere),
     ("zcn-uring", &["zcn-pool", "zcn-sys"], NamedFiles),

@@ -9,11 +9,12 @@
 
 use std::arch::x86_64::{
     __m128i, _mm_add_epi32, _mm_alignr_epi8, _mm_blend_epi16, _mm_cvtsi128_si32, _mm_loadu_si128,
-    _mm_set_epi32, _mm_sha256msg1_epu32, _mm_sha256msg2_epu32, _mm_sha256rnds2_epu32,
-    _mm_shuffle_epi32, _mm_storeu_si128, _mm_unpackhi_epi64, _mm_unpacklo_epi64, _mm256_zeroupper,
+    _mm_set_epi8, _mm_set_epi32, _mm_sha256msg1_epu32, _mm_sha256msg2_epu32, _mm_sha256rnds2_epu32,
+    _mm_shuffle_epi8, _mm_shuffle_epi32, _mm_storeu_si128, _mm_unpackhi_epi64, _mm_unpacklo_epi64,
+    _mm256_zeroupper,
 };
 
-use crate::fips::{END, HASH_BITS, HEADER_BITS, IV, K, State, bytes, words};
+use crate::fips::{Block, END, HASH_BITS, HEADER_BITS, IV, K, State, sums};
 use crate::job::{Job, message_word};
 use crate::search::{Nonces, Searched, Watch, report};
 
@@ -114,33 +115,135 @@ macro_rules! rounds {
     )*};
 }
 
-/// Mixes one block into `state`, unless the CPU lacks the instructions: then nothing
-/// happens, and it is told.
-pub(crate) fn compress(state: &mut State, block: &[u32; 16]) -> bool {
+/// Mixes blocks into `state`, unless the CPU lacks the instructions: then nothing happens,
+/// and it is told.
+pub(crate) fn compress(state: &mut State, blocks: &[Block]) -> bool {
     if !detected() {
         return false;
     }
     clear_upper_halves();
     // SAFETY: the features were just detected.
-    unsafe { compress_detected(state, block) }
+    unsafe { compress_detected(state, blocks) }
     true
 }
 
 #[target_feature(enable = "sha,sse4.1,ssse3")]
-fn compress_detected(state: &mut State, block: &[u32; 16]) {
-    let start = pair(*state);
-    let mut w = [load(block)];
-    let mut now = [start];
-    rounds!(now, w, 1, 0 4 8 12 16 20 24 28 32 36 40 44 48 52 56 60);
-    *state = store(add(now[0], start));
+fn compress_detected(state: &mut State, blocks: &[Block]) {
+    *state = store(mix(pair(*state), blocks));
 }
 
 #[inline]
-#[target_feature(enable = "sse2")]
-fn load(block: &[u32; 16]) -> [Four; 4] {
-    let (fours, _) = block.as_chunks::<4>();
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+fn mix(state: Pair, blocks: &[Block]) -> Pair {
+    blocks.iter().fold(state, |start, block| {
+        let (mut w, mut now) = ([load(block)], [start]);
+        rounds!(now, w, 1, 0 4 8 12 16 20 24 28 32 36 40 44 48 52 56 60);
+        add(now[0], start)
+    })
+}
+
+/// The hash of the hash that `state` becomes with its last `blocks`; `None` as for
+/// [`compress`].
+pub(crate) fn finish(state: &State, blocks: &[Block]) -> Option<[u8; 32]> {
+    if !detected() {
+        return None;
+    }
+    clear_upper_halves();
+    // SAFETY: the features were just detected.
+    Some(unsafe { finish_detected(state, blocks) })
+}
+
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+fn finish_detected(state: &State, blocks: &[Block]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    store_half(message(hash_of_hash(mix(pair(*state), blocks))), &mut hash);
+    hash
+}
+
+/// The hash of a hash.
+#[inline]
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+fn hash_of_hash(first: Pair) -> Pair {
+    let [low, high] = message(first);
+    let iv = pair(IV);
+    let end = four([END, 0, 0, 0]);
+    let (mut w, mut now) = ([[low, high, end, four([0, 0, 0, HASH_BITS])]], [iv]);
+    rounds!(now, w, 1, 0 4 8 12 16 20 24 28 32 36 40 44 48 52 56 60);
+    add(now[0], iv)
+}
+
+/// See [`merkle_path`](crate::merkle_path); `None` as for [`compress`].
+pub(crate) fn merkle_path(leaf: &[u8; 32], branches: &[[u8; 32]]) -> Option<[u8; 32]> {
+    if !detected() {
+        return None;
+    }
+    clear_upper_halves();
+    // SAFETY: the features were just detected.
+    Some(unsafe { merkle_path_detected(leaf, branches) })
+}
+
+/// The variables stay in registers from branch to branch.
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+fn merkle_path_detected(leaf: &[u8; 32], branches: &[[u8; 32]]) -> [u8; 32] {
+    let iv = pair(IV);
+    let mut hash = load_half(leaf);
+    for branch in branches {
+        let [low, high] = load_half(branch);
+        let (mut w, mut now) = ([[hash[0], hash[1], low, high]], [iv]);
+        rounds!(now, w, 1, 0 4 8 12 16 20 24 28 32 36 40 44 48 52 56 60);
+        let first = add(now[0], iv);
+        // The second block is the padding, whose words are known.
+        let mut state = first;
+        for sums in PADDING.as_chunks::<4>().0 {
+            state = four_rounds(state, four(*sums));
+        }
+        hash = message(hash_of_hash(add(state, first)));
+    }
+    let mut root = [0; 32];
+    store_half(hash, &mut root);
+    root
+}
+
+/// The words of the block that pads a message of 64 bytes, with the constants added.
+static PADDING: [u32; 64] = {
+    let mut block = [0; 16];
+    block[0] = END;
+    block[15] = 64 * 8;
+    sums(block)
+};
+
+/// Four words of bytes, or back.
+#[inline]
+#[target_feature(enable = "ssse3")]
+fn turned(words: Four) -> Four {
+    let order = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
+    _mm_shuffle_epi8(words, order)
+}
+
+#[inline]
+#[target_feature(enable = "ssse3")]
+fn load_half(bytes: &[u8; 32]) -> [Four; 2] {
+    let (chunks, _) = bytes.as_chunks::<16>();
     // SAFETY: each chunk has 16 bytes.
-    std::array::from_fn(|i| unsafe { _mm_loadu_si128(fours[i].as_ptr().cast()) })
+    std::array::from_fn(|i| turned(unsafe { _mm_loadu_si128(chunks[i].as_ptr().cast()) }))
+}
+
+#[inline]
+#[target_feature(enable = "ssse3")]
+fn load(block: &Block) -> [Four; 4] {
+    let (chunks, _) = block.as_chunks::<16>();
+    // SAFETY: each chunk has 16 bytes.
+    std::array::from_fn(|i| turned(unsafe { _mm_loadu_si128(chunks[i].as_ptr().cast()) }))
+}
+
+#[inline]
+#[target_feature(enable = "ssse3")]
+fn store_half(words: [Four; 2], bytes: &mut [u8; 32]) {
+    let (chunks, _) = bytes.as_chunks_mut::<16>();
+    for (half, four) in chunks.iter_mut().zip(words) {
+        // SAFETY: each chunk has 16 bytes.
+        unsafe { _mm_storeu_si128(half.as_mut_ptr().cast(), turned(four)) }
+    }
 }
 
 #[inline]
@@ -258,7 +361,7 @@ fn sha256d_64_detected(messages: &[[u8; 64]], hashes: &mut [[u8; 32]]) {
     for (messages, hashes) in pairs {
         // A lone last message goes through twice.
         let mut w: [[Four; 4]; STREAMS] =
-            std::array::from_fn(|i| load(&words(&messages[i.min(messages.len() - 1)])));
+            std::array::from_fn(|i| load(&messages[i.min(messages.len() - 1)]));
         let mut state = [iv; STREAMS];
         rounds!(state, w, STREAMS, 0 4 8 12 16 20 24 28 32 36 40 44 48 52 56 60);
         let first = state.map(|state| add(state, iv));
@@ -274,7 +377,7 @@ fn sha256d_64_detected(messages: &[[u8; 64]], hashes: &mut [[u8; 32]]) {
         }
         rounds!(state, w, STREAMS, 0 4 8 12 16 20 24 28 32 36 40 44 48 52 56 60);
         for (hash, state) in hashes.iter_mut().zip(state) {
-            *hash = bytes(&store(add(state, iv)));
+            store_half(message(add(state, iv)), hash);
         }
     }
 }

@@ -8,6 +8,8 @@ mod number;
 mod scanner;
 mod text;
 
+use crate::hex;
+
 pub use number::Number;
 pub use scanner::JsonError;
 pub use text::Text;
@@ -102,6 +104,21 @@ pub struct Array<'a>(&'a [u8]);
 impl<'a> Array<'a> {
     /// An array without elements.
     pub const EMPTY: Self = Self(b"");
+
+    /// Takes the first element if it is 64 hexadecimal digits without escapes, white space
+    /// around it or anything else in the way; otherwise takes nothing.
+    pub(crate) fn next_of_digits(&mut self) -> Option<[u8; 32]> {
+        let (digits, rest) = self.0.strip_prefix(b"\"")?.split_first_chunk::<64>()?;
+        let rest = rest.strip_prefix(b"\"")?;
+        let rest = match rest {
+            [] => rest,
+            [b',', rest @ ..] => rest,
+            _ => return None,
+        };
+        let bytes = hex::decode_array(digits).ok()?;
+        self.0 = rest;
+        Some(bytes)
+    }
 }
 
 impl<'a> Iterator for Array<'a> {
