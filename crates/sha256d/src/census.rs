@@ -9,6 +9,7 @@ use std::cell::Cell;
 use crate::job::Job;
 use crate::kernel::{OwnWords, Schedule, last_word};
 use crate::rolled::VERSIONS;
+use crate::search::Watch;
 use crate::target::Target;
 use crate::word::{Streams, Word};
 
@@ -142,7 +143,8 @@ pub fn census() -> Census {
     let job = Job::new(&[0; 80], Target::MAX);
     let mut schedule = Schedule::new(&job, kind);
     let nonce = kind.count_from(0).swap_bytes();
-    last_word(&job, &mut schedule, nonce).clear_of(job.reject);
+    let last = last_word(&job, &mut schedule, nonce, Watch::never());
+    last.map(|last| last.clear_of(job.reject));
     tally.count()
 }
 
@@ -159,7 +161,8 @@ pub fn rolled_census() -> Census {
     let before = tally.count();
     // The nonce joins two variables, and the midstate eight.
     let hash = schedule.first_rounds([kind; 8], OwnWords);
-    schedule.last_word(hash).clear_of(job.reject);
+    let last = schedule.last_word(hash, Watch::never());
+    last.map(|last| last.clear_of(job.reject));
     let after = tally.count();
     Census {
         sums: after.sums - before.sums + 10.0 + shared.sums,

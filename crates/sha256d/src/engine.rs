@@ -136,9 +136,9 @@ impl Engine {
 
     /// Tries nonces and tells `found` those that meet the job's target, in order.
     ///
-    /// Stops at the end of the range or when the watched word changes, which is looked at
-    /// before each batch: 48 nonces with AVX-512, 24 with AVX2, two with SHA
-    /// instructions, one otherwise. Allocates nothing.
+    /// Stops at the end of the range or when the watched word changes ([`Watch`]). A batch
+    /// has 48 nonces with AVX-512, 24 with AVX2, two with SHA instructions, one otherwise.
+    /// Allocates nothing.
     pub fn search(
         &self,
         job: &Job,

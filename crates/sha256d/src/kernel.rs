@@ -16,6 +16,7 @@
 use crate::fips::{END, HASH_BITS, HEADER_BITS, IV, K, ch, maj, sigma0, sigma1};
 use crate::fips::{upper_sigma0, upper_sigma1};
 use crate::job::Job;
+use crate::search::Watch;
 use crate::word::{Streams, Word};
 
 /// Message words of both hashes, and the words of the one in work.
@@ -250,10 +251,17 @@ impl<W: Streams> Schedule<W> {
         rounds(state, &self.first[4..], supply)
     }
 
-    /// The last word of the hash of a hash.
+    /// The last word of the hash of a hash; `None` when the caller's word has changed before
+    /// or after the message schedule.
     #[inline(always)]
-    pub(crate) fn last_word(&mut self, hash: [W; 8]) -> W {
+    pub(crate) fn last_word(&mut self, hash: [W; 8], watch: Watch<'_>) -> Option<W> {
+        if !watch.goes_on() {
+            return None;
+        }
         self.expand_second(hash);
+        if !watch.goes_on() {
+            return None;
+        }
         let sums = &self.second;
         let splat = |value| hash[0].splat(value);
         let state = [
@@ -271,14 +279,23 @@ impl<W: Streams> Schedule<W> {
         half_round!(sums[58], c d e f g);
         half_round!(sums[59], b c d e f);
         half_round!(sums[60], a b c d e);
-        a
+        Some(a)
     }
 }
 
-/// The last word of the double hash of the job's header, for the nonces of all lanes.
+/// The last word of the double hash of the job's header, for the nonces of all lanes; `None`
+/// when the caller's word has changed meanwhile.
 #[inline(always)]
-pub(crate) fn last_word<W: Streams>(job: &Job, schedule: &mut Schedule<W>, nonce: W) -> W {
+pub(crate) fn last_word<W: Streams>(
+    job: &Job,
+    schedule: &mut Schedule<W>,
+    nonce: W,
+    watch: Watch<'_>,
+) -> Option<W> {
     schedule.expand_first(job, nonce);
+    if !watch.goes_on() {
+        return None;
+    }
     let mut state = job.after_nonce.map(|word| nonce.splat(word));
     state[0] = state[0].add(nonce);
     state[4] = state[4].add(nonce);
@@ -286,5 +303,5 @@ pub(crate) fn last_word<W: Streams>(job: &Job, schedule: &mut Schedule<W>, nonce
     for (word, middle) in hash.iter_mut().zip(job.midstate) {
         *word = word.add(nonce.splat(middle));
     }
-    schedule.last_word(hash)
+    schedule.last_word(hash, watch)
 }

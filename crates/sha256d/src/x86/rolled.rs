@@ -52,7 +52,13 @@ pub(crate) fn search<W: Lanes>(
             for (word, middle) in hash.iter_mut().zip(&job.midstate) {
                 *word = word.add(load(middle));
             }
-            let candidates = schedule.last_word(hash).clear_of(shared.reject);
+            let Some(last) = schedule.last_word(hash, watch) else {
+                return Searched {
+                    nonces: done,
+                    interrupted: true,
+                };
+            };
+            let candidates = last.clear_of(shared.reject);
             if candidates != 0 {
                 report(job, candidates, nonce_of, left, first, found);
             }
