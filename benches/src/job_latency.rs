@@ -135,7 +135,8 @@ fn quantile(times: &mut [Duration], share: f64) -> f64 {
 
 fn ours(options: DrillOptions, cores: Cores, sample: Duration) -> Result<Vec<Figure>> {
     let drill = Drill::start(options)?;
-    let settings = drill.session();
+    let mut settings = drill.session();
+    settings.rehearse_for = SPIN;
     let workers = CrewOptions {
         engine: Engine::best(),
         roll: false,

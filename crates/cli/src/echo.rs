@@ -123,7 +123,7 @@ fn announce(args: &EchoArgs, address: &Address, reactor: ReactorKind) -> io::Res
             "transport": transport(args),
             "reactor": reactor,
             "threads": args.threads,
-            "spin_us": args.event_loop.spin,
+            "spin_us": args.event_loop.spin_us(),
         });
         writeln!(out, "{line}")?;
     } else {
@@ -209,7 +209,7 @@ mod tests {
         .expect("parses");
         assert_eq!(args.listen.to_string(), "[::1]:0");
         assert!(args.udp && args.json);
-        assert_eq!((args.threads, args.event_loop.spin), (4, 50));
+        assert_eq!((args.threads, args.event_loop.spin), (4, Some(50)));
         assert_eq!(args.event_loop.reactor, Some(ReactorChoice::Epoll));
     }
 

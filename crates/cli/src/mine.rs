@@ -168,6 +168,7 @@ fn settings(args: &MineArgs, pools: Vec<Pool>) -> SessionSettings {
         settings.channel = kind.into();
     }
     settings.seed = since.map_or(0, |since| since.as_nanos() as u64);
+    settings.rehearse_for = args.rehearse_for();
     settings.ledger = args.ledger.clone().map(|path| LedgerSettings {
         path,
         durability: if args.ledger_sync {

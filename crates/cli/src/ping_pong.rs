@@ -106,7 +106,7 @@ fn print(args: &ClientArgs, ran: &Ran, latency: &Latency) -> io::Result<()> {
             "reactor": reactor,
             "connections": args.connections,
             "message_bytes": args.size,
-            "spin_us": args.event_loop.spin,
+            "spin_us": args.event_loop.spin_us(),
             "seconds": seconds,
             "requests": tally.messages,
             "requests_per_second": rate,

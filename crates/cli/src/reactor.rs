@@ -17,9 +17,9 @@ pub enum ReactorChoice {
 /// Arguments of every subcommand that runs an event loop.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct LoopArgs {
-    /// Microseconds to spin before sleeping; 0 sleeps at once.
-    #[arg(long, value_name = "US", default_value_t = 0)]
-    pub spin: u64,
+    /// Microseconds to spin before sleeping; 0 sleeps at once [default: 0].
+    #[arg(long, value_name = "US")]
+    pub spin: Option<u64>,
 
     /// What drives the event loop [default: io_uring, or epoll where it is
     /// refused].
@@ -28,6 +28,11 @@ pub struct LoopArgs {
 }
 
 impl LoopArgs {
+    /// Microseconds to spin before sleeping.
+    pub fn spin_us(&self) -> u64 {
+        self.spin.unwrap_or(0)
+    }
+
     /// Settings of a runtime after these arguments.
     pub fn builder(&self) -> RuntimeBuilder {
         let kind = match self.reactor {
@@ -35,7 +40,7 @@ impl LoopArgs {
             Some(ReactorChoice::Uring) => ReactorKind::Uring,
             Some(ReactorChoice::Epoll) => ReactorKind::Epoll,
         };
-        let sleep = match self.spin {
+        let sleep = match self.spin_us() {
             0 => Sleep::Block,
             us => Sleep::Spin(Duration::from_micros(us)),
         };

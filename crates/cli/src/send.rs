@@ -230,7 +230,7 @@ fn print(args: &SendArgs, ran: &Ran) -> io::Result<()> {
             "reactor": reactor,
             "connections": client.connections,
             "message_bytes": client.size,
-            "spin_us": client.event_loop.spin,
+            "spin_us": client.event_loop.spin_us(),
             "seconds": seconds,
             "messages": tally.messages,
             "messages_per_second": rate,

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -117,15 +118,17 @@ pub async fn run(
     let (rung, last) = (bell.clone(), bell.clone());
     let crew = Crew::start(workers, move || rung.ring())?;
     let rig = Rc::new(RefCell::new(Rig {
-        crew,
+        desk: Desk {
+            crew,
+            draw: Draw::new(settings.seed),
+            assigned: VecDeque::with_capacity(REMEMBERED * workers.cores.len()),
+            starved: Vec::with_capacity(workers.cores.len()),
+            next_id: 1,
+        },
         meter: meter.clone(),
         rate: RateMeter::new(Instant::now()),
-        draw: Draw::new(settings.seed),
         current: None,
         on: false,
-        assigned: VecDeque::with_capacity(REMEMBERED * workers.cores.len()),
-        starved: Vec::with_capacity(workers.cores.len()),
-        next_id: 1,
         found_at: BTreeMap::new(),
         ended: false,
     }));
@@ -210,6 +213,17 @@ struct Current {
     first_id: u64,
 }
 
+impl Current {
+    fn whole(&self) -> Whole<'_> {
+        Whole {
+            pool: self.pool,
+            work: &self.work,
+            prefix: &self.prefix,
+            received: self.times.received,
+        }
+    }
+}
+
 /// What one worker was told to search.
 struct Assigned {
     id: u64,
@@ -221,19 +235,123 @@ struct Assigned {
     found: FoundShare,
 }
 
-struct Rig {
+/// Who searches what.
+struct Desk {
     crew: Crew,
-    meter: RigMeter,
-    rate: RateMeter,
     draw: Draw,
-    current: Option<Current>,
-    /// Whether `current` is still to be searched.
-    on: bool,
     /// The latest last.
     assigned: VecDeque<Assigned>,
     /// Workers that have tried all there is, until the clock goes on.
     starved: Vec<usize>,
     next_id: u64,
+}
+
+/// What the pieces of a job have in common.
+#[derive(Clone, Copy)]
+struct Whole<'a> {
+    pool: usize,
+    work: &'a Work,
+    prefix: &'a CoinbasePrefix,
+    received: Instant,
+}
+
+impl Desk {
+    /// Gives each of the workers a piece of a new job; what the pieces have in common, and when
+    /// the first was given.
+    ///
+    /// One function for jobs and rehearsals, so that these go through the same instructions.
+    #[inline(never)]
+    fn hand_out(
+        &mut self,
+        pool: usize,
+        work: &Work,
+        received: Instant,
+        workers: Range<usize>,
+    ) -> (CoinbasePrefix, Instant) {
+        let prefix = work.job.coinbase_prefix(work.extranonce_1.as_bytes());
+        let whole = Whole {
+            pool,
+            work,
+            prefix: &prefix,
+            received,
+        };
+        let all = self.crew.workers();
+        self.draw.begin_job(work.extranonce_2_len, all);
+        let mut first = None;
+        for worker in workers {
+            let at = self.assign(worker, &whole);
+            first = first.or(at);
+        }
+        (prefix, first.unwrap_or_else(Instant::now))
+    }
+
+    /// Gives a worker its next second extranonce, or its part of the nonces, and tells when; when
+    /// there is no more, it waits for the next job or the next second.
+    fn assign(&mut self, worker: usize, whole: &Whole<'_>) -> Option<Instant> {
+        let Whole {
+            pool,
+            work,
+            prefix,
+            received,
+        } = *whole;
+        let Some(piece) = self.draw.next(|| received.elapsed().as_secs()) else {
+            self.starved.push(worker);
+            return None;
+        };
+        let extranonce_2 = piece.extranonce_2;
+        let made = || work.job.merkle_root(prefix, extranonce_2.as_bytes());
+        let mut header = work.job.header(work.root.unwrap_or_else(made));
+        header.ntime = header.ntime.wrapping_add(piece.later_s);
+        let mut search = crew::Work {
+            id: self.next_id,
+            header: header.to_bytes(),
+            target: Target::from_le_bytes(work.target.to_le_bytes()),
+            nonces: Nonces::ALL,
+            versions: VersionBits::new(work.version_mask.unwrap_or(0)),
+        };
+        let (part, parts) = piece.part;
+        if parts > 1 {
+            search = search.part(part, parts);
+        }
+        self.crew.assign(worker, &search);
+        let now = Instant::now();
+        self.next_id += 1;
+        if worker < self.crew.workers() {
+            if self.assigned.len() >= REMEMBERED * self.crew.workers() {
+                self.assigned.pop_front();
+            }
+            self.assigned.push_back(Assigned {
+                id: search.id,
+                header: search.header,
+                target: search.target,
+                version_mask: work.version_mask,
+                found: FoundShare {
+                    pool,
+                    extranonce_1: work.extranonce_1,
+                    prev_hash: work.job.prev_hash,
+                    share: work.share(extranonce_2, header.version, header.ntime, 0),
+                },
+            });
+        }
+        Some(now)
+    }
+
+    /// Does all of it for nobody.
+    fn rehearse(&mut self, work: &Work) {
+        let (draw, next_id) = (self.draw, self.next_id);
+        let nobody = self.crew.workers();
+        self.hand_out(0, work, Instant::now(), nobody..nobody + 1);
+        (self.draw, self.next_id) = (draw, next_id);
+    }
+}
+
+struct Rig {
+    desk: Desk,
+    meter: RigMeter,
+    rate: RateMeter,
+    current: Option<Current>,
+    /// Whether `current` is still to be searched.
+    on: bool,
     /// When shares were found that are not answered yet.
     found_at: BTreeMap<Share, Instant>,
     ended: bool,
@@ -248,17 +366,21 @@ impl Rig {
                 work,
                 received_at,
             } => self.take_up(*pool, work, *received_at),
+            Notice::Rehearsal { work } => self.desk.rehearse(work),
             Notice::VersionMask(mask) => {
                 if let Some(current) = &mut self.current
                     && self.on
                 {
                     current.work.version_mask = Some(*mask);
-                    self.assign_all();
+                    self.desk.starved.clear();
+                    for worker in 0..self.desk.crew.workers() {
+                        self.desk.assign(worker, &current.whole());
+                    }
                 }
             }
             Notice::Disconnected { .. } => {
                 self.on = false;
-                self.crew.rest();
+                self.desk.crew.rest();
             }
             Notice::Accepted { share, .. } => {
                 self.answered(&share.share);
@@ -296,16 +418,20 @@ impl Rig {
 
     fn take_up(&mut self, pool: usize, work: &Work, received: Instant) {
         let parsed = Instant::now();
-        let prefix = work.job.coinbase_prefix(work.extranonce_1.as_bytes());
+        let first_id = self.desk.next_id;
+        self.desk.starved.clear();
+        let workers = 0..self.desk.crew.workers();
+        let (prefix, dispatched) = self.desk.hand_out(pool, work, received, workers);
+        // The workers have begun; the rest is for later.
         let times = JobTimes {
             received,
             parsed,
-            dispatched: parsed,
+            dispatched,
         };
         if let Some(current) = &mut self.current {
             copy(&mut current.work, work);
             (current.pool, current.prefix, current.times) = (pool, prefix, times);
-            (current.fresh, current.first_id) = (true, self.next_id);
+            (current.fresh, current.first_id) = (true, first_id);
         } else {
             self.current = Some(Current {
                 pool,
@@ -313,90 +439,27 @@ impl Rig {
                 prefix,
                 times,
                 fresh: true,
-                first_id: self.next_id,
+                first_id,
             });
         }
         self.on = true;
-        let workers = self.crew.workers();
-        self.draw.begin_job(work.extranonce_2_len, workers);
-        self.assign_all();
         self.count(|totals| totals.jobs += 1);
-    }
-
-    fn assign_all(&mut self) {
-        self.starved.clear();
-        for worker in 0..self.crew.workers() {
-            self.assign(worker);
-            if worker == 0
-                && let Some(current) = &mut self.current
-            {
-                current.times.dispatched = Instant::now();
-            }
-        }
     }
 
     /// Gives those something that have tried all there was a second ago.
     fn feed(&mut self) {
-        if self.on {
-            for worker in std::mem::take(&mut self.starved) {
-                self.assign(worker);
+        if let Some(current) = &self.current
+            && self.on
+        {
+            for worker in std::mem::take(&mut self.desk.starved) {
+                self.desk.assign(worker, &current.whole());
             }
         }
     }
 
-    /// Gives a worker its next second extranonce, or its part of the nonces; when there is no
-    /// more, it waits for the next job or the next second.
-    fn assign(&mut self, worker: usize) {
-        let Some(current) = &mut self.current else {
-            return;
-        };
-        let received = current.times.received;
-        let Some(piece) = self.draw.next(|| received.elapsed().as_secs()) else {
-            self.starved.push(worker);
-            return;
-        };
-        let (work, extranonce_2) = (&current.work, piece.extranonce_2);
-        let root = work.root.unwrap_or_else(|| {
-            work.job
-                .merkle_root(&current.prefix, extranonce_2.as_bytes())
-        });
-        let mut header = work.job.header(root);
-        header.ntime = header.ntime.wrapping_add(piece.later_s);
-        let id = self.next_id;
-        self.next_id += 1;
-        let assigned = Assigned {
-            id,
-            header: header.to_bytes(),
-            target: Target::from_le_bytes(work.target.to_le_bytes()),
-            version_mask: work.version_mask,
-            found: FoundShare {
-                pool: current.pool,
-                extranonce_1: work.extranonce_1,
-                prev_hash: work.job.prev_hash,
-                share: work.share(extranonce_2, header.version, header.ntime, 0),
-            },
-        };
-        let mut search = crew::Work {
-            id,
-            header: assigned.header,
-            target: assigned.target,
-            nonces: Nonces::ALL,
-            versions: VersionBits::new(assigned.version_mask.unwrap_or(0)),
-        };
-        let (part, parts) = piece.part;
-        if parts > 1 {
-            search = search.part(part, parts);
-        }
-        self.crew.assign(worker, &search);
-        if self.assigned.len() >= REMEMBERED * self.crew.workers() {
-            self.assigned.pop_front();
-        }
-        self.assigned.push_back(assigned);
-    }
-
     /// Takes what workers tell.
     fn collect(&mut self, submit: &SessionHandle) {
-        while let Some(event) = self.crew.poll() {
+        while let Some(event) = self.desk.crew.poll() {
             match event {
                 crew::Event::Started { id, begun, at, .. } => self.started(id, begun, at),
                 crew::Event::Found {
@@ -408,9 +471,11 @@ impl Rig {
                 } => self.found(id, version, nonce, at, submit),
                 crew::Event::Exhausted { worker, id } => {
                     // Of work that is over, it comes too late.
-                    let current = self.current.as_ref();
-                    if self.on && current.is_some_and(|current| id >= current.first_id) {
-                        self.assign(worker);
+                    if let Some(current) = &self.current
+                        && self.on
+                        && id >= current.first_id
+                    {
+                        self.desk.assign(worker, &current.whole());
                     }
                 }
             }
@@ -429,7 +494,7 @@ impl Rig {
     }
 
     fn found(&mut self, id: u64, version: u32, nonce: u32, at: Instant, submit: &SessionHandle) {
-        let Some(assigned) = self.assigned.iter().find(|assigned| assigned.id == id) else {
+        let Some(assigned) = self.desk.assigned.iter().find(|assigned| assigned.id == id) else {
             // Found for work that is long over.
             return;
         };
@@ -451,13 +516,13 @@ impl Rig {
     /// Lets the workers rest for good.
     fn end(&mut self) {
         self.read();
-        self.crew.rest();
+        self.desk.crew.rest();
         self.ended = true;
     }
 
     /// Brings the counts of hashes up to date.
     fn read(&mut self) {
-        let hashes = self.crew.hashes();
+        let hashes = self.desk.crew.hashes();
         self.rate.record(Instant::now(), hashes);
         let rates = self.rate.rates();
         self.count(|totals| (totals.hashes, totals.rates) = (hashes, rates));

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use zcn_stratum::Job;
 use zcn_stratum::client::{ClientConfig, ClientError, ClientSession, Event, Resume, SubmitError};
-use zcn_stratum::inline::Extranonce;
+use zcn_stratum::inline::{Extranonce, JobId};
+use zcn_stratum::message::write;
 use zcn_stratum::reject::RejectReason;
 use zcn_stratum::share::Share;
 
@@ -246,10 +248,53 @@ fn late_shares_count_until_a_clean_job_comes() {
 }
 
 #[test]
+fn a_rehearsal_is_without_consequence() {
+    let mut miner = Miner::ready(|config| config.max_messages = 20);
+    let line = |id: &str| {
+        let job = Job {
+            id: JobId::new(id.as_bytes()).expect("short"),
+            coinbase_1: vec![7; 40],
+            clean: true,
+            ..Job::default()
+        };
+        let mut line = Vec::new();
+        write::notify(&mut line, &job);
+        line
+    };
+    miner.hears_job("a", true);
+    let share = miner.share(1);
+    miner.tells();
+    assert!(miner.session.rehearse(b"nonsense\n").is_none());
+    let mut bytes = br#"{"method":"mining.set_difficulty","params":[9]}"#.to_vec();
+    bytes.push(b'\n');
+    bytes.extend([line("a"), line("b")].concat());
+    for _ in 0..100 {
+        let work = miner.session.rehearse(&bytes).expect("a job");
+        assert_eq!(work.job.id.as_bytes(), b"b");
+        assert_eq!((work.difficulty, work.job.coinbase_1.len()), (1.0, 40));
+        let key = work.key;
+        assert!(miner.session.work(key).is_none());
+    }
+    assert!(miner.tells().is_empty());
+    assert_eq!(miner.session.output(), b"");
+    assert_eq!(miner.submit(&share), Ok(()));
+    // The next job is what it would have been.
+    miner.hears_job("c", false);
+    let events = miner.tells();
+    let [Event::Work(key)] = events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(
+        miner.session.work(key).expect("work").job.id.as_bytes(),
+        b"c"
+    );
+}
+
+#[test]
 fn shares_are_kept_until_the_session_is_ready_and_bounded() {
     let mut miner = Miner::new(|config| config.max_unanswered = 2);
     let share = Share {
-        job_id: zcn_stratum::inline::JobId::new(b"a").expect("short"),
+        job_id: JobId::new(b"a").expect("short"),
         extranonce_2: Extranonce::EMPTY,
         ntime: 0,
         nonce: 0,

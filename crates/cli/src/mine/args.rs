@@ -156,6 +156,11 @@ fn mask(text: &str) -> Result<u64, String> {
 }
 
 impl MineArgs {
+    /// How long the session rehearses jobs: as long as its loop spins.
+    pub(super) fn rehearse_for(&self) -> Duration {
+        Duration::from_micros(self.event_loop.spin_us())
+    }
+
     /// These, and where they say nothing, those of `file`.
     #[must_use]
     pub(super) fn over(self, file: Self) -> Self {
@@ -202,11 +207,7 @@ impl MineArgs {
             benchmark,
             latency,
             event_loop: LoopArgs {
-                spin: if spin == 0 {
-                    file.event_loop.spin
-                } else {
-                    spin
-                },
+                spin: spin.or(file.event_loop.spin),
                 reactor: reactor.or(file.event_loop.reactor),
             },
             plain: plain || file.plain,

@@ -185,13 +185,31 @@ mod tests {
         assert_eq!(args.cpu_affinity, Some(5));
         assert!(args.roll && !args.spin_workers && args.ledger_sync && args.plain && args.json);
         assert_eq!(args.channel, Some(ChannelKind::Extended));
-        assert_eq!(args.event_loop.spin, 20);
+        assert_eq!(args.event_loop.spin, Some(20));
         assert_eq!(pools.len(), 2);
         assert_eq!(pools[0].password, "x");
         assert!(pools[0].pins.is_empty());
         assert_eq!(pools[1].url.protocol, Protocol::V1Tls);
         assert_eq!(pools[1].pins.len(), 1);
         assert!(parse("").expect("nothing is said").pools.is_empty());
+    }
+
+    /// A zero is as good a setting as any other; it was taken for no flag at all.
+    #[test]
+    fn spin_zero_on_the_command_line_overrides_the_file() {
+        let command = MineArgs::augment_args(Command::new("mine"));
+        let of = |flags: &[&str]| {
+            let matches = command
+                .clone()
+                .try_get_matches_from([&["mine", "-o", "a:1", "-u", "me"], flags].concat());
+            MineArgs::from_arg_matches(&matches.expect("flags")).expect("arguments")
+        };
+        let file = || parse("spin = 20").expect("a file").args;
+        assert_eq!(of(&["--spin", "0"]).over(file()).event_loop.spin_us(), 0);
+        assert_eq!(of(&["--spin", "7"]).over(file()).event_loop.spin_us(), 7);
+        assert_eq!(of(&[]).over(file()).event_loop.spin_us(), 20);
+        let silent = parse("").expect("a file").args;
+        assert_eq!(of(&[]).over(silent).event_loop.spin_us(), 0);
     }
 
     #[test]

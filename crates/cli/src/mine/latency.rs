@@ -37,7 +37,7 @@ pub(super) fn run(args: &MineArgs, workers: &CrewOptions) -> Result<ExitCode, Fa
                 "event": "started",
                 "engine": engine.name(),
                 "threads": threads,
-                "spin_us": args.event_loop.spin,
+                "spin_us": args.event_loop.spin_us(),
                 "spin_workers": spin,
             })
         },
@@ -69,7 +69,8 @@ fn measure(
         core: None,
     });
     let drill = drill.map_err(|error| Failure::new("cannot start a pool").because(error))?;
-    let settings = drill.session();
+    let mut settings = drill.session();
+    settings.rehearse_for = args.rehearse_for();
     let meter = RigMeter::new();
     let counts = meter.clone();
     let mut runtime = args.event_loop.builder().build()?;

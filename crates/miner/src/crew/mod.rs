@@ -171,7 +171,8 @@ impl Crew {
         if options.cores.is_empty() {
             return Err(CrewError::Empty);
         }
-        let posts = options.cores.iter().map(|_| {
+        // One more than there are workers, for what is handed to nobody.
+        let posts = (0..=options.cores.len()).map(|_| {
             CachePadded::new(Post {
                 handover: Handover::new(),
                 hashes: AtomicU64::new(0),
@@ -200,10 +201,11 @@ impl Crew {
         self.threads.len()
     }
 
-    /// Hands work to one worker in place of what it has.
+    /// Hands work to one worker in place of what it has; to the one after the last, whom there
+    /// is not, for the sake of the way there.
     ///
     /// # Panics
-    /// When there is no such worker.
+    /// When `worker` is greater than that.
     pub fn assign(&mut self, worker: usize, work: &Work) {
         self.hand_over(worker, &work.to_words());
     }
@@ -226,7 +228,9 @@ impl Crew {
     fn hand_over(&mut self, worker: usize, words: &Words) {
         // `&mut self`: nobody else hands over at the same time.
         self.shared.posts[worker].handover.publish(words);
-        self.threads[worker].thread().unpark();
+        if let Some(thread) = self.threads.get(worker) {
+            thread.thread().unpark();
+        }
     }
 
     /// The oldest event that was not taken yet.

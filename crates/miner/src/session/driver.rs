@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use zcn::Buf;
 use zcn_stratum::client::{Event, Resume, SubmitError};
 use zcn_stratum::hash::Hash;
 use zcn_stratum::reject::RejectReason;
@@ -14,6 +15,7 @@ use zcn_stratum::v2;
 use super::backoff::Backoff;
 use super::book::Book;
 use super::connect::{connect, establish, send};
+use super::rehearsal::Rehearsals;
 use super::settings::SessionSettings;
 use super::shares::{FoundShare, Lost, ShareQueue, Waiting};
 use super::talk::{Talk, TalkConfig};
@@ -333,8 +335,15 @@ impl<'a> Driver<'a> {
         let mut try_at = (current.pool > 0).then(|| Instant::now() + settings.return_after);
         let mut leaving: Option<(End, Instant)> = None;
         let mut received_at = Instant::now();
+        let mut received: Option<Buf> = None;
+        let mut rehearsals = Rehearsals::new(settings.rehearse_for);
         loop {
-            self.tell(current, received_at);
+            let told_work = self.tell(current, received_at);
+            if let Some(bytes) = received.take() {
+                // Only now that a job is on its way.
+                let job = told_work && current.session.can_rehearse();
+                rehearsals.heard(received_at, job, &bytes);
+            }
             self.take_found();
             self.offer(current);
             let rate = self.handle.0.hash_rate.get();
@@ -360,19 +369,32 @@ impl<'a> Driver<'a> {
                 try_at = Some(now + settings.return_after);
                 self.try_preferred(current.pool, &back);
             }
+            let rehearse_at = rehearsals.next(now);
             let deadlines = [
                 current.session.poll_timeout(),
                 try_at,
                 leaving.as_ref().map(|(_, until)| *until),
+                rehearse_at,
             ];
             let deadline = deadlines.into_iter().flatten().min();
             let signal = &self.handle.0.signal;
             let woken = wire.wait(signal, &mut self.heard, deadline).await;
             received_at = Instant::now();
             let done = match woken {
-                Ok(Woken::Bytes(bytes)) => current.session.handle_bytes(received_at, &bytes),
+                Ok(Woken::Bytes(bytes)) => {
+                    let done = current.session.handle_bytes(received_at, &bytes);
+                    received = Some(bytes);
+                    done
+                }
                 Ok(Woken::End) => return current.session.ended().into(),
-                Ok(Woken::Signal | Woken::Time) => current.session.handle_timeout(received_at),
+                Ok(Woken::Signal | Woken::Time) => {
+                    if rehearse_at.is_some_and(|at| received_at >= at)
+                        && let Some(work) = current.session.rehearse(rehearsals.script())
+                    {
+                        (self.sink)(Notice::Rehearsal { work });
+                    }
+                    current.session.handle_timeout(received_at)
+                }
                 Err(error) => return Disconnect::from(error).into(),
             };
             if let Err(error) = done {
@@ -441,9 +463,9 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Tells what the session has told.
-    fn tell(&mut self, current: &mut Current, received_at: Instant) {
-        let mut resumed_now = false;
+    /// Tells what the session has told; whether there was a job.
+    fn tell(&mut self, current: &mut Current, received_at: Instant) -> bool {
+        let (mut resumed_now, mut told_work) = (false, false);
         while let Some(event) = current.session.poll_event() {
             match event {
                 Event::ConfigureUnanswered => self.pools[current.pool].configure = false,
@@ -458,7 +480,7 @@ impl<'a> Driver<'a> {
                     let Some(work) = current.session.work(key) else {
                         continue;
                     };
-                    current.prev_hash = Some(work.job.prev_hash);
+                    (current.prev_hash, told_work) = (Some(work.job.prev_hash), true);
                     (self.sink)(Notice::Work {
                         pool: current.pool,
                         work,
@@ -516,6 +538,7 @@ impl<'a> Driver<'a> {
                 resumed: resumed_now,
             });
         }
+        told_work
     }
 
     /// Sends the shares that count here, keeps those that may, and gives up the others.

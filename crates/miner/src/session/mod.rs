@@ -23,6 +23,7 @@ mod book;
 mod connect;
 mod driver;
 mod notice;
+mod rehearsal;
 mod settings;
 mod shares;
 mod talk;

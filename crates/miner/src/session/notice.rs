@@ -63,6 +63,13 @@ pub enum Notice<'a> {
         /// How long that pool is left alone.
         retry_after: Duration,
     },
+    /// As if the last job had come once more, so that the way of the next one is in the caches
+    /// of the CPU ([`rehearse_for`](super::SessionSettings::rehearse_for)): nothing is to
+    /// come of it.
+    Rehearsal {
+        /// The job.
+        work: &'a Work,
+    },
     /// The pool took a share.
     Accepted {
         /// The share.

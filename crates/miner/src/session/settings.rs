@@ -47,6 +47,12 @@ pub struct SessionSettings {
     pub drain_timeout: Duration,
     /// Shares that may wait for a pool.
     pub max_shares: usize,
+    /// How long after the last news of a pool the session goes through the last job every
+    /// fifty microseconds, from the line to the hand-over and without consequence
+    /// ([`Notice::Rehearsal`](super::Notice::Rehearsal)), so that the CPU has at hand what the
+    /// next one needs. A runtime that does this does not sleep: it is meant for as long as the
+    /// runtime [spins](zcn::Sleep::Spin) anyway.
+    pub rehearse_for: Duration,
     /// The ledger of shares. Without one, what was found and not answered is lost with the
     /// program.
     pub ledger: Option<LedgerSettings>,
@@ -74,6 +80,7 @@ impl SessionSettings {
             connect_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(5),
             max_shares: 10_000,
+            rehearse_for: Duration::ZERO,
             ledger: None,
             seed: 0,
             protocol: ClientConfig::new("", "", ""),

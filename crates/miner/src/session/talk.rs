@@ -84,6 +84,19 @@ impl Talk {
         }
     }
 
+    /// Whether bytes can be gone through again: frames of V2 are opened only once.
+    pub(super) fn can_rehearse(&self) -> bool {
+        matches!(self, Self::V1(_))
+    }
+
+    /// Goes through the jobs of bytes that came before; see [`ClientSession::rehearse`].
+    pub(super) fn rehearse(&mut self, bytes: &[u8]) -> Option<&Work> {
+        match self {
+            Self::V1(session) => session.rehearse(bytes),
+            Self::V2(_) => None,
+        }
+    }
+
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), Disconnect> {
         match self {
             Self::V1(session) => Ok(session.handle_timeout(now)?),

@@ -73,6 +73,13 @@ pub struct ClientSession {
     next_id: u64,
 }
 
+/// Whether what is read has consequences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Run {
+    Real,
+    Rehearsal,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Configuring,
@@ -169,24 +176,54 @@ impl ClientSession {
         }
         // Out of `self` while its lines are looked at; it is back before anything returns.
         let mut reader = std::mem::replace(&mut self.reader, LineReader::new(0));
-        let done = reader.each_line(bytes, |line| self.handle_line(now, line));
+        let done = self.handle_lines(now, &mut reader, bytes, Run::Real);
         self.reader = reader;
         done.inspect_err(|_| self.stage = Stage::Over)
     }
 
-    fn handle_line(&mut self, now: Instant, line: &[u8]) -> Result<(), ClientError> {
+    /// Does with the jobs in `bytes`, whole lines received before, what was done then, and
+    /// leaves it without consequence; the last of them, which is valid until the next call that
+    /// changes anything. Not a name that [`work`](Self::work) knows.
+    ///
+    /// The code and the memory that the next job needs are in the caches of the CPU after this.
+    pub fn rehearse(&mut self, bytes: &[u8]) -> Option<&Work> {
+        // A job that waits for its extranonce has the place.
+        if self.stage == Stage::Over || self.extranonces.is_none() {
+            return None;
+        }
+        let mut reader = LineReader::new(self.config.max_line);
+        let done = self.handle_lines(self.received_at, &mut reader, bytes, Run::Rehearsal);
+        done.ok().map(|()| &*self.works.begun())
+    }
+
+    /// One function for both, so that a rehearsal goes through the same instructions.
+    #[inline(never)]
+    fn handle_lines(
+        &mut self,
+        now: Instant,
+        reader: &mut LineReader,
+        bytes: &[u8],
+        run: Run,
+    ) -> Result<(), ClientError> {
+        reader.each_line(bytes, |line| self.handle_line(now, line, run))
+    }
+
+    fn handle_line(&mut self, now: Instant, line: &[u8], run: Run) -> Result<(), ClientError> {
         let (message, raw_id) = FromPool::parse(line)?;
+        if run == Run::Rehearsal && !matches!(message, FromPool::Notify(_)) {
+            return Ok(());
+        }
         if let FromPool::Reply(reply) = &message
             && self.handle_reply(now, reply)?
         {
             return Ok(());
         }
-        if !self.budget.spend(now) {
+        if run == Run::Real && !self.budget.spend(now) {
             let max = self.config.max_messages;
             return Err(ClientError::Flood { max });
         }
         match message {
-            FromPool::Notify(notify) => self.handle_notify(&notify)?,
+            FromPool::Notify(notify) => self.handle_notify(&notify, run)?,
             FromPool::SetDifficulty(difficulty) => {
                 self.target = Target::from_difficulty(difficulty)?;
                 self.difficulty = difficulty;
@@ -223,10 +260,10 @@ impl ClientSession {
         Ok(())
     }
 
-    fn handle_notify(&mut self, notify: &Notify<'_>) -> Result<(), ClientError> {
+    fn handle_notify(&mut self, notify: &Notify<'_>, run: Run) -> Result<(), ClientError> {
         let (target, difficulty) = (self.target, self.difficulty);
         let version_mask = self.version_mask;
-        let work = self.works.begin();
+        let work = self.works.begun();
         work.job.assign(notify)?;
         (work.target, work.difficulty) = (target, difficulty);
         work.version_mask = version_mask;
@@ -234,7 +271,9 @@ impl ClientSession {
             Some(extranonces) => {
                 work.extranonce_1 = extranonces.extranonce_1;
                 work.extranonce_2_len = extranonces.extranonce_2_len;
-                self.commit_work();
+                if run == Run::Real {
+                    self.commit_work();
+                }
             }
             None => self.early_work = true,
         }
@@ -342,7 +381,7 @@ impl ClientSession {
             resumed,
         });
         if std::mem::take(&mut self.early_work) {
-            let work = self.works.latest();
+            let work = self.works.begun();
             work.extranonce_1 = extranonce_1;
             work.extranonce_2_len = extranonces.extranonce_2_len;
             self.commit_work();

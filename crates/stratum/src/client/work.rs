@@ -84,57 +84,54 @@ impl Work {
 /// Jobs that a late share may still be for.
 const REMEMBERED: usize = 16;
 
-/// The last jobs of a session. Places are used again, so that a job allocates nothing once each
-/// has held one of its size.
+/// The last jobs of a session, and a place where the next one is made ready. Places are used
+/// again, so that a job allocates nothing once each has held one of its size.
 #[derive(Debug)]
 pub(super) struct WorkTable {
     places: Vec<Work>,
+    /// The last job in force.
     last: u64,
 }
 
 impl WorkTable {
     pub(super) fn new() -> Self {
         Self {
-            places: vec![Work::vacant(); REMEMBERED],
+            places: vec![Work::vacant(); REMEMBERED + 1],
             last: 0,
         }
     }
 
-    /// The place of the oldest job, named anew and still stale.
-    pub(super) fn begin(&mut self) -> &mut Work {
+    /// The place where the next job is made ready, whatever was begun there before.
+    pub(super) fn begun(&mut self) -> &mut Work {
+        let place = Self::place(WorkKey(self.last + 1));
+        let work = &mut self.places[place];
+        (work.key, work.stale) = (WorkKey(0), true);
+        work
+    }
+
+    fn place(key: WorkKey) -> usize {
+        (key.0 % (REMEMBERED as u64 + 1)) as usize
+    }
+
+    /// Makes the job that was begun count, and those before it not, if it says so or has the
+    /// name of one of them.
+    pub(super) fn commit(&mut self) -> WorkKey {
         self.last += 1;
         let key = WorkKey(self.last);
-        let place = self.place(key);
-        self.places[place].key = key;
-        self.places[place].stale = true;
-        &mut self.places[place]
-    }
-
-    /// The job that was begun last.
-    pub(super) fn latest(&mut self) -> &mut Work {
-        let place = self.place(WorkKey(self.last));
-        &mut self.places[place]
-    }
-
-    fn place(&self, key: WorkKey) -> usize {
-        (key.0 % REMEMBERED as u64) as usize
-    }
-
-    /// Makes the job that was begun last count, and those before it not, if it says so or has
-    /// the name of one of them.
-    pub(super) fn commit(&mut self) -> WorkKey {
-        let key = WorkKey(self.last);
-        let place = self.place(key);
+        let place = Self::place(key);
         let (id, clean) = (self.places[place].job.id, self.places[place].job.clean);
         for work in &mut self.places {
             work.stale |= clean || work.job.id == id;
         }
-        self.places[place].stale = false;
+        (self.places[place].key, self.places[place].stale) = (key, false);
+        // The oldest is forgotten.
+        self.begun();
         key
     }
 
     pub(super) fn get(&self, key: WorkKey) -> Option<&Work> {
-        self.places.iter().find(|work| work.key == key && key.0 > 0)
+        let work = &self.places[Self::place(key)];
+        (work.key == key && key.0 > 0).then_some(work)
     }
 
     /// The job of that name whose shares still count.
