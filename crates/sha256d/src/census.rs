@@ -141,7 +141,8 @@ pub fn census() -> Census {
     let tally = Tally::default();
     let kind = Counted(&tally);
     let job = Job::new(&[0; 80], Target::MAX);
-    let mut schedule = Schedule::new(&job, kind);
+    let mut schedule = Schedule::new(kind);
+    schedule.prepare(&job, kind);
     let nonce = kind.count_from(0).swap_bytes();
     let last = last_word(&job, &mut schedule, nonce, Watch::never());
     last.map(|last| last.clear_of(job.reject));
@@ -153,7 +154,8 @@ pub fn rolled_census() -> Census {
     let tally = Tally::default();
     let kind = Counted(&tally);
     let job = Job::new(&[0; 80], Target::MAX);
-    let mut schedule = Schedule::new(&job, kind);
+    let mut schedule = Schedule::new(kind);
+    schedule.prepare(&job, kind);
     let nonce = kind.count_from(0).swap_bytes();
     schedule.expand_first(&job, nonce);
     // One schedule serves a vector for each nonce in it.

@@ -35,33 +35,37 @@ pub(crate) struct Schedule<W> {
 }
 
 impl<W: Word> Schedule<W> {
-    /// A schedule for a job; `kind` is any word.
+    /// A schedule that is still to be [prepared](Self::prepare); `kind` is any word.
     #[inline(always)]
-    pub(crate) fn new(job: &Job, kind: W) -> Self {
+    pub(crate) fn new(kind: W) -> Self {
         let zero = kind.splat(0);
-        let mut new = Self {
+        Self {
             first: [zero; 64],
             second: [zero; 64],
             words: [zero; 64],
             k: std::hint::black_box(&K),
-        };
-        let mut padding = [0; 16];
-        padding[4] = END;
-        padding[15] = HEADER_BITS;
-        let constant = |words: &[u32; 16], t: usize| kind.splat(K[t].wrapping_add(words[t]));
-        for (t, row) in new.first.iter_mut().enumerate().take(16).skip(4) {
-            *row = constant(&padding, t);
         }
-        padding = [0; 16];
-        padding[8] = END;
-        padding[15] = HASH_BITS;
-        for (t, row) in new.second.iter_mut().enumerate().take(16).skip(8) {
-            *row = constant(&padding, t);
+    }
+
+    /// Fills in the rows that no nonce changes.
+    ///
+    /// In place and with plain loops: returned by value, a schedule of 36 KiB is copied, and
+    /// adapters of iterators are functions that are not compiled for the extension.
+    #[inline(always)]
+    pub(crate) fn prepare(&mut self, job: &Job, kind: W) {
+        let constant = |t: usize, word: u32| kind.splat(K[t].wrapping_add(word));
+        let mut t = 4;
+        while t < 16 {
+            self.first[t] = constant(t, const { padding(4, HEADER_BITS) }[t]);
+            t += 1;
         }
-        for (t, word) in [(16, job.w16), (17, job.w17)] {
-            new.first[t] = kind.splat(K[t].wrapping_add(word));
+        t = 8;
+        while t < 16 {
+            self.second[t] = constant(t, const { padding(8, HASH_BITS) }[t]);
+            t += 1;
         }
-        new
+        self.first[16] = constant(16, job.w16);
+        self.first[17] = constant(17, job.w17);
     }
 
     /// The rows of the first hash that depend on the nonce.
@@ -143,6 +147,14 @@ impl<W: Word> Schedule<W> {
         // The sum that turns the last variable into the last word of the hash.
         second[60] = second[60].add(splat(IV[7]));
     }
+}
+
+/// The words of a block whose message ends before word `end` and has so many bits.
+const fn padding(end: usize, bits: u32) -> [u32; 16] {
+    let mut words = [0; 16];
+    words[end] = END;
+    words[15] = bits;
+    words
 }
 
 /// Words 32 to `end`, a multiple of eight, by the general rule.
@@ -296,12 +308,30 @@ pub(crate) fn last_word<W: Streams>(
     if !watch.goes_on() {
         return None;
     }
-    let mut state = job.after_nonce.map(|word| nonce.splat(word));
-    state[0] = state[0].add(nonce);
-    state[4] = state[4].add(nonce);
-    let mut hash = schedule.first_rounds(state, OwnWords);
-    for (word, middle) in hash.iter_mut().zip(job.midstate) {
-        *word = word.add(nonce.splat(middle));
-    }
+    // Written out: what `map` calls is not compiled for the extension, and clears the upper
+    // halves of the registers.
+    let start = |row: usize| nonce.splat(job.after_nonce[row]);
+    let state = [
+        start(0).add(nonce),
+        start(1),
+        start(2),
+        start(3),
+        start(4).add(nonce),
+        start(5),
+        start(6),
+        start(7),
+    ];
+    let [a, b, c, d, e, f, g, h] = schedule.first_rounds(state, OwnWords);
+    let middle = |row: usize| nonce.splat(job.midstate[row]);
+    let hash = [
+        a.add(middle(0)),
+        b.add(middle(1)),
+        c.add(middle(2)),
+        d.add(middle(3)),
+        e.add(middle(4)),
+        f.add(middle(5)),
+        g.add(middle(6)),
+        h.add(middle(7)),
+    ];
     schedule.last_word(hash, watch)
 }

@@ -83,7 +83,8 @@ pub(crate) fn search<W: Streams>(
 ) -> Searched {
     let count = nonces.limited();
     let lanes = W::LANES as u64;
-    let mut schedule = Schedule::new(job, kind);
+    let mut schedule = Schedule::new(kind);
+    schedule.prepare(job, kind);
     let mut done = 0;
     while done < count {
         let first = nonces.first.wrapping_add(done as u32);

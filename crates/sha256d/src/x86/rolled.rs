@@ -20,7 +20,8 @@ pub(crate) fn search<W: Lanes>(
 ) -> Searched {
     let count = nonces.limited();
     let shared = job.job(0);
-    let mut schedule = Schedule::new(shared, kind);
+    let mut schedule = Schedule::new(kind);
+    schedule.prepare(shared, kind);
     let load = |row: &[u32; VERSIONS]| {
         let word = kind.0.load(row);
         Triple(word, word, word)
@@ -45,13 +46,31 @@ pub(crate) fn search<W: Lanes>(
                 kind.0.splat(nonce_of(1).swap_bytes()),
                 kind.0.splat(nonce_of(2).swap_bytes()),
             );
-            let mut state = [0, 1, 2, 3, 4, 5, 6, 7].map(|row| load(&job.after_nonce[row]));
-            state[0] = state[0].add(nonce);
-            state[4] = state[4].add(nonce);
-            let mut hash = schedule.first_rounds(state, WordOfLane(lane));
-            for (word, middle) in hash.iter_mut().zip(&job.midstate) {
-                *word = word.add(load(middle));
-            }
+            // Written out, as in `kernel::last_word`.
+            let start = |row: usize| load(&job.after_nonce[row]);
+            let state = [
+                start(0).add(nonce),
+                start(1),
+                start(2),
+                start(3),
+                start(4).add(nonce),
+                start(5),
+                start(6),
+                start(7),
+            ];
+            let hash = schedule.first_rounds(state, WordOfLane(lane));
+            let [a, b, c, d, e, f, g, h] = hash;
+            let middle = |row: usize| load(&job.midstate[row]);
+            let hash = [
+                a.add(middle(0)),
+                b.add(middle(1)),
+                c.add(middle(2)),
+                d.add(middle(3)),
+                e.add(middle(4)),
+                f.add(middle(5)),
+                g.add(middle(6)),
+                h.add(middle(7)),
+            ];
             let Some(last) = schedule.last_word(hash, watch) else {
                 return Searched {
                     nonces: done,
