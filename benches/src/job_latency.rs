@@ -3,8 +3,9 @@
 //!
 //! The time begins when the task that reads has the job's bytes, and ends when the worker has
 //! left the batch before and its first hash is under way. What comes earlier, from the pool's
-//! system call on, is a figure of its own. Pool and session share a core, the worker has the
-//! other.
+//! system call on, is a figure of its own. Our session spins and goes through its last job in
+//! between, as `zcn mine --spin` does; the peer's sleeps in epoll, as tokio's do. Pool and
+//! session share a core, the worker has the other.
 
 mod peer;
 
