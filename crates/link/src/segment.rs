@@ -3,6 +3,7 @@
 
 use zcn_frame::{Checksum, Frame, Gso, GsoKind, HEAD_MAX, Head};
 use zcn_wire::checksum::Sum;
+use zcn_wire::udp;
 
 pub use zcn_frame::SEGMENTS_MAX;
 
@@ -95,9 +96,10 @@ pub fn complete_checksum(frame: &mut Frame) -> Result<(), SegmentError> {
     for slice in frame.body.slices() {
         sum.add(slice);
     }
-    // Zero means "none" to UDP, and to the others both zeroes are the same.
+    // Zero means "none" to UDP (RFC 768), so that it sends the other zero. No sum of anything comes
+    // to that one, wherefore it looks wrong in the others.
     let checksum = match sum.checksum() {
-        0 => 0xffff,
+        0 if offset == udp::CHECKSUM_OFFSET => 0xffff,
         checksum => checksum,
     };
     frame.head[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
