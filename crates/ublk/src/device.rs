@@ -254,7 +254,10 @@ impl Device {
         }
         self.let_go();
         match failed {
-            Some(error) if self.recoverable => Err(error),
+            Some(error) if self.recoverable => {
+                self.be_noticed();
+                Err(error)
+            }
             Some(error) => {
                 let _ = self.delete();
                 Err(error)
@@ -269,6 +272,25 @@ impl Device {
     /// [recovered](Self::recover).
     pub fn abandon(mut self) {
         self.let_go();
+        self.be_noticed();
+    }
+
+    /// Waits until the driver has noticed that nobody serves the device, which is some moments after
+    /// the close: until then nobody could take it over.
+    fn be_noticed(&self) {
+        if let Ok(mut control) = Control::open() {
+            self.outlast(&mut control, DeviceState::Live);
+        }
+    }
+
+    /// Waits until the device is in another state, but not for ever.
+    fn outlast(&self, control: &mut Control, state: DeviceState) {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline
+            && control.info(self.id).is_ok_and(|info| info.state == state)
+        {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn ring_bell(&self) {
@@ -301,7 +323,6 @@ impl Device {
 
     /// Waits until a device is gone that was stopped, and that the last thread has deleted.
     fn gone(&self) -> Result<(), UblkError> {
-        let id = self.id;
         let mut control = match self.deleted.recv() {
             // The last thread has not found it stopped.
             Err(_) => return self.delete(),
@@ -314,15 +335,8 @@ impl Device {
             Ok(Err(error)) => return Err(error),
             Ok(Ok(())) => Control::open()?,
         };
-        let deadline = Instant::now() + PATIENCE;
         // Some moments after the close. A device that is alive is another of the same id.
-        while Instant::now() < deadline
-            && control
-                .info(id)
-                .is_ok_and(|info| info.state == DeviceState::Dead)
-        {
-            thread::sleep(Duration::from_millis(1));
-        }
+        self.outlast(&mut control, DeviceState::Dead);
         Ok(())
     }
 }
