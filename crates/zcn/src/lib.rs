@@ -74,7 +74,7 @@ pub use runtime::drain::{DrainSignal, drain_signal};
 pub use runtime::join::JoinHandle;
 pub use runtime::time::{Elapsed, SleepUntil, sleep, sleep_until, timeout};
 pub use runtime::{
-    EnterGuard, Handle, Runtime, RuntimeBuilder, RuntimeStats, buffer, spawn, stats, stop,
+    EnterGuard, Handle, Runtime, RuntimeBuilder, RuntimeStats, buffer, now, spawn, stats, stop,
 };
 pub use server::{Conn, ConnId, Handler, SendError, ServerOptions, ServerStats, TcpServer};
 pub use udp_server::{DatagramHandler, UdpConn, UdpSendError, UdpServer};

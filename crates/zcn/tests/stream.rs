@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{
     all_home, any, any_of_kernel, at_rest, client, for_each_half, for_each_half_with_peers,
@@ -198,6 +198,21 @@ fn rule_10_messages_arrive_in_order_through_tiny_socket_buffers() {
             assert_eq!(at, expected.len());
             sender.await.unwrap();
         });
+    });
+}
+
+#[test]
+fn now_is_when_this_turn_ended_its_wait() {
+    assert!(zcn::now().is_none());
+    for_each_reactor(|kind| {
+        let mut runtime = runtime(kind);
+        let done = runtime.block_on(async {
+            let before = zcn::now().expect("a runtime");
+            zcn::sleep(Duration::from_millis(5)).await;
+            let after = zcn::now().expect("a runtime");
+            assert!(before < after && after <= Instant::now());
+        });
+        done.unwrap();
     });
 }
 

@@ -335,10 +335,12 @@ impl<'a> Driver<'a> {
         let mut try_at = (current.pool > 0).then(|| Instant::now() + settings.return_after);
         let mut leaving: Option<(End, Instant)> = None;
         let mut received_at = Instant::now();
+        // When the completion was seen that brought the bytes.
+        let mut completed_at = received_at;
         let mut received: Option<Buf> = None;
         let mut rehearsals = Rehearsals::new(settings.rehearse_for);
         loop {
-            let told_work = self.tell(current, received_at);
+            let told_work = self.tell(current, completed_at);
             if let Some(bytes) = received.take() {
                 // Only now that a job is on its way.
                 let job = told_work && current.session.can_rehearse();
@@ -382,6 +384,7 @@ impl<'a> Driver<'a> {
             received_at = Instant::now();
             let done = match woken {
                 Ok(Woken::Bytes(bytes)) => {
+                    completed_at = zcn::now().unwrap_or(received_at);
                     let done = current.session.handle_bytes(received_at, &bytes);
                     received = Some(bytes);
                     done

@@ -49,7 +49,7 @@ pub enum Notice<'a> {
         pool: usize,
         /// The work; borrowed, because its memory is used again.
         work: &'a Work,
-        /// When the bytes were received.
+        /// When the completion was seen that brought its bytes ([`zcn::now`]).
         received_at: Instant,
     },
     /// Bits of the version that may be rolled have changed, for all work.

@@ -404,6 +404,12 @@ pub fn buffer() -> Option<Buf> {
     current(Action::Start).ok()?.buffer()
 }
 
+/// When the current runtime ended its last wait: the time at which it saw what it hands out in this
+/// turn. `None` when no runtime runs here.
+pub fn now() -> Option<Instant> {
+    Some(current(Action::Start).ok()?.reactor.borrow().now())
+}
+
 /// What the current runtime did so far; `None` when no runtime runs here.
 pub fn stats() -> Option<RuntimeStats> {
     Some(current(Action::Start).ok()?.stats())
