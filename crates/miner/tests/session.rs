@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use harness::*;
+use zcn::TcpStream;
 use zcn::tls::{Fingerprint, TlsAcceptor};
-use zcn::{TcpListener, TcpStream};
 use zcn_miner::ledger::{Durability, Ledger};
 use zcn_miner::session::{Disconnect, Pool};
 
@@ -17,18 +17,7 @@ fn every_share_is_accepted_once() {
     on_runtime(async || {
         let server = pool(listen(any()), |_| {});
         let miner = Miner::start(settings(vec![at(server.local_addr(), "stratum+tcp")]));
-        miner.until("work", |log| log.work.is_some()).await;
-        for round in 0..200 {
-            miner.find();
-            if round % 50 == 0 {
-                // Another job on the same block: what was found before counts.
-                server.set_template(template(1), false).expect("a job");
-                zcn::sleep(Duration::from_millis(1)).await;
-            }
-        }
-        miner.until("answers", |log| log.told.len() == 200).await;
-        assert_eq!(miner.count("accepted"), 200);
-        assert_eq!(server.stats().accepted, 200);
+        miner.find_two_hundred(&server).await;
         let log = miner.stop().await;
         assert_eq!(log.borrow().causes, [(0, "stopped".to_owned())]);
     });
@@ -67,35 +56,7 @@ fn the_next_pool_takes_over_until_the_first_is_back() {
         let first = listen(any()).local_addr();
         let second = pool(listen(any()), |_| {});
         let pools = vec![at(first, "tcp"), at(second.local_addr(), "tcp")];
-        let miner = Miner::start(settings(pools));
-        miner.until("the second pool", |log| log.ready == [1]).await;
-        miner.until("work", |log| log.work.is_some()).await;
-        assert!(miner.find());
-        let first = pool(listen(first), |_| {});
-        miner
-            .until("the first pool", |log| log.ready == [1, 0])
-            .await;
-        miner
-            .until("its work", |log| {
-                log.work.is_some_and(|work| work.pool == 0)
-            })
-            .await;
-        assert!(miner.find());
-        miner.until("answers", |log| log.told.len() == 2).await;
-        assert_eq!((first.stats().accepted, second.stats().accepted), (1, 1));
-        // And once more the other way round, when the first is gone again.
-        first.stop();
-        miner
-            .until("the second pool", |log| log.ready == [1, 0, 1])
-            .await;
-        let log = miner.stop().await;
-        let causes = &log.borrow().causes;
-        assert!(
-            causes
-                .iter()
-                .any(|(pool, cause)| *pool == 1 && cause.contains("preferred")),
-            "{causes:?}"
-        );
+        follow_the_first(pools, || pool(listen(first), |_| {}), &second).await;
     });
 }
 
@@ -151,17 +112,10 @@ fn a_pool_that_starts_anew_is_told_apart_from_the_one_before() {
             server.stop();
             // While there is no pool, shares wait.
             assert!(miner.find());
-            while server.stats().connections > 0 {
-                zcn::sleep(Duration::from_millis(2)).await;
-            }
+            emptied(&server).await;
             accepted += server.stats().accepted;
             drop(server);
-            let listener = loop {
-                match TcpListener::bind(address) {
-                    Ok(listener) => break listener,
-                    Err(_) => zcn::sleep(Duration::from_millis(2)).await,
-                }
-            };
+            let listener = listen_again(address).await;
             server = pool(listener, |settings| settings.first_extranonce = life << 16);
         }
         miner.until("all told of", |log| log.told.len() == 84).await;

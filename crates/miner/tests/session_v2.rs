@@ -55,17 +55,7 @@ fn every_share_is_accepted_once_on_both_kinds_of_channel() {
         on_runtime(async || {
             let (server, address) = pool_v2(|_| {});
             let miner = Miner::start(with(vec![at_v2(address, secret().public())], channel));
-            miner.until("work", |log| log.work.is_some()).await;
-            for round in 0..200 {
-                miner.find();
-                if round % 50 == 0 {
-                    // Another job on the same block: what was found before counts.
-                    server.set_template(template(1), false).expect("a job");
-                    zcn::sleep(Duration::from_millis(1)).await;
-                }
-            }
-            miner.until("answers", |log| log.told.len() == 200).await;
-            assert_eq!(miner.count("accepted"), 200);
+            miner.find_two_hundred(&server).await;
             // Another block: what is found from now on is of that.
             server.set_template(template(2), true).expect("a job");
             miner
@@ -98,34 +88,16 @@ fn pools_of_either_version_take_over_from_the_other_until_the_first_is_back() {
             } else {
                 vec![at(first, "tcp"), at_v2(second_address, key)]
             };
-            let miner = Miner::start(settings(pools));
-            miner.until("the second pool", |log| log.ready == [1]).await;
-            miner.until("work", |log| log.work.is_some()).await;
-            assert!(miner.find());
-            let first = if v2_first {
-                let server = pool(listen(any()), |_| {});
-                server.serve_v2(listen(first), secret());
-                server
-            } else {
-                pool(listen(first), |_| {})
+            let begin_first = || {
+                if v2_first {
+                    let server = pool(listen(any()), |_| {});
+                    server.serve_v2(listen(first), secret());
+                    server
+                } else {
+                    pool(listen(first), |_| {})
+                }
             };
-            miner
-                .until("the first pool", |log| log.ready == [1, 0])
-                .await;
-            miner
-                .until("its work", |log| {
-                    log.work.is_some_and(|work| work.pool == 0)
-                })
-                .await;
-            assert!(miner.find());
-            miner.until("answers", |log| log.told.len() == 2).await;
-            assert_eq!((first.stats().accepted, second.stats().accepted), (1, 1));
-            // And once more the other way round, when the first is gone again.
-            first.stop();
-            miner
-                .until("the second pool", |log| log.ready == [1, 0, 1])
-                .await;
-            miner.stop().await;
+            follow_the_first(pools, begin_first, &second).await;
         });
     }
 }
@@ -195,17 +167,10 @@ fn a_pool_that_starts_anew_is_not_sent_what_was_found_for_the_one_before() {
             }
             zcn::sleep(Duration::from_millis(3)).await;
             server.stop();
-            while server.stats().connections > 0 {
-                zcn::sleep(Duration::from_millis(2)).await;
-            }
+            emptied(&server).await;
             assert_eq!(server.stats().refused, 0);
             accepted += server.stats().accepted;
-            let listener = loop {
-                match TcpListener::bind(address) {
-                    Ok(listener) => break listener,
-                    Err(_) => zcn::sleep(Duration::from_millis(2)).await,
-                }
-            };
+            let listener = listen_again(address).await;
             server = start(listener);
         }
         miner.until("all told of", |log| log.told.len() == 80).await;
@@ -306,16 +271,9 @@ fn what_the_ledger_keeps_of_a_broken_connection_is_told_of_and_not_sent() {
         assert_eq!(log.borrow().kept, 10);
         assert_eq!(ledger.open_shares(), 10);
 
-        while first.stats().connections > 0 {
-            zcn::sleep(Duration::from_millis(2)).await;
-        }
+        emptied(&first).await;
         let second = pool(listen(any()), |settings| settings.first_extranonce = 99);
-        let listener = loop {
-            match TcpListener::bind(address) {
-                Ok(listener) => break listener,
-                Err(_) => zcn::sleep(Duration::from_millis(2)).await,
-            }
-        };
+        let listener = listen_again(address).await;
         second.serve_v2(listener, secret());
         let miner = start();
         miner.log.borrow_mut().handed_in = 10;

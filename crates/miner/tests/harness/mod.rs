@@ -37,6 +37,23 @@ pub(crate) fn any() -> SocketAddr {
     ([127, 0, 0, 1], 0).into()
 }
 
+/// The address again, as soon as whoever had it is done with it.
+pub(crate) async fn listen_again(address: SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(address) {
+            Ok(listener) => return listener,
+            Err(_) => zcn::sleep(Duration::from_millis(2)).await,
+        }
+    }
+}
+
+/// Waits until a pool that was stopped has let go of its miners.
+pub(crate) async fn emptied(server: &PoolServer) {
+    while server.stats().connections > 0 {
+        zcn::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 /// A pool whose shares cost nothing, with work on a block that nobody finds.
 pub(crate) fn pool(listener: TcpListener, change: impl FnOnce(&mut PoolSettings)) -> PoolServer {
     let mut settings = PoolSettings::default();
@@ -133,6 +150,23 @@ impl Miner {
         }
     }
 
+    /// Hands in two hundred shares, some of them for jobs that were replaced on the same block:
+    /// each is accepted, once.
+    pub(crate) async fn find_two_hundred(&self, server: &PoolServer) {
+        self.until("work", |log| log.work.is_some()).await;
+        for round in 0..200 {
+            self.find();
+            if round % 50 == 0 {
+                // Another job on the same block: what was found before counts.
+                server.set_template(template(1), false).expect("a job");
+                zcn::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        self.until("answers", |log| log.told.len() == 200).await;
+        assert_eq!(self.count("accepted"), 200);
+        assert_eq!(server.stats().accepted, 200);
+    }
+
     /// Stops, and checks that every share was told of.
     pub(crate) async fn stop(self) -> Rc<RefCell<Log>> {
         self.handle.stop();
@@ -142,6 +176,44 @@ impl Miner {
         drop(log);
         self.log
     }
+}
+
+/// Mines at the second of two pools until the first begins, then at the first until it is gone, and
+/// at the second again.
+pub(crate) async fn follow_the_first(
+    pools: Vec<Pool>,
+    begin_first: impl FnOnce() -> PoolServer,
+    second: &PoolServer,
+) {
+    let miner = Miner::start(settings(pools));
+    miner.until("the second pool", |log| log.ready == [1]).await;
+    miner.until("work", |log| log.work.is_some()).await;
+    assert!(miner.find());
+    let first = begin_first();
+    miner
+        .until("the first pool", |log| log.ready == [1, 0])
+        .await;
+    miner
+        .until("its work", |log| {
+            log.work.is_some_and(|work| work.pool == 0)
+        })
+        .await;
+    assert!(miner.find());
+    miner.until("answers", |log| log.told.len() == 2).await;
+    assert_eq!((first.stats().accepted, second.stats().accepted), (1, 1));
+    // And once more the other way round, when the first is gone again.
+    first.stop();
+    miner
+        .until("the second pool", |log| log.ready == [1, 0, 1])
+        .await;
+    let log = miner.stop().await;
+    let causes = &log.borrow().causes;
+    assert!(
+        causes
+            .iter()
+            .any(|(pool, cause)| *pool == 1 && cause.contains("preferred")),
+        "{causes:?}"
+    );
 }
 
 pub(crate) fn note(log: &mut Log, notice: Notice<'_>) {
