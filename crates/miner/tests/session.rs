@@ -235,28 +235,13 @@ fn hostile_pools_are_left_for_the_next() {
             b"{\"id\":7,\"method\":\"client.get_version\",\"params\":[]}\n".repeat(100),
             b"{\"id\":2,\"result\":[[],\"zz\",4]}\n{\"id\":1,\"result\":true}\n".to_vec(),
         ];
-        let count = hostile.len();
         let mut pools: Vec<Pool> = hostile
             .into_iter()
             .map(|says| at(parrot(says), "tcp"))
             .collect();
         let good = pool(listen(any()), |_| {});
         pools.push(at(good.local_addr(), "tcp"));
-        let mut settings = settings(pools);
-        // Each is tried once on the way down.
-        settings.retry = (HANG, HANG);
-        settings.return_after = HANG;
-        let miner = Miner::start(settings);
-        miner
-            .until("the good pool", |log| log.ready == [count])
-            .await;
-        miner.until("work", |log| log.work.is_some()).await;
-        assert!(miner.find());
-        miner.until("an answer", |log| log.told.len() == 1).await;
-        let log = miner.stop().await;
-        let causes = &log.borrow().causes;
-        let order: Vec<usize> = causes.iter().map(|(pool, _)| *pool).collect();
-        assert_eq!(order, (0..=count).collect::<Vec<_>>(), "{causes:?}");
+        end_at_the_last(pools).await;
     });
 }
 

@@ -345,23 +345,12 @@ fn hostile_pools_of_v2_are_left_for_the_next() {
             b"\xff".repeat(64),
             (0..=255).collect::<Vec<u8>>(),
         ];
-        let count = hostile.len();
         let mut pools: Vec<Pool> = hostile
             .into_iter()
             .map(|says| at_v2(parrot(says), secret().public()))
             .collect();
         let (_server, address) = pool_v2(|_| {});
         pools.push(at_v2(address, secret().public()));
-        let mut settings = settings(pools);
-        settings.retry = (HANG, HANG);
-        settings.return_after = HANG;
-        let miner = Miner::start(settings);
-        miner
-            .until("the good pool", |log| log.ready == [count])
-            .await;
-        miner.until("work", |log| log.work.is_some()).await;
-        assert!(miner.find());
-        miner.until("an answer", |log| log.told.len() == 1).await;
-        miner.stop().await;
+        end_at_the_last(pools).await;
     });
 }

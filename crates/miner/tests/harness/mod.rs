@@ -216,6 +216,26 @@ pub(crate) async fn follow_the_first(
     );
 }
 
+/// Leaves every pool of the list but the last, which is good, after one try each.
+pub(crate) async fn end_at_the_last(pools: Vec<Pool>) {
+    let last = pools.len() - 1;
+    let mut settings = settings(pools);
+    // Each is tried once on the way down.
+    settings.retry = (HANG, HANG);
+    settings.return_after = HANG;
+    let miner = Miner::start(settings);
+    miner
+        .until("the good pool", |log| log.ready == [last])
+        .await;
+    miner.until("work", |log| log.work.is_some()).await;
+    assert!(miner.find());
+    miner.until("an answer", |log| log.told.len() == 1).await;
+    let log = miner.stop().await;
+    let causes = &log.borrow().causes;
+    let order: Vec<usize> = causes.iter().map(|(pool, _)| *pool).collect();
+    assert_eq!(order, (0..=last).collect::<Vec<_>>(), "{causes:?}");
+}
+
 pub(crate) fn note(log: &mut Log, notice: Notice<'_>) {
     let mut tell = |share: &FoundShare, what| {
         let before = log.told.insert(share.share.nonce, what);

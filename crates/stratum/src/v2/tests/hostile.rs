@@ -13,6 +13,7 @@ use crate::v2::client::{Channel, ClientError, ClientSession, Event};
 use crate::v2::link::{Link, LinkError};
 use crate::v2::message::{FromMiner, FromPool};
 use crate::v2::server::{ServerError, ServerSession};
+use crate::v2::work::Work;
 
 /// A pool that sends what it likes: a bare link, its handshake done, and the miner.
 struct Hostile {
@@ -67,6 +68,19 @@ impl Hostile {
         pool
     }
 
+    /// [`open`](Self::open), with the work of job 1.
+    fn with_work() -> (Self, Work) {
+        let mut pool = Self::open();
+        pool.job(1, None).expect("good");
+        pool.block(5, 1).expect("good");
+        let events: Vec<Event> = std::iter::from_fn(|| pool.miner.poll_event()).collect();
+        let Some(Event::Work(key)) = events.last() else {
+            panic!("{events:?}");
+        };
+        let work = pool.miner.work(*key).expect("kept").clone();
+        (pool, work)
+    }
+
     fn job(&mut self, job_id: u32, min_ntime: Option<u32>) -> Result<(), ClientError> {
         self.says(FromPool::NewMiningJob(mining::NewMiningJob {
             channel_id: 5,
@@ -86,6 +100,16 @@ impl Hostile {
             nbits: 0x207f_ffff,
         }))
     }
+}
+
+/// Takes so many shares on channel 5, up to that one.
+fn accepted(last: u32, count: u32) -> FromPool<'static> {
+    FromPool::SubmitSharesSuccess(mining::SubmitSharesSuccess {
+        channel_id: 5,
+        last_sequence_number: last,
+        new_submits_accepted_count: count,
+        new_shares_sum: count.into(),
+    })
 }
 
 #[test]
@@ -114,14 +138,7 @@ fn jobs_without_a_block_and_blocks_without_a_job_end_a_session() {
 
 #[test]
 fn one_answer_may_be_for_many_shares() {
-    let mut pool = Hostile::open();
-    pool.job(1, None).expect("good");
-    pool.block(5, 1).expect("good");
-    let events: Vec<Event> = std::iter::from_fn(|| pool.miner.poll_event()).collect();
-    let Some(Event::Work(key)) = events.last() else {
-        panic!("{events:?}");
-    };
-    let work = pool.miner.work(*key).expect("kept").clone();
+    let (mut pool, work) = Hostile::with_work();
     let mut ids = Vec::new();
     for nonce in 0..5 {
         let share = work.share(Extranonce::EMPTY, 0, UNIX_S, nonce);
@@ -134,19 +151,11 @@ fn one_answer_may_be_for_many_shares() {
     };
     pool.says(FromPool::SubmitSharesError(refused))
         .expect("good");
-    let good = |last| {
-        FromPool::SubmitSharesSuccess(mining::SubmitSharesSuccess {
-            channel_id: 5,
-            last_sequence_number: last,
-            new_submits_accepted_count: 3,
-            new_shares_sum: 3,
-        })
-    };
-    pool.says(good(4)).expect("good");
+    pool.says(accepted(4, 3)).expect("good");
     // Answers to what was never sent, or was answered.
-    pool.says(good(1)).expect("good");
+    pool.says(accepted(1, 3)).expect("good");
     let rtt = Duration::ZERO;
-    let accepted = |at: usize| Event::Accepted { id: ids[at], rtt };
+    let told = |at: usize| Event::Accepted { id: ids[at], rtt };
     let events: Vec<Event> = std::iter::from_fn(|| pool.miner.poll_event()).collect();
     let (reason, code) = (RejectReason::Other, "whatever".to_owned());
     let rejected = Event::Rejected {
@@ -155,35 +164,20 @@ fn one_answer_may_be_for_many_shares() {
         reason,
         code,
     };
-    assert_eq!(events, [rejected, accepted(0), accepted(2), accepted(3)]);
+    assert_eq!(events, [rejected, told(0), told(2), told(3)]);
     let left: Vec<_> = pool.miner.unanswered().map(|(id, _)| id).collect();
     assert_eq!(left, [ids[4]]);
 }
 
 #[test]
 fn answers_are_no_flood_but_answers_to_nothing_are() {
-    let mut pool = Hostile::open();
-    pool.job(1, None).expect("good");
-    pool.block(5, 1).expect("good");
-    let events: Vec<Event> = std::iter::from_fn(|| pool.miner.poll_event()).collect();
-    let Some(Event::Work(key)) = events.last() else {
-        panic!("{events:?}");
-    };
-    let work = pool.miner.work(*key).expect("kept").clone();
-    let good = |last| {
-        FromPool::SubmitSharesSuccess(mining::SubmitSharesSuccess {
-            channel_id: 5,
-            last_sequence_number: last,
-            new_submits_accepted_count: 1,
-            new_shares_sum: 1,
-        })
-    };
+    let (mut pool, work) = Hostile::with_work();
     for nonce in 0..1500 {
         let share = work.share(Extranonce::EMPTY, 0, UNIX_S, nonce);
         pool.miner.submit(pool.now, &share).expect("ready");
-        pool.says(good(nonce + 1)).expect("asked for");
+        pool.says(accepted(nonce + 1, 1)).expect("asked for");
     }
-    let flood = (0..2000).find_map(|_| pool.says(good(1)).err());
+    let flood = (0..2000).find_map(|_| pool.says(accepted(1, 1)).err());
     assert_eq!(flood, Some(ClientError::Flood { max: 1000 }));
 }
 
