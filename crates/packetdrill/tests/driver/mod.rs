@@ -1,4 +1,6 @@
 //! The part of the tool: it calls the table, and makes and reads packets.
+//!
+//! The table is the plugin's, or the [`kernel`]'s.
 
 #![allow(unsafe_code)]
 #![allow(
@@ -6,6 +8,8 @@
     unreachable_pub,
     reason = "each test file uses a part of it"
 )]
+
+pub mod kernel;
 
 use std::ffi::{CString, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -74,18 +78,16 @@ impl Tool {
         call!(self, socket, domain, libc::SOCK_STREAM, libc::IPPROTO_TCP).expect("a socket")
     }
 
+    pub fn bind(&self, fd: c_int, to: &str) -> Answer<c_int> {
+        let address = sockaddr(to);
+        let len = address.len() as u32;
+        call!(self, bind, fd, address.as_ptr().cast(), len)
+    }
+
     pub fn listener(&self, v6: bool) -> c_int {
         let fd = self.socket(v6);
         let any = if v6 { "[::]:8080" } else { "0.0.0.0:8080" };
-        let address = sockaddr(any);
-        call!(
-            self,
-            bind,
-            fd,
-            address.as_ptr().cast(),
-            address.len() as u32
-        )
-        .expect("bound");
+        self.bind(fd, any).expect("bound");
         call!(self, listen, fd, 1).expect("listening");
         fd
     }
@@ -293,6 +295,17 @@ impl Tool {
         call!(self, netdev_receive, buffer, &raw mut count, &raw mut time).expect("a packet");
         bytes.truncate(count);
         (Segment::parse(&bytes), time)
+    }
+
+    /// All that left until now and was not looked at: a segment to a closed port is answered after
+    /// it, at once and by whoever it is.
+    pub fn fence(&self) -> Vec<Segment> {
+        let mut mark = Segment::new(ACK, 0, 0xfe_0ce5);
+        (mark.from, mark.to) = (1, 7);
+        self.inject(&mark.v4());
+        let left = std::iter::from_fn(|| Some(self.expect().0));
+        let is_answer = |left: &Segment| (left.from, left.to) == (7, 1);
+        left.take_while(|left| !is_answer(left)).collect()
     }
 }
 
