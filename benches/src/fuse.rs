@@ -12,11 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
 use zcn_fuse::{MemFs, MountError, Options, Session, Transport};
 use zcn_sys::namespace::enter_new_mounts;
 
-use crate::harness::{Contender, Ctx, Figure, Result, Target};
+use crate::harness::{Contender, Ctx, Figure, Result, Target, process_time};
 
 const BENCH: &str = "fuse";
 const READS: &str = "/dev/fuse";
@@ -118,7 +117,7 @@ impl Served {
             let stats = self.session.stats();
             stats.by_reads + stats.by_uring
         };
-        let (before, cpu, begun) = (served(), cpu_time(), Instant::now());
+        let (before, cpu, begun) = (served(), process_time(), Instant::now());
         thread::scope(|scope| {
             let all: Vec<_> = (0..callers)
                 .map(|_| scope.spawn(|| repeat(begun, sample, &self.at.join(FILE), call)))
@@ -129,7 +128,7 @@ impl Served {
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })
         })?;
-        let (elapsed, cpu) = (begun.elapsed(), cpu_time().saturating_sub(cpu));
+        let (elapsed, cpu) = (begun.elapsed(), process_time().saturating_sub(cpu));
         let requests = (served() - before) as f64;
         Ok(vec![
             Figure::new("rate", requests / elapsed.as_secs_f64(), "req/s"),
@@ -172,13 +171,4 @@ fn read(_: &Path, file: &File) -> Result {
     let mut block = [0; BLOCK];
     file.read_exact_at(&mut block, 64 * BLOCK as u64)?;
     Ok(())
-}
-
-/// CPU of all threads of this process.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(
-        time.tv_sec.unsigned_abs(),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
 }

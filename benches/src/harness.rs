@@ -15,6 +15,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use zcn_measure::core::on_core;
 pub use zcn_measure::environment::Environment;
 pub use zcn_measure::rounds::{Contest, Figure};
@@ -137,6 +138,12 @@ pub fn repeat(
             }
         }
     })?)
+}
+
+/// CPU of all threads of this process.
+pub fn process_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
 /// The figure `ns/op`, of `operations` operations that took `elapsed`.

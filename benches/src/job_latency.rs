@@ -1,9 +1,10 @@
 //! From the packet of a job to the first hash: a miner on zcn beside one on tokio and
 //! `serde_json::Value`, each with one worker that spins.
 //!
-//! The time begins when the task that reads has the job's bytes, and ends when the worker has
-//! left the batch before and its first hash is under way. What comes earlier, from the pool's
-//! system call on, is a figure of its own. Our session spins and goes through its last job in
+//! Our time begins with the completion that brings the job, the peer's when its task has read it,
+//! which is to our disadvantage; both end when the worker has left the batch before and its first
+//! hash is under way. What comes earlier, from the pool's system call on, is a figure of its own.
+//! Our session spins and goes through its last job in
 //! between, as `zcn mine --spin` does; the peer's sleeps in epoll, as tokio's do. Pool and
 //! session share a core, the worker has the other.
 
@@ -44,10 +45,10 @@ const SPIN: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(50);
 
 const UNIT: &str = "us";
-/// From the bytes to the first hash under way.
+/// To the first hash under way.
 const P50: &str = "p50";
 const P99: &str = "p99";
-/// From the pool's system call to the bytes: the kernel's way, and the wake-up.
+/// From the pool's system call to where the time begins: the kernel's way, and the wake-up.
 const WAKE_UP: &str = "before it, p50";
 /// Parts of it: the message read, the header made.
 const PARTS: [&str; 2] = ["parse p50", "dispatch p50"];

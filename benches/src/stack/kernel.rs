@@ -5,10 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::CHUNK;
-use crate::harness::{Figure, Result};
+use crate::harness::{Figure, Result, process_time};
 
 /// What a peer does for whoever connects, by port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +76,6 @@ fn connect(peer: std::net::IpAddr, service: Service) -> Result<TcpStream> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.set_write_timeout(Some(Duration::from_secs(5)))?;
     Ok(stream)
-}
-
-fn process_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// How many bytes a second pass one connection, by the clock and by the CPU of both ends, the

@@ -345,18 +345,20 @@ impl MemFs {
         if is_folder && self.lies_below(to, moved) {
             return Err(libc::EINVAL);
         }
-        if let Some(replaced) = replaced {
-            if flags & NO_REPLACE != 0 {
-                return Err(libc::EEXIST);
+        match replaced {
+            None if self.used - name.len() + new_name.len() > self.capacity => {
+                return Err(libc::ENOSPC);
             }
-            match self.folder(replaced) {
+            None => {}
+            Some(_) if flags & NO_REPLACE != 0 => return Err(libc::EEXIST),
+            Some(replaced) => match self.folder(replaced) {
                 Ok(_) if !is_folder => return Err(libc::EISDIR),
                 Ok(folder) if !folder.is_empty() => return Err(libc::ENOTEMPTY),
                 Err(_) if is_folder => return Err(libc::ENOTDIR),
+                // Which frees a name as long as the new one.
                 _ => self.remove(to, new_name),
-            }
+            },
         }
-        // Longer names fit always: the file exists already.
         self.used = self.used - name.len() + new_name.len();
         self.folder(from)?.remove(name);
         self.folder(to)?.set(new_name, moved);

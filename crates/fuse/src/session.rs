@@ -282,6 +282,10 @@ impl Session {
     /// # Errors
     /// Of umount(2), or with which a thread had ended.
     pub fn unmount(&self) -> io::Result<()> {
+        if self.shared.ended.load(Ordering::Relaxed) {
+            // Its path may be another's by now.
+            return self.wait();
+        }
         match self.shared.mount.unmount() {
             Ok(()) => {}
             Err(rustix::io::Errno::BUSY) => self.shared.abort(),
@@ -314,10 +318,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.shared.abort();
         let threads = std::mem::take(&mut *self.threads());
-        if !threads.is_empty() {
-            self.shared.abort();
-        }
         for thread in threads {
             // Who wants to know how it ended waits.
             let _ = thread.join();

@@ -116,6 +116,26 @@ fn a_mount_that_somebody_else_ends_ends_the_session() {
     });
 }
 
+/// Its path may be another's by then.
+#[test]
+fn a_session_whose_mount_has_ended_unmounts_nothing_else() {
+    for transport in BOTH {
+        in_own_mounts(|| {
+            let at = Folder::new();
+            let Some(ended) = mount(&files(), &at, &options(transport)) else {
+                return;
+            };
+            unmount(at.path(), UnmountFlags::empty()).expect("unmounted");
+            ended.wait().expect("a good end");
+            let next = mount(&files(), &at, &options(transport)).expect("as before");
+            fs::write(at.path().join("file"), b"x").expect("a write");
+            ended.unmount().expect("nothing to do");
+            assert!(at.path().join("file").is_file(), "of the next one");
+            next.unmount().expect("unmounted");
+        });
+    }
+}
+
 /// The device vanishes under files that are open, and under calls that are under way.
 #[test]
 fn calls_on_a_mount_that_was_ended_by_force_fail_and_do_not_hang() {

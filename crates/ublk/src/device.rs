@@ -80,13 +80,7 @@ impl Device {
     /// enough memory. Nothing is left behind.
     pub fn add(target: Target, options: &DeviceOptions) -> Result<Self, UblkError> {
         options.check(target.size())?;
-        if target.is_read_only() && !options.read_only {
-            return Err(UblkError::Config {
-                setting: "read-only",
-                value: 0,
-                range: "set, where the file was opened for reading only",
-            });
-        }
+        target.may_be_written_unless(options.read_only)?;
         if options.recoverable {
             target.outlives_server()?;
         }
@@ -120,11 +114,13 @@ impl Device {
     ///
     /// # Errors
     /// [`UblkError`]: there is no such device, it is not recoverable, it is still served, or what
-    /// shall stand behind it is memory or has another size. The device is left as it was.
+    /// shall stand behind it is memory, has another size, or may not be written where the device
+    /// may. The device is left as it was.
     pub fn recover(id: u32, target: Target) -> Result<Self, UblkError> {
         let mut control = Control::open()?;
         let found = control.info(id)?;
         target.outlives_server()?;
+        target.may_be_written_unless(found.read_only)?;
         if found.size != target.size() {
             return Err(UblkError::Size {
                 id,

@@ -76,8 +76,6 @@ impl Queue {
             })?;
             queue.command(number::FETCH_REQ, tag, 0, buf)?;
         }
-        let bell = Op::poll(queue.shared.bell.as_fd().into(), libc::POLLIN).token(BELL);
-        queue.push(bell)?;
         queue
             .ring
             .submit()
@@ -86,13 +84,14 @@ impl Queue {
         // `run`, where it is expected.
         let early: Vec<_> = queue.ring.completions().collect();
         for done in early {
-            if let Err(source) = done.command_result()
-                && done.token != BELL
-            {
+            if let Err(source) = done.command_result() {
                 return Err(UblkError::command("FETCH_REQ", id, source));
             }
             queue.handle(done)?;
         }
+        // Last, so that nobody but `run` can hear it: it may have been rung already.
+        let bell = Op::poll(queue.shared.bell.as_fd().into(), libc::POLLIN).token(BELL);
+        queue.push(bell)?;
         Ok(queue)
     }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
-use zcn_ublk::{Device, DeviceOptions, Tally, Target, UblkError};
+use zcn_ublk::{Control, Device, DeviceOptions, Tally, Target, UblkError};
 
 use super::failure;
 use crate::failure::Failure;
@@ -122,7 +122,10 @@ pub(super) fn add(args: &AddArgs) -> Result<ExitCode, Failure> {
 }
 
 pub(super) fn recover(args: &RecoverArgs) -> Result<ExitCode, Failure> {
-    let device = Target::file(&args.file, false)
+    // As it was opened before: a file that may only be read stands behind such a device alone.
+    let device = Control::open()
+        .and_then(|mut control| control.info(args.id))
+        .and_then(|device| Target::file(&args.file, device.read_only))
         .and_then(|target| Device::recover(args.id, target))
         .map_err(|error| failure(format!("cannot recover ublk device {}", args.id), error))?;
     serve(device, Some(&args.file), args.json)

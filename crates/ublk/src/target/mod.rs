@@ -80,11 +80,15 @@ impl Target {
         }
     }
 
-    /// Whether nothing can be written to it.
-    pub(crate) fn is_read_only(&self) -> bool {
+    /// Refuses a file that was opened for reading only, unless its device is read-only too.
+    pub(crate) fn may_be_written_unless(&self, read_only: bool) -> Result<(), UblkError> {
         match &self.kind {
-            Kind::Memory(_) => false,
-            Kind::File(file) => file.is_read_only(),
+            Kind::File(file) if file.is_read_only() && !read_only => Err(UblkError::Config {
+                setting: "read-only",
+                value: 0,
+                range: "set, where the file was opened for reading only",
+            }),
+            Kind::File(_) | Kind::Memory(_) => Ok(()),
         }
     }
 }

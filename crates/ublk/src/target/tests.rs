@@ -136,13 +136,24 @@ fn a_file_reads_what_was_written() {
     let mut bytes = [0; 512];
     file.read_exact_at(&mut bytes, 0).expect("its bytes");
     assert_eq!(bytes[..], pattern(1, 512));
-    // The hole does not take space, where the file system knows holes.
-    let (blocks, length) = (
-        file.metadata().expect("known").blocks(),
-        file.metadata().expect("known").len(),
-    );
-    assert_eq!(length, 65536);
-    assert!(blocks * 512 < 65536, "{blocks} blocks");
+    assert_eq!(file.metadata().expect("known").len(), 65536);
+}
+
+#[test]
+fn what_is_discarded_takes_no_space_in_a_file() {
+    let scratch = Scratch::new("discarded", 65536);
+    let mut rig = Rig::new(Target::file(&scratch.0, false).expect("a file"));
+    for at in (0..65536).step_by(8192) {
+        let write = request(Operation::Write, at, 8192);
+        assert_eq!(rig.carry_out(write, &pattern(1, 8192)).0, 8192);
+    }
+    let sync = request(Operation::Flush, 0, 0);
+    assert_eq!(rig.carry_out(sync, &[]).0, 0);
+    let blocks = || std::fs::metadata(&scratch.0).expect("known").blocks();
+    let before = blocks();
+    let discard = request(Operation::Discard, 4096, 32768);
+    assert_eq!(rig.carry_out(discard, &[]).0, 0);
+    assert!(blocks() < before, "{before} blocks before and after");
 }
 
 /// The end of the file is not where it was: what is not there reads as zeroes.

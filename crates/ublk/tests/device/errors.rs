@@ -1,7 +1,8 @@
 //! What is refused, and how it is told.
 
-use std::fs::Permissions;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use zcn_ublk::{Control, Device, DeviceOptions, DeviceState, Target, UblkError};
 
@@ -69,41 +70,70 @@ fn settings_out_of_range_are_named_on_every_machine() {
 
 #[test]
 fn what_the_driver_refuses_is_told_apart() {
+    // The last id that there can be.
+    const UNKNOWN: u32 = (1 << 20) - 1;
     let Some((_one, mut control)) = driver() else {
         return;
     };
     let memory = || Target::memory(1 << 20).expect("memory");
-    // Unknown ids.
     for error in [
-        control.info(4000).expect_err("no such device"),
-        control.stop(4000).expect_err("no such device"),
-        control.delete(4000).expect_err("no such device"),
-        Device::recover(4000, memory()).expect_err("no such device"),
+        control.info(UNKNOWN).expect_err("no such device"),
+        control.stop(UNKNOWN).expect_err("no such device"),
+        control.delete(UNKNOWN).expect_err("no such device"),
+        Device::recover(UNKNOWN, memory()).expect_err("no such device"),
     ] {
-        assert!(matches!(error, UblkError::NoDevice { id: 4000 }), "{error}");
+        assert!(
+            matches!(error, UblkError::NoDevice { id: UNKNOWN }),
+            "{error}"
+        );
     }
     // An id that is taken.
+    let device = Device::add(memory(), &DeviceOptions::default()).expect("added");
+    let taken = device.id();
     let options = DeviceOptions {
-        id: Some(7),
+        id: Some(taken),
         ..DeviceOptions::default()
     };
-    let device = Device::add(memory(), &options).expect("added");
-    assert_eq!(device.id(), 7);
-    assert_eq!(device.path().to_str(), Some("/dev/ublkb7"));
+    assert_eq!(device.path(), PathBuf::from(format!("/dev/ublkb{taken}")));
     let error = Device::add(memory(), &options).expect_err("the id is taken");
-    assert!(matches!(error, UblkError::Exists { id: 7 }), "{error}");
+    assert!(
+        matches!(error, UblkError::Exists { id } if id == taken),
+        "{error}"
+    );
     // A device that cannot be taken over: the driver says that the command does not suit it.
     let scratch = Scratch::new("errors", 1 << 20);
     let target = Target::file(scratch.path(), false).expect("a file");
-    let error = Device::recover(7, target).expect_err("not recoverable");
+    let error = Device::recover(taken, target).expect_err("not recoverable");
     assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
     assert!(error.to_string().contains("START_USER_RECOVERY"), "{error}");
     // Whoever deletes it first, all is well.
-    control.delete(7).expect("deleted");
+    control.delete(taken).expect("deleted");
     device.wait().expect("it has ended");
     // An id is free again at once.
     drop(Device::add(memory(), &options).expect("added"));
-    assert!(matches!(control.delete(7), Err(UblkError::NoDevice { .. })));
+    assert!(matches!(
+        control.delete(taken),
+        Err(UblkError::NoDevice { .. })
+    ));
+}
+
+/// The driver's control file with rights for everybody, until this is dropped.
+struct OpenToAll(Permissions);
+
+impl OpenToAll {
+    const PATH: &str = "/dev/ublk-control";
+
+    fn new() -> Self {
+        let before = fs::metadata(Self::PATH).expect("it is there").permissions();
+        fs::set_permissions(Self::PATH, Permissions::from_mode(0o666)).expect("root may");
+        Self(before)
+    }
+}
+
+impl Drop for OpenToAll {
+    fn drop(&mut self) {
+        fs::set_permissions(Self::PATH, self.0.clone()).expect("root may");
+    }
 }
 
 #[test]
@@ -118,13 +148,9 @@ fn without_rights_the_error_says_so() {
     );
     assert!(text.contains("run as root"), "{text}");
     // Who may open it still may not add devices.
-    let mode = |mode| {
-        let set = std::fs::set_permissions("/dev/ublk-control", Permissions::from_mode(mode));
-        set.expect("root may");
-    };
-    mode(0o666);
+    let open = OpenToAll::new();
     let text = as_nobody("add");
-    mode(0o600);
+    drop(open);
     assert!(text.contains("ADD_DEV"), "{text}");
     assert!(text.contains("not permitted"), "{text}");
 }
@@ -135,15 +161,16 @@ fn a_device_of_the_same_id_survives_the_end_of_the_one_before() {
     let Some((_one, mut control)) = driver() else {
         return;
     };
-    let options = DeviceOptions {
-        id: Some(9),
-        ..DeviceOptions::default()
-    };
     let memory = || Target::memory(1 << 20).expect("memory");
     for _ in 0..10 {
-        let first = Device::add(memory(), &options).expect("added");
+        let first = Device::add(memory(), &DeviceOptions::default()).expect("added");
+        let id = first.id();
+        let options = DeviceOptions {
+            id: Some(id),
+            ..DeviceOptions::default()
+        };
         let waiting = std::thread::spawn(move || first.wait());
-        control.delete(9).expect("deleted");
+        control.delete(id).expect("deleted");
         let second = Device::add(memory(), &options).expect("the id is free");
         waiting.join().expect("no panic").expect("it has ended");
         assert_eq!(second.info().expect("it is there").state, DeviceState::Live);

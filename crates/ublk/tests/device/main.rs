@@ -16,8 +16,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use zcn_ublk::{Control, UblkError};
 
-/// The driver, if it is there and may be used. One test at a time has it, so that lists hold what
-/// the test put there.
+/// The driver, if it is there and may be used. One test at a time has it, so that an id that a test
+/// gave up is free when it wants it again.
 fn driver() -> Option<(MutexGuard<'static, ()>, Control)> {
     static ONE: Mutex<()> = Mutex::new(());
     let guard = ONE.lock().unwrap_or_else(PoisonError::into_inner);
