@@ -15,6 +15,8 @@ fail() {
 
 # Runs a server in the background, and waits until the device is there.
 serve() {
+    # What the one before said must not be taken for this one's.
+    : >up
     zcn ublk "$@" --json >up 2>trouble &
     server=$!
     until grep -q '"up"' up; do
