@@ -5,6 +5,8 @@
 //! Time is real here. What must come is awaited patiently; that something does not come is judged
 //! after a [`fence`](Tool::fence).
 
+#![allow(unsafe_code)]
+
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_long, c_longlong, c_uint, c_ulong, c_void};
 use std::io::{self, Write};
