@@ -9,7 +9,7 @@ use crate::core::Core;
 use crate::descriptor;
 use crate::errno::{Errno, Result, WOULD_BLOCK};
 use crate::settings::Settings;
-use crate::socket::{Kind, Limit, Received};
+use crate::socket::{Limit, Received};
 use crate::worker::{Handle, Patience};
 
 pub(crate) const SIOCINQ: u64 = 0x541b;
@@ -113,22 +113,6 @@ impl World {
                 .call(move |core| core.wrote(fd, flags, stamps))?;
         }
         Ok(sent)
-    }
-
-    /// Bytes that a send can take without waiting; as many as one likes if it may wait.
-    pub(crate) fn room(&self, fd: c_int, flags: c_int) -> Result<usize> {
-        let dont_wait = flags & libc::MSG_DONTWAIT != 0;
-        self.worker.call(move |core| {
-            let waits = core.patience(fd, dont_wait, Limit::Send) != Patience::Never;
-            let Kind::Connection(id) = core.socket(fd)?.kind else {
-                return Err(Errno(libc::EPIPE));
-            };
-            match core.stack.tcp_send_room(id) {
-                _ if waits => Ok(usize::MAX),
-                0 => Err(WOULD_BLOCK),
-                room => Ok(room),
-            }
-        })
     }
 
     fn write(&self, fd: c_int, bytes: Vec<u8>, flags: c_int, to: Option<Vec<u8>>) -> Result<usize> {

@@ -3,72 +3,147 @@
 
 #![allow(unsafe_code)]
 
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
+
 use libc::{c_int, c_uint, c_void, loff_t, off_t, size_t, ssize_t};
 
 use super::{answer, length};
 use crate::descriptor;
-use crate::errno::{Errno, Result, WOULD_BLOCK};
+use crate::errno::{Errno, Result};
 use crate::world::World;
 
-/// Most bytes that one call carries: what a pipe holds.
+/// Most bytes that are carried at once: what a pipe holds.
 const CHUNK: usize = 65_536;
 
-/// Bytes that wait in a pipe.
-fn waiting(pipe: c_int) -> Result<usize> {
-    let mut count: c_int = 0;
-    // SAFETY: FIONREAD stores an int.
-    let result = unsafe { libc::ioctl(pipe, libc::FIONREAD, &raw mut count) };
-    if result < 0 {
-        return Err(Errno(libc::EINVAL));
-    }
-    Ok(usize::try_from(count).unwrap_or(0))
+/// A pipe of our own, empty between two uses: it holds what goes on if it is taken, and is
+/// forgotten if not.
+struct Aside {
+    reader: OwnedFd,
+    writer: OwnedFd,
 }
 
-/// Reads at most `max` bytes.
-fn read(from: c_int, max: usize) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; max];
-    // SAFETY: room for as many.
-    let count = unsafe { libc::read(from, bytes.as_mut_ptr().cast::<c_void>(), max) };
-    let count = usize::try_from(count).map_err(|_| descriptor::last())?;
-    bytes.truncate(count);
-    Ok(bytes)
+impl Aside {
+    fn new() -> Result<Self> {
+        let mut ends = [0; 2];
+        // SAFETY: room for two descriptors, which are nobody else's.
+        unsafe {
+            if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) < 0 {
+                return Err(descriptor::last());
+            }
+            let [reader, writer] = ends.map(|fd| OwnedFd::from_raw_fd(fd));
+            Ok(Self { reader, writer })
+        }
+    }
+
+    /// What waits in another pipe, and still waits there afterwards: at most `max` bytes, none
+    /// if nobody writes there any more.
+    fn copy_of(&self, pipe: c_int, max: usize, flags: c_uint) -> Result<Vec<u8>> {
+        // SAFETY: no pointer is passed.
+        let count = unsafe { libc::tee(pipe, self.writer.as_raw_fd(), max, flags) };
+        let mut bytes = vec![0; counted(count)?];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            let rest = &mut bytes[filled..];
+            // SAFETY: room for as many.
+            let count = unsafe {
+                libc::read(
+                    self.reader.as_raw_fd(),
+                    rest.as_mut_ptr().cast::<c_void>(),
+                    rest.len(),
+                )
+            };
+            filled += counted(count)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Takes the first bytes out of another pipe, in which so many wait.
+    fn take_from(&self, pipe: c_int, mut count: usize) -> Result<()> {
+        while count > 0 {
+            let taken = move_on(pipe, self.writer.as_raw_fd(), count)?;
+            if taken == 0 {
+                break;
+            }
+            count -= taken;
+        }
+        Ok(())
+    }
+
+    /// Gives another pipe as many of the bytes as it has room for.
+    fn give_to(&self, pipe: c_int, bytes: &[u8]) -> Result<usize> {
+        // SAFETY: no pointer is passed.
+        let room = unsafe { libc::fcntl(self.writer.as_raw_fd(), libc::F_GETPIPE_SZ) };
+        let room = usize::try_from(room).map_err(|_| descriptor::last())?;
+        // SAFETY: as many bytes are there.
+        let written = unsafe {
+            libc::write(
+                self.writer.as_raw_fd(),
+                bytes.as_ptr().cast::<c_void>(),
+                bytes.len().min(room),
+            )
+        };
+        move_on(self.reader.as_raw_fd(), pipe, counted(written)?)
+    }
+}
+
+/// From pipe to pipe, without waiting.
+fn move_on(from: c_int, to: c_int, max: usize) -> Result<usize> {
+    let none = ptr::null_mut();
+    // SAFETY: pipes have no offsets.
+    counted(unsafe { libc::splice(from, none, to, none, max, libc::SPLICE_F_NONBLOCK) })
+}
+
+/// A number of bytes, or the C library's error.
+fn counted(count: ssize_t) -> Result<usize> {
+    usize::try_from(count).map_err(|_| descriptor::last())
+}
+
+/// What the flags of splice(2) mean to a socket.
+fn message_flags(flags: c_uint) -> c_int {
+    let meanings = [
+        (libc::SPLICE_F_NONBLOCK, libc::MSG_DONTWAIT),
+        (libc::SPLICE_F_MORE, libc::MSG_MORE),
+    ];
+    let given = meanings.iter().filter(|(flag, _)| flags & flag != 0);
+    given.fold(0, |all, (_, meaning)| all | meaning)
 }
 
 /// Out of a socket into a pipe; what the pipe does not take stays in the socket.
-fn splice_out(world: &World, socket: c_int, pipe: c_int, len: usize, wait: c_int) -> Result<usize> {
-    // SAFETY: no pointer is passed.
-    let size = unsafe { libc::fcntl(pipe, libc::F_GETPIPE_SZ) };
-    let size = usize::try_from(size).map_err(|_| Errno(libc::EINVAL))?;
-    let room = size.saturating_sub(waiting(pipe)?);
-    if room == 0 {
-        return Err(WOULD_BLOCK);
-    }
-    let max = len.min(room).min(CHUNK);
-    let found = world.receive(socket, max, libc::MSG_PEEK | wait)?;
+fn splice_out(
+    world: &World,
+    socket: c_int,
+    pipe: c_int,
+    len: usize,
+    flags: c_uint,
+) -> Result<usize> {
+    let wait = message_flags(flags) & libc::MSG_DONTWAIT;
+    let found = world.receive(socket, len.min(CHUNK), libc::MSG_PEEK | wait)?;
     if found.bytes.is_empty() {
         return Ok(0);
     }
-    // SAFETY: as many bytes are there.
-    let written = unsafe {
-        let bytes = found.bytes.as_ptr().cast::<c_void>();
-        libc::write(pipe, bytes, found.bytes.len())
-    };
-    let written = usize::try_from(written).map_err(|_| descriptor::last())?;
-    world.receive(socket, written, libc::MSG_DONTWAIT)?;
-    Ok(written)
+    let given = Aside::new()?.give_to(pipe, &found.bytes)?;
+    world.receive(socket, given, libc::MSG_DONTWAIT)?;
+    Ok(given)
 }
 
 /// Out of a pipe into a socket; what the socket does not take stays in the pipe.
-fn splice_in(world: &World, pipe: c_int, socket: c_int, len: usize, flags: c_int) -> Result<usize> {
-    let ready = waiting(pipe)?;
-    // An empty pipe without writers ends, else one has to wait for them.
-    let max = len.min(CHUNK).min(if ready == 0 { 1 } else { ready });
-    let max = max.min(world.room(socket, flags)?);
-    let bytes = read(pipe, max)?;
+fn splice_in(
+    world: &World,
+    pipe: c_int,
+    socket: c_int,
+    len: usize,
+    flags: c_uint,
+) -> Result<usize> {
+    let aside = Aside::new()?;
+    let wait = flags & libc::SPLICE_F_NONBLOCK;
+    let bytes = aside.copy_of(pipe, len.min(CHUNK), wait)?;
     if bytes.is_empty() {
         return Ok(0);
     }
-    world.send(socket, bytes, flags, None, None)
+    let sent = world.send(socket, bytes, message_flags(flags), None, None)?;
+    aside.take_from(pipe, sent)?;
+    Ok(sent)
 }
 
 pub(super) unsafe extern "C" fn splice(
@@ -93,23 +168,26 @@ pub(super) unsafe extern "C" fn splice(
         if !from_offset.is_null() || !to_offset.is_null() {
             return Err(Errno(libc::ESPIPE));
         }
-        let wait = if flags & libc::SPLICE_F_NONBLOCK != 0 {
-            libc::MSG_DONTWAIT
-        } else {
-            0
-        };
         let count = if out {
-            splice_out(world, from, to, len, wait)?
+            splice_out(world, from, to, len, flags)?
         } else {
-            let more = flags & libc::SPLICE_F_MORE != 0;
-            let more = if more { libc::MSG_MORE } else { 0 };
-            splice_in(world, from, to, len, wait | more)?
+            splice_in(world, from, to, len, flags)?
         };
         Ok(length(count))
     })
 }
 
-/// sendfile(2) to one of our sockets.
+/// A part of a file.
+fn read_at(file: c_int, position: off_t, max: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; max];
+    // SAFETY: room for as many.
+    let count = unsafe { libc::pread(file, bytes.as_mut_ptr().cast(), max, position) };
+    bytes.truncate(counted(count)?);
+    Ok(bytes)
+}
+
+/// sendfile(2) to one of our sockets. What the socket does not take was not read: neither the
+/// offset nor the file's position goes beyond what was sent.
 ///
 /// # Safety
 /// `offset` is NULL or good for reading and writing.
@@ -120,24 +198,46 @@ pub(crate) unsafe fn send_file(
     offset: *mut off_t,
     len: size_t,
 ) -> Result<ssize_t> {
-    let max = len.min(super::COUNT_MAX).min(world.room(socket, 0)?);
-    let bytes = if offset.is_null() {
-        read(file, max)?
+    let begin = if offset.is_null() {
+        // SAFETY: no pointer is passed.
+        let position = unsafe { libc::lseek(file, 0, libc::SEEK_CUR) };
+        match (position, descriptor::last()) {
+            (0.., _) => position,
+            // As Linux: what was read from a pipe could not be put back.
+            (_, Errno(libc::ESPIPE)) => return Err(Errno(libc::EINVAL)),
+            (_, error) => return Err(error),
+        }
     } else {
-        let mut bytes = vec![0; max];
-        // SAFETY: room for as many; the caller's contract for the offset.
-        let count = unsafe { libc::pread(file, bytes.as_mut_ptr().cast(), max, *offset) };
-        let count = usize::try_from(count).map_err(|_| descriptor::last())?;
-        bytes.truncate(count);
-        bytes
-    };
-    if bytes.is_empty() {
-        return Ok(0);
-    }
-    let sent = world.send(socket, bytes, 0, None, None)?;
-    if !offset.is_null() {
         // SAFETY: the caller's contract.
-        unsafe { *offset += sent as off_t };
+        unsafe { *offset }
+    };
+    let len = len.min(super::COUNT_MAX);
+    let mut sent = 0;
+    let mut next = read_at(file, begin, len.min(CHUNK))?;
+    while !next.is_empty() {
+        let bytes = next;
+        let (count, end) = (bytes.len(), sent + bytes.len());
+        next = read_at(file, begin + end as off_t, (len - end).min(CHUNK))?;
+        let more = if next.is_empty() { 0 } else { libc::MSG_MORE };
+        match world.send(socket, bytes, more, None, None) {
+            Ok(taken) => {
+                sent += taken;
+                if taken < count {
+                    break;
+                }
+            }
+            Err(_) if sent > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    let end = begin + sent as off_t;
+    // SAFETY: the caller's contract for the offset; otherwise no pointer is passed.
+    unsafe {
+        if offset.is_null() {
+            libc::lseek(file, end, libc::SEEK_SET);
+        } else {
+            *offset = end;
+        }
     }
     Ok(length(sent))
 }

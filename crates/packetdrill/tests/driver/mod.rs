@@ -260,6 +260,20 @@ impl Tool {
         call!(self, setsockopt, fd, level, name, bytes, len)
     }
 
+    /// SO_SNDBUF: as on Linux twice as much, with what the bytes' keeping takes.
+    pub fn set_send_buffer(&self, fd: c_int, size: c_int) {
+        let value = size.to_ne_bytes();
+        let set = self.set(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, &value);
+        assert_eq!(set, Ok(0));
+    }
+
+    /// SO_SNDTIMEO.
+    pub fn set_send_timeout(&self, fd: c_int, seconds: i64) {
+        let value = [seconds.to_ne_bytes(), [0; 8]].concat();
+        let set = self.set(fd, libc::SOL_SOCKET, libc::SO_SNDTIMEO, &value);
+        assert_eq!(set, Ok(0));
+    }
+
     pub fn poll(&self, fd: c_int, events: i16, timeout: c_int) -> i16 {
         let mut entry = libc::pollfd {
             fd,
@@ -307,6 +321,11 @@ impl Tool {
         let is_answer = |left: &Segment| (left.from, left.to) == (7, 1);
         left.take_while(|left| !is_answer(left)).collect()
     }
+}
+
+/// Bytes that tell where in a stream they are.
+pub fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at % 251) as u8).collect()
 }
 
 /// MSS 1460, SACK permitted without timestamps, window scale 7, as Linux lays them out.
