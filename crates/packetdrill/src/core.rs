@@ -132,18 +132,12 @@ impl Core {
 
     fn take_events(&mut self) {
         while let Some(event) = self.stack.poll_event() {
+            let ended = matches!(event.socket, SocketId::Tcp(id) if self.has_ended(id));
             let owner = self.owners.get(&event.socket);
             let Some(socket) = owner.and_then(|fd| self.sockets.get_mut(fd)) else {
                 continue;
             };
             let has = |readiness| event.readiness.contains(readiness);
-            let ended = match event.socket {
-                SocketId::Tcp(id) => self
-                    .stack
-                    .tcp_state(id)
-                    .is_none_or(|state| !state.may_receive()),
-                _ => false,
-            };
             let edges = &mut socket.edges;
             edges.input += u64::from(has(Readiness::READABLE) || has(Readiness::ACCEPTABLE));
             edges.output += u64::from(has(Readiness::WRITABLE));

@@ -478,7 +478,7 @@ impl Core {
     }
 
     /// Whether the peer has nothing more to say.
-    fn has_ended(&self, id: Id) -> bool {
+    pub(crate) fn has_ended(&self, id: Id) -> bool {
         let state = self.stack.tcp_state(id);
         state.is_none_or(|state| !state.may_receive())
     }
@@ -498,11 +498,7 @@ impl Core {
         } else {
             low.min(max)
         };
-        let may_come = !socket.read_shut
-            && self
-                .stack
-                .tcp_state(id)
-                .is_some_and(|state| state.may_receive());
+        let may_come = !socket.read_shut && !self.has_ended(id);
         may_come && self.stack.tcp_readable(id) < wanted
     }
 
@@ -648,7 +644,7 @@ impl Core {
             ready |= libc::POLLERR;
         }
         let over = state == State::Closed;
-        if over || !state.may_receive() {
+        if self.has_ended(id) {
             ready |= libc::POLLRDHUP | reading;
         }
         // Whoever is told that there is no room is told when there is.
