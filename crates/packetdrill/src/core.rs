@@ -79,7 +79,7 @@ impl Core {
 
     /// A raw IP packet arrives.
     pub(crate) fn arrive(&mut self, packet: Vec<u8>) {
-        if self.sockets.values().any(|socket| socket.saves_syns) {
+        if self.sockets.values().any(|socket| socket.saves_syns != 0) {
             self.saved_syns.note(&packet);
         }
         let frame = Frame::from(SharedBuf::from(Bytes::from(packet)));

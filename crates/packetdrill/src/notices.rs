@@ -73,6 +73,15 @@ pub(crate) struct Notices {
 }
 
 impl Notices {
+    /// Those of a connection that a listener with these accepts.
+    pub(crate) fn inherited(&self) -> Self {
+        Self {
+            zero_copy: self.zero_copy,
+            stamping: self.stamping,
+            ..Self::default()
+        }
+    }
+
     /// SO_TIMESTAMPING; `place`: how much was acknowledged and how much written of a connection.
     ///
     /// # Errors

@@ -138,11 +138,6 @@ fn option(level: c_int, name: c_int, bytes: &[u8]) -> Result<Option<SocketOption
             let time = Duration::from_millis(count(bytes)?.into());
             SocketOption::UserTimeout(Some(time).filter(|time| !time.is_zero()))
         }
-        (libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT) => {
-            // As unsigned as Linux takes it: 0 is no mark, and -1 one that is never reached.
-            let mark = number(bytes)?.cast_unsigned();
-            SocketOption::UnsentLowWater(Some(mark).filter(|mark| *mark > 0))
-        }
         (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
             let size = u16::try_from(number(bytes)?).map_err(|_| Errno(libc::EINVAL))?;
             SocketOption::MaxSegment(size)
@@ -180,6 +175,7 @@ impl Core {
         bytes: &[u8],
     ) -> Result<()> {
         let now = self.now;
+        let default_low_water = self.settings.sysctls.unsent_low_water();
         let socket = self.socket_mut(fd)?;
         match (level, name) {
             (libc::SOL_SOCKET, libc::SO_REUSEADDR) => {
@@ -232,8 +228,7 @@ impl Core {
             }
             (libc::IPPROTO_TCP, TCP_SAVE_SYN) if !socket.is_udp() => {
                 socket.saves_syns = match number(bytes)? {
-                    0 => false,
-                    1 | 2 => true,
+                    mode @ 0..=2 => mode,
                     _ => return Err(Errno(libc::EINVAL)),
                 };
                 return Ok(());
@@ -257,7 +252,14 @@ impl Core {
             }
             _ => {}
         }
-        let option = option(level, name, bytes)?.ok_or(Errno(libc::ENOPROTOOPT))?;
+        let option = if (level, name) == (libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT) {
+            // As unsigned as Linux takes it: 0 is the sysctl's, and -1 one that is never reached.
+            socket.unsent_low_water = number(bytes)?.cast_unsigned();
+            let own = Some(socket.unsent_low_water).filter(|mark| *mark > 0);
+            SocketOption::UnsentLowWater(own.or(default_low_water))
+        } else {
+            option(level, name, bytes)?.ok_or(Errno(libc::ENOPROTOOPT))?
+        };
         if matches!(option, SocketOption::FastOpenConnect(_)) && socket.kind != Kind::Idle {
             return Err(Errno(libc::EINVAL));
         }
@@ -411,15 +413,13 @@ impl Core {
             (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => {
                 value(options.user_timeout.unwrap_or_default().as_millis() as c_int)
             }
-            (libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT) => {
-                value(options.unsent_low_water.unwrap_or(0) as c_int)
-            }
+            (libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT) => value(socket.unsent_low_water.cast_signed()),
             (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
                 let kind = socket.kind;
                 let chosen = options.max_segment.map_or(536, c_int::from);
                 value(self.segment_size(kind).unwrap_or(chosen))
             }
-            (libc::IPPROTO_TCP, TCP_SAVE_SYN) => value(socket.saves_syns.into()),
+            (libc::IPPROTO_TCP, TCP_SAVE_SYN) => value(socket.saves_syns),
             (libc::IPPROTO_TCP, TCP_TIMESTAMP) => {
                 let Kind::Connection(id) = socket.kind else {
                     return Ok(value(0));

@@ -31,11 +31,10 @@ pub struct Settings {
     pub quick_ack: bool,
     /// `mtu=N`: 1500 unless said otherwise; below 1280 there is no IPv6.
     pub mtu: u32,
-    /// `no-fast-open`: listeners take data in SYNs only where `TCP_FASTOPEN` asks for it.
-    pub fast_open: bool,
     /// `congestion=NAME`: `cubic` or `reno`, of sockets that do not choose.
     pub congestion: Algorithm,
-    /// `tcp_NAME=N`: as the sysctl `net.ipv4.tcp_NAME`.
+    /// `tcp_NAME=N`: as the sysctl `net.ipv4.tcp_NAME`. `fast-open` and `no-fast-open`: as
+    /// `tcp_fastopen`; without a word listeners take data in SYNs unasked.
     pub sysctls: Sysctls,
     /// `no-sysctl`: those of the network namespace do not count.
     pub read_sysctls: bool,
@@ -48,7 +47,6 @@ impl Default for Settings {
             window_scale: 8,
             quick_ack: true,
             mtu: 1500,
-            fast_open: true,
             congestion: Algorithm::default(),
             sysctls: Sysctls::default(),
             read_sysctls: true,
@@ -99,8 +97,8 @@ impl Settings {
                 }
                 ("quick-ack", "") => settings.quick_ack = true,
                 ("no-quick-ack", "") => settings.quick_ack = false,
-                ("fast-open", "") => settings.fast_open = true,
-                ("no-fast-open", "") => settings.fast_open = false,
+                ("fast-open", "") => settings.sysctls.set_fast_open(true),
+                ("no-fast-open", "") => settings.sysctls.set_fast_open(false),
                 ("window-scale", value) => {
                     settings.window_scale = value
                         .parse()
@@ -136,9 +134,6 @@ impl Settings {
     pub(crate) fn read_sysctls(&mut self) {
         if self.read_sysctls {
             self.sysctls.read();
-        }
-        if let Some(on) = self.sysctls.fast_open() {
-            self.fast_open = on;
         }
     }
 
@@ -212,7 +207,6 @@ mod tests {
                 window_scale: 6,
                 quick_ack: false,
                 mtu: 9000,
-                fast_open: true,
                 congestion: Algorithm::NewReno,
                 ..Settings::default()
             })

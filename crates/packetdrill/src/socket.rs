@@ -55,8 +55,11 @@ pub(crate) struct Socket {
     pub(crate) priority: c_int,
     /// TCP_INQ: recvmsg tells how much is left to be read.
     pub(crate) tell_readable: bool,
-    /// TCP_SAVE_SYN, of a listener, and what a connection has of it.
-    pub(crate) saves_syns: bool,
+    /// TCP_NOTSENT_LOWAT as the socket was told; 0 is that of the sysctl, which its options have.
+    pub(crate) unsent_low_water: u32,
+    /// TCP_SAVE_SYN, of a listener, and what a connection has of it. 1 is from the IP header on
+    /// and 2 from that of the link, which has none here: they are told apart by name only.
+    pub(crate) saves_syns: c_int,
     pub(crate) saved_syn: Option<Vec<u8>>,
     /// How often something happened, for edges.
     pub(crate) edges: Edges,
@@ -86,13 +89,30 @@ impl Socket {
             reuse_port: false,
             priority: 0,
             tell_readable: false,
-            saves_syns: false,
+            unsent_low_water: 0,
+            saves_syns: 0,
             saved_syn: None,
             edges: Edges::default(),
             written: 0,
             notices: Notices::default(),
             receive_timeout: None,
             send_timeout: None,
+        }
+    }
+
+    /// The socket of a connection that this one accepts: with its options, as on Linux.
+    fn accepted(&self, id: Id) -> Self {
+        Self {
+            options: self.options.clone(),
+            urgent_in_line: self.urgent_in_line,
+            reuse_port: self.reuse_port,
+            tell_readable: self.tell_readable,
+            unsent_low_water: self.unsent_low_water,
+            saves_syns: self.saves_syns,
+            receive_timeout: self.receive_timeout,
+            send_timeout: self.send_timeout,
+            notices: self.notices.inherited(),
+            ..Self::new(Kind::Connection(id), self.v6)
         }
     }
 
@@ -248,7 +268,7 @@ impl Core {
         let local = socket.bound.unwrap_or(any);
         let mut options = socket.options.clone();
         let backlog = u32::try_from(backlog).unwrap_or(u32::MAX).min(4096);
-        if self.settings.fast_open {
+        if self.settings.sysctls.fast_open() {
             options.fast_open = options.fast_open.or(Some(backlog.max(1)));
         }
         let id = self.stack.tcp_listen(local, backlog as usize, options)?;
@@ -267,17 +287,16 @@ impl Core {
             let udp = socket.is_udp();
             return Err(Errno(if udp { libc::EOPNOTSUPP } else { libc::EINVAL }));
         };
-        let (v6, options) = (socket.v6, socket.options.clone());
         let (id, remote) = self.stack.tcp_accept(self.now, id)?;
-        let mut accepted = Socket::new(Kind::Connection(id), v6);
-        accepted.options = options;
-        let port = self
-            .stack
-            .tcp_addresses(id)
-            .map_or(0, |(local, _)| local.port());
-        accepted.saved_syn = self.saved_syns.take(remote, port);
+        let mut accepted = self.socket(fd)?.accepted(id);
+        if accepted.saves_syns != 0 {
+            let addresses = self.stack.tcp_addresses(id);
+            let port = addresses.map_or(0, |(local, _)| local.port());
+            accepted.saved_syn = self.saved_syns.take(remote, port);
+        }
+        let remote = address::write(remote, accepted.v6);
         let fd = self.insert(accepted)?;
-        Ok((fd, address::write(remote, v6)))
+        Ok((fd, remote))
     }
 
     /// Sends a part of a stream, or one datagram.

@@ -63,7 +63,8 @@ const ALL: [(&str, u64, Setting); 22] = [
     ("tcp_fastopen", 1, Setting::FastOpen),
 ];
 
-/// Client, server, without cookies, and all listeners.
+/// Bits of `tcp_fastopen`: clients ask, listeners that were told to answer, and all listeners.
+const FAST_OPEN_CLIENT: u64 = 1;
 const FAST_OPEN_SERVER: u64 = 2;
 const FAST_OPEN_LISTENERS: u64 = 0x400;
 
@@ -89,25 +90,41 @@ impl Sysctls {
         true
     }
 
+    /// What was set.
+    fn value(&self, setting: Setting) -> Option<u64> {
+        let found = self.values.iter().find(|(other, _)| *other == setting);
+        found.map(|(_, value)| *value)
+    }
+
     /// Takes in what the namespace has and a kernel does not begin with. What was set before
     /// stays.
     pub(crate) fn read(&mut self) {
         for (name, default, setting) in ALL {
             let text = std::fs::read_to_string(format!("{FOLDER}/{name}"));
             let value = text.ok().and_then(|text| text.trim().parse().ok());
-            let known = self.values.iter().any(|(other, _)| *other == setting);
+            let known = self.value(setting).is_some();
             if let Some(value) = value.filter(|value| *value != default && !known) {
                 self.values.push((setting, value));
             }
         }
     }
 
-    /// Whether listeners take data in SYNs without being asked to, if that was set.
-    pub(crate) fn fast_open(&self) -> Option<bool> {
-        let of =
-            |(setting, value): &(Setting, u64)| (*setting == Setting::FastOpen).then_some(*value);
-        let value = self.values.iter().find_map(of)?;
-        Some(value & FAST_OPEN_SERVER != 0 && value & FAST_OPEN_LISTENERS != 0)
+    /// Sets whether listeners take data in SYNs without being asked to.
+    pub(crate) fn set_fast_open(&mut self, on: bool) {
+        let listeners = if on {
+            FAST_OPEN_SERVER | FAST_OPEN_LISTENERS
+        } else {
+            0
+        };
+        self.set("tcp_fastopen", FAST_OPEN_CLIENT | listeners);
+    }
+
+    /// Whether listeners take data in SYNs without being asked to: all of them, as scripts for
+    /// Linux count on, unless something else was set.
+    pub(crate) fn fast_open(&self) -> bool {
+        let all = FAST_OPEN_SERVER | FAST_OPEN_LISTENERS;
+        let set = self.value(Setting::FastOpen);
+        set.is_none_or(|value| value & all == all)
     }
 
     /// What the stack is to do.
@@ -156,8 +173,15 @@ impl Sysctls {
         }
     }
 
+    /// What is unsent at most of sockets that do not choose; `None` for no limit.
+    pub(crate) fn unsent_low_water(&self) -> Option<u32> {
+        let value = self.value(Setting::UnsentLowWater)?;
+        u32::try_from(value).ok().filter(|low| *low > 0)
+    }
+
     /// What a new socket begins with.
     pub(crate) fn prepare(&self, options: &mut SocketOptions) {
+        options.unsent_low_water = self.unsent_low_water();
         for &(setting, value) in &self.values {
             match setting {
                 Setting::KeepAliveTime => options.keepalive_idle = Duration::from_secs(value),
@@ -166,9 +190,6 @@ impl Sysctls {
                 }
                 Setting::KeepAliveProbes => {
                     options.keepalive_count = u8::try_from(value).unwrap_or(u8::MAX);
-                }
-                Setting::UnsentLowWater => {
-                    options.unsent_low_water = u32::try_from(value).ok().filter(|low| *low > 0);
                 }
                 _ => {}
             }
@@ -202,7 +223,7 @@ mod tests {
         sysctls.prepare(&mut options);
         assert_eq!(options.keepalive_idle, Duration::from_secs(30));
         assert_eq!(options.unsent_low_water, Some(4_000));
-        assert_eq!(sysctls.fast_open(), Some(true));
+        assert!(sysctls.fast_open());
     }
 
     #[test]

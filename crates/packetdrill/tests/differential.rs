@@ -1,6 +1,7 @@
 //! The same calls on the kernel's sockets and on those of the plugin have the same answers.
 
 #![allow(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "a test tells why it was skipped")]
 
 mod driver;
 
@@ -9,7 +10,7 @@ use std::io::{Error, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use driver::{ACK, FIN, PSH, RST, Segment, Tool, accepted};
+use driver::{ACK, FIN, OPTIONS, PSH, RST, SYN, Segment, Tool, accepted};
 use libc::{IPPROTO_IP, IPPROTO_TCP, SOL_SOCKET};
 
 /// An answer, or the error's number.
@@ -46,7 +47,7 @@ fn get_of(tool: &Tool, fd: i32, level: i32, name: i32) -> Answer {
 }
 
 /// Options that are ints, by name, with values to try.
-const INTS: [(&str, i32, i32, &[i32]); 20] = [
+const INTS: [(&str, i32, i32, &[i32]); 24] = [
     (
         "TCP_NODELAY",
         IPPROTO_TCP,
@@ -100,10 +101,11 @@ const INTS: [(&str, i32, i32, &[i32]); 20] = [
         "TCP_USER_TIMEOUT",
         IPPROTO_TCP,
         libc::TCP_USER_TIMEOUT,
-        &[0, 1, 30_000, -1],
+        &[1, 0, 30_000, -1],
     ),
     ("TCP_NOTSENT_LOWAT", IPPROTO_TCP, 25, &[1, 4_000, -1, 0]),
     ("TCP_INQ", IPPROTO_TCP, 36, &[1, 0, 2, -1]),
+    ("TCP_SAVE_SYN", IPPROTO_TCP, 27, &[2, 1, 0, 3, -1]),
     (
         "TCP_FASTOPEN_CONNECT",
         IPPROTO_TCP,
@@ -112,21 +114,40 @@ const INTS: [(&str, i32, i32, &[i32]); 20] = [
     ),
     ("SO_KEEPALIVE", SOL_SOCKET, libc::SO_KEEPALIVE, &[1, 0, 9]),
     ("SO_REUSEADDR", SOL_SOCKET, libc::SO_REUSEADDR, &[1, 0, 9]),
+    ("SO_REUSEPORT", SOL_SOCKET, libc::SO_REUSEPORT, &[1, 0, 9]),
+    ("SO_PRIORITY", SOL_SOCKET, libc::SO_PRIORITY, &[6, 0, 3]),
     ("SO_OOBINLINE", SOL_SOCKET, libc::SO_OOBINLINE, &[1, 0, 9]),
-    ("SO_RCVLOWAT", SOL_SOCKET, libc::SO_RCVLOWAT, &[0, 1, 1_000]),
+    ("SO_RCVLOWAT", SOL_SOCKET, libc::SO_RCVLOWAT, &[1_000, 0, 1]),
+    (
+        "SO_TIMESTAMPING",
+        SOL_SOCKET,
+        libc::SO_TIMESTAMPING,
+        &[0x12, 0, 0x312, -1],
+    ),
     ("SO_ZEROCOPY", SOL_SOCKET, libc::SO_ZEROCOPY, &[1, 0, 2, -1]),
     (
         "IP_TTL",
         IPPROTO_IP,
         libc::IP_TTL,
-        &[0, 1, 255, 256, -2, -1],
+        &[1, 0, 255, 256, -2, -1],
     ),
-    ("IP_TOS", IPPROTO_IP, libc::IP_TOS, &[0, 0x10, 0x2b, 0xff]),
+    ("IP_TOS", IPPROTO_IP, libc::IP_TOS, &[0x10, 0, 0x2b, 0xff]),
 ];
 
-/// Sets and asks, side by side; tells every difference.
+/// A setting of the machine's under `net.ipv4`.
+fn sysctl(name: &str) -> i32 {
+    let text = std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).expect(name);
+    text.trim().parse().expect(name)
+}
+
+/// Sets and asks, side by side, a tool that minds the machine's settings; tells every difference.
 fn compare_options(state: &str, kernel: RawFd, tool: &Tool, ours: i32, out: &mut String) {
     for (text, level, name, values) in INTS {
+        let fast_open = (level, name) == (IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT);
+        if fast_open && sysctl("tcp_fastopen") & 1 == 0 {
+            println!("SKIPPED: {text}: net.ipv4.tcp_fastopen forbids it");
+            continue;
+        }
         // The segment size of a connection is its path's.
         let own = state == "connected" && name == libc::TCP_MAXSEG && level == IPPROTO_TCP;
         for value in values {
@@ -139,6 +160,11 @@ fn compare_options(state: &str, kernel: RawFd, tool: &Tool, ours: i32, out: &mut
             if own {
                 assert_eq!(here.1, Ok(1_460));
                 theirs.1 = here.1;
+            }
+            // Of the sysctls only those of TCP are minded.
+            if (level, name, *value) == (IPPROTO_IP, libc::IP_TTL, -1) {
+                assert_eq!(theirs.1, Ok(sysctl("ip_default_ttl")));
+                theirs.1 = Ok(64);
             }
             if theirs != here {
                 let _ = writeln!(
@@ -193,7 +219,7 @@ fn connected() -> (TcpListener, TcpStream, TcpStream) {
 #[test]
 fn options_are_taken_refused_and_told_as_by_the_kernel() {
     let mut out = String::new();
-    let tool = Tool::new("");
+    let tool = Tool::with_sysctls("");
     compare_options(
         "fresh",
         fresh().as_raw_fd(),
@@ -204,10 +230,76 @@ fn options_are_taken_refused_and_told_as_by_the_kernel() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let ours = tool.listener(false);
     compare_options("listening", listener.as_raw_fd(), &tool, ours, &mut out);
-    let tool = Tool::new("");
+    let tool = Tool::with_sysctls("");
     let (_listener, _client, served) = connected();
     let (_ours, ours, _) = accepted(&tool);
     compare_options("connected", served.as_raw_fd(), &tool, ours, &mut out);
+    assert!(out.is_empty(), "\n{out}");
+}
+
+#[test]
+fn an_accepted_socket_has_of_its_listener_what_the_kernels_has() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let tool = Tool::with_sysctls("");
+    let ours = tool.listener(false);
+    let mut names = Vec::new();
+    let time = [5_i64.to_ne_bytes(), [0; 8]].concat();
+    let linger = [1_i32.to_ne_bytes(), 7_i32.to_ne_bytes()].concat();
+    for (text, name, value) in [
+        ("SO_RCVTIMEO", libc::SO_RCVTIMEO, &time),
+        ("SO_SNDTIMEO", libc::SO_SNDTIMEO, &time),
+        ("SO_LINGER", libc::SO_LINGER, &linger),
+        (
+            "SO_SNDBUF",
+            libc::SO_SNDBUF,
+            &9_000_i32.to_ne_bytes().to_vec(),
+        ),
+        (
+            "SO_RCVBUF",
+            libc::SO_RCVBUF,
+            &9_000_i32.to_ne_bytes().to_vec(),
+        ),
+    ] {
+        set(listener.as_raw_fd(), SOL_SOCKET, name, value).expect("set");
+        tool.set(ours, SOL_SOCKET, name, value).expect("set");
+        names.push((text, SOL_SOCKET, name));
+    }
+    for (text, level, name, values) in INTS {
+        // A connection has the segment size of its path, and may be used at once. No listener
+        // connects.
+        if level == IPPROTO_TCP
+            && [
+                libc::TCP_MAXSEG,
+                libc::TCP_DEFER_ACCEPT,
+                libc::TCP_FASTOPEN_CONNECT,
+            ]
+            .contains(&name)
+        {
+            continue;
+        }
+        // The first ones are unlike what a socket begins with.
+        for value in values.iter().rev() {
+            let value = value.to_ne_bytes();
+            let theirs = set(listener.as_raw_fd(), level, name, &value);
+            assert_eq!(tool.set(ours, level, name, &value), theirs, "{text}");
+        }
+        names.push((text, level, name));
+    }
+    let address = listener.local_addr().expect("its address");
+    let _client = TcpStream::connect(address).expect("a connection");
+    let (served, _) = listener.accept().expect("a connection");
+    tool.inject(&Segment::new(SYN, 0, 0).options(&OPTIONS).v4());
+    let seq = tool.expect().0.seq.wrapping_add(1);
+    tool.inject(&Segment::new(ACK, 1, seq).v4());
+    let connection = tool.accept(ours).expect("a connection");
+    let mut out = String::new();
+    for (text, level, name) in names {
+        let theirs = get(served.as_raw_fd(), level, name);
+        let here = get_of(&tool, connection, level, name);
+        if here != theirs {
+            let _ = writeln!(out, "{text}: {here:?}, the kernel {theirs:?}");
+        }
+    }
     assert!(out.is_empty(), "\n{out}");
 }
 
