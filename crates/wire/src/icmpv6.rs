@@ -3,6 +3,7 @@
 use crate::bytes::{array, be16, be32, pair, put};
 use crate::checksum::PseudoHeader;
 use crate::error::{EmitError, ParseError};
+use crate::mld::{self, MldRepr};
 use crate::ndp::{self, NdpRepr};
 
 /// Bytes of the header.
@@ -179,6 +180,8 @@ pub enum Icmpv6Repr<'a> {
         /// As in the request.
         data: &'a [u8],
     },
+    /// Types 130 to 132 and 143: multicast listener discovery.
+    Mld(MldRepr<'a>),
     /// Types 133 to 137: neighbour discovery.
     Ndp(NdpRepr<'a>),
     /// Any other type.
@@ -199,7 +202,8 @@ impl<'a> Icmpv6Repr<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`NdpRepr::parse`] for neighbour discovery; other messages have none.
+    /// Those of [`NdpRepr::parse`] for neighbour discovery and of [`MldRepr::parse`] for
+    /// multicast listener discovery; other messages have none.
     pub fn parse(view: &Icmpv6View<'a>) -> Result<Self, ParseError> {
         let (code, rest, data) = (view.code(), view.rest(), view.payload());
         let (ident, seq) = (be16(&rest, 0), be16(&rest, 2));
@@ -221,6 +225,7 @@ impl<'a> Icmpv6Repr<'a> {
             (ECHO_REQUEST, 0) => Self::EchoRequest { ident, seq, data },
             (ECHO_REPLY, 0) => Self::EchoReply { ident, seq, data },
             (kind, _) if ndp::is_ndp(kind) => Self::Ndp(NdpRepr::parse(view)?),
+            (kind, _) if mld::is_mld(kind) => Self::Mld(MldRepr::parse(view)?),
             (message_type, _) => Self::Other {
                 message_type,
                 code,
@@ -251,6 +256,7 @@ impl<'a> Icmpv6Repr<'a> {
     pub fn buffer_len(&self) -> usize {
         match self {
             Self::Ndp(message) => message.buffer_len(),
+            Self::Mld(message) => message.buffer_len(),
             _ => HEADER_LEN + self.parts().3.len(),
         }
     }
@@ -260,24 +266,31 @@ impl<'a> Icmpv6Repr<'a> {
     ///
     /// # Errors
     ///
-    /// [`EmitError::BufferTooSmall`]; those of neighbour discovery.
+    /// [`EmitError::BufferTooSmall`]; those of neighbour discovery and of
+    /// multicast listener discovery.
     pub fn emit(&self, pseudo: PseudoHeader, bytes: &mut [u8]) -> Result<usize, EmitError> {
         let len = self.buffer_len();
         let message = bytes.get_mut(..len).ok_or(EmitError::BufferTooSmall)?;
-        if let Self::Ndp(ndp) = self {
-            ndp.emit(message)?;
-        } else {
-            let (message_type, code, rest, data) = self.parts();
-            put(message, 0, [message_type, code, 0, 0]);
-            put(message, 4, rest);
-            message[HEADER_LEN..].copy_from_slice(data);
+        match self {
+            Self::Ndp(ndp) => {
+                ndp.emit(message)?;
+            }
+            Self::Mld(mld) => {
+                mld.emit(message)?;
+            }
+            _ => {
+                let (message_type, code, rest, data) = self.parts();
+                put(message, 0, [message_type, code, 0, 0]);
+                put(message, 4, rest);
+                message[HEADER_LEN..].copy_from_slice(data);
+            }
         }
         let checksum = pseudo.checksum(message, &[], 2)?;
         put(message, 2, checksum.to_be_bytes());
         Ok(len)
     }
 
-    /// Type, code, bytes 4 to 7, and what follows, of all but neighbour discovery.
+    /// Type, code, bytes 4 to 7, and what follows, of all that write no message of their own.
     const fn parts(&self) -> (u8, u8, [u8; 4], &'a [u8]) {
         match *self {
             Self::DestinationUnreachable { reason, quoted } => {
@@ -292,7 +305,7 @@ impl<'a> Icmpv6Repr<'a> {
             } => (PARAMETER_PROBLEM, code, pointer.to_be_bytes(), quoted),
             Self::EchoRequest { ident, seq, data } => (ECHO_REQUEST, 0, pair(ident, seq), data),
             Self::EchoReply { ident, seq, data } => (ECHO_REPLY, 0, pair(ident, seq), data),
-            Self::Ndp(_) => (0, 0, [0; 4], &[]),
+            Self::Ndp(_) | Self::Mld(_) => (0, 0, [0; 4], &[]),
             Self::Other {
                 message_type,
                 code,
@@ -317,7 +330,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_message_survives_a_round_trip(
-            message_type in prop_oneof![0..8_u8, 126..140_u8, any::<u8>()],
+            message_type in prop_oneof![0..8_u8, 126..144_u8, any::<u8>()],
             code in prop_oneof![3 => Just(0), 1 => 0..8_u8],
             rest: [u8; 4],
             data in proptest::collection::vec(any::<u8>(), 0..100),
@@ -326,7 +339,7 @@ mod tests {
             bytes.extend(rest);
             bytes.extend(&data);
             let Ok(message) = Icmpv6Repr::parse(&Icmpv6View::new(&bytes).expect("whole")) else {
-                prop_assert!(ndp::is_ndp(message_type));
+                prop_assert!(ndp::is_ndp(message_type) || mld::is_mld(message_type));
                 return Ok(());
             };
             let mut again = vec![0xaa; message.buffer_len()];
@@ -344,7 +357,7 @@ mod tests {
 
     #[test]
     fn errors_have_a_low_type() {
-        for message_type in (0..=255_u8).filter(|&kind| !ndp::is_ndp(kind)) {
+        for message_type in (0..=255_u8).filter(|&kind| !ndp::is_ndp(kind) && !mld::is_mld(kind)) {
             let bytes = [message_type, 0, 0, 0, 0, 0, 0, 0];
             let message = Icmpv6Repr::parse(&Icmpv6View::new(&bytes).expect("whole"));
             let message = message.expect("sound");

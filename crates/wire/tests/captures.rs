@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use zcn_wire::ipv6::Chain;
 use zcn_wire::{
     ArpRepr, ArpView, EtherType, EthernetRepr, EthernetView, Icmpv4Repr, Icmpv4View, Icmpv6Repr,
-    Icmpv6View, Ipv4Repr, Ipv4View, Ipv6Repr, Ipv6View, NdpRepr, OptionLayout, Protocol,
+    Icmpv6View, Ipv4Repr, Ipv4View, Ipv6Repr, Ipv6View, MldRepr, NdpRepr, OptionLayout, Protocol,
     PseudoHeader, QuotedPacket, TcpRepr, TcpView, UdpRepr, UdpView, tcp, udp,
 };
 
@@ -115,9 +115,7 @@ fn ipv6(packet: &[u8], to: &mut [u8]) -> Result<&'static str> {
                 );
                 "unreachable"
             }
-            Icmpv6Repr::Other {
-                message_type: 143, ..
-            } => "listener report",
+            Icmpv6Repr::Mld(MldRepr::Report(_)) => "listener report",
             _ => "echo",
         });
     }

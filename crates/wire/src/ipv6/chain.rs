@@ -28,6 +28,8 @@ const INCOMPLETE_CHAIN: u8 = 3;
 const PAD_1: u8 = 0;
 const PAD_N: u8 = 1;
 const ROUTER_ALERT: u8 = 5;
+/// The value of an alert to multicast listener discovery (RFC 2711, section 2.1).
+const ALERT_MLD: [u8; 2] = [0, 0];
 
 /// The result of walking the extension headers as the destination does: in order, each one
 /// obeyed.
@@ -43,6 +45,9 @@ pub struct Chain<'a> {
     pub offset: usize,
     /// The fragment header, if there is one; an atomic one is stepped over.
     pub fragment: Option<FragmentHeader>,
+    /// Whether the hop-by-hop options alert routers to multicast listener discovery
+    /// (RFC 2711).
+    pub router_alert: bool,
 }
 
 /// Why a chain cannot be walked to its end, and what the sender is to be told.
@@ -128,6 +133,7 @@ impl<'a> Chain<'a> {
                 payload,
                 offset: HEADER_LEN,
                 fragment: None,
+                router_alert: false,
             });
         }
         Walk::new(first, payload, false).run()
@@ -157,6 +163,7 @@ struct Walk<'a> {
     at: usize,
     headers: usize,
     fragment: Option<FragmentHeader>,
+    router_alert: bool,
     /// Whether the payload may be cut short.
     quoted: bool,
 }
@@ -170,6 +177,7 @@ impl<'a> Walk<'a> {
             at: 0,
             headers: 0,
             fragment: None,
+            router_alert: false,
             quoted,
         }
     }
@@ -199,6 +207,7 @@ impl<'a> Walk<'a> {
             payload: self.payload.get(self.at..).unwrap_or_default(),
             offset: HEADER_LEN + self.at,
             fragment: self.fragment,
+            router_alert: self.router_alert,
         }
     }
 
@@ -230,7 +239,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn options(&self, header: &[u8]) -> Result<(), ChainError> {
+    fn options(&mut self, header: &[u8]) -> Result<(), ChainError> {
         let mut at = 2;
         let mut options = 0;
         while let Some(&kind) = header.get(at) {
@@ -252,6 +261,8 @@ impl<'a> Walk<'a> {
                 }
                 if kind != ROUTER_ALERT {
                     self.unknown_option(kind, HEADER_LEN + self.at + at)?;
+                } else if self.next == Protocol::HOP_BY_HOP {
+                    self.router_alert |= header[at + 2..end] == ALERT_MLD;
                 }
             }
             at = end;
