@@ -8,6 +8,7 @@ use zcn_wire::ndp::solicited_node;
 use zcn_wire::{EthernetAddress, IpCidr};
 
 use crate::id::InterfaceId;
+use crate::mld::Listener;
 use crate::neighbour::NeighbourCache;
 use crate::time::Instant;
 
@@ -47,6 +48,8 @@ pub(crate) struct Interface {
     pub(crate) mtu: u32,
     pub(crate) addresses: Vec<InterfaceAddress>,
     pub(crate) neighbours: NeighbourCache,
+    /// The groups of the addresses, where links have addresses.
+    pub(crate) listener: Listener,
     pub(crate) output: VecDeque<Frame>,
 }
 
@@ -276,6 +279,7 @@ mod tests {
                 crate::random::Random::new(&seed, "neighbours"),
                 Instant::ZERO,
             ),
+            listener: Listener::new(crate::random::Random::new(&seed, "groups")),
             output: VecDeque::new(),
         };
         let mut taken = 0;

@@ -51,6 +51,7 @@ pub mod id;
 mod interface;
 mod ip;
 mod limit;
+mod mld;
 mod ndp;
 pub mod neighbour;
 mod packet;

@@ -94,7 +94,7 @@ impl Ip {
         let state = interface.address(target.into()).map(|own| own.state);
         match state {
             // Somebody else probes what we probe (RFC 4862 section 5.4.3).
-            Some(AddressState::Tentative) if probe => return self.duplicated(id, target),
+            Some(AddressState::Tentative) if probe => return self.duplicated(now, id, target),
             Some(AddressState::Preferred) => {}
             _ => return,
         }
@@ -129,7 +129,7 @@ impl Ip {
         };
         match interface.address(target.into()).map(|own| own.state) {
             Some(AddressState::Tentative) => {
-                self.duplicated(id, target);
+                self.duplicated(now, id, target);
                 return Ok(());
             }
             Some(_) => {
@@ -159,19 +159,20 @@ impl Ip {
     }
 
     /// Somebody has the address that we wanted.
-    fn duplicated(&mut self, id: InterfaceId, address: Ipv6Addr) {
+    fn duplicated(&mut self, now: Instant, id: InterfaceId, address: Ipv6Addr) {
         self.stats.neighbours.conflicts += 1;
-        let interface = self.interface_mut(id);
-        let own = interface.and_then(|interface| {
-            interface
-                .addresses
-                .iter_mut()
-                .find(|own| own.cidr.address() == IpAddr::V6(address))
-        });
+        let Some(interface) = self.interface_mut(id) else {
+            return;
+        };
+        let own = interface
+            .addresses
+            .iter_mut()
+            .find(|own| own.cidr.address() == IpAddr::V6(address));
         if let Some(own) = own {
             own.state = AddressState::Duplicated;
             own.next = None;
             own.left = 0;
+            interface.listener.leave(now, solicited_node(address));
             self.addresses_changed();
         }
     }

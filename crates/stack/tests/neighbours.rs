@@ -298,8 +298,8 @@ fn mistakes_of_a_configuration_are_named() {
         stack.add_route(mixed),
         Err(ConfigError::FamiliesDiffer { .. })
     ));
-    assert!(stack.remove_address(IF, ip("10.9.9.9")).is_err());
-    stack.remove_address(IF, ip("fd01::1")).unwrap();
+    assert!(stack.remove_address(now, IF, ip("10.9.9.9")).is_err());
+    stack.remove_address(now, IF, ip("fd01::1")).unwrap();
     assert!(
         !stack
             .routes()

@@ -3,6 +3,7 @@
 use zcn_frame::{Chain, Frame, Head};
 use zcn_wire::icmpv4::UnreachableV4;
 use zcn_wire::icmpv6::UnreachableV6;
+use zcn_wire::mld::is_mld;
 use zcn_wire::{Icmpv4Repr, Icmpv4View, Icmpv6Repr, Icmpv6View, Protocol};
 
 use super::error::needs_interface;
@@ -43,7 +44,10 @@ impl Ip {
             Err(reason) => {
                 if matches!(
                     reason,
-                    DropReason::IcmpMalformed | DropReason::IcmpChecksum | DropReason::NdpMalformed
+                    DropReason::IcmpMalformed
+                        | DropReason::IcmpChecksum
+                        | DropReason::NdpMalformed
+                        | DropReason::MldMalformed
                 ) {
                     self.icmp_stats(v6).in_errors += 1;
                 }
@@ -194,10 +198,16 @@ impl Ip {
         bytes: &[u8],
     ) -> Result<(), DropReason> {
         let view = Icmpv6View::new(bytes).map_err(|_| DropReason::IcmpMalformed)?;
-        let repr = Icmpv6Repr::parse(&view).map_err(|_| DropReason::NdpMalformed)?;
+        let malformed = if is_mld(view.message_type()) {
+            DropReason::MldMalformed
+        } else {
+            DropReason::NdpMalformed
+        };
+        let repr = Icmpv6Repr::parse(&view).map_err(|_| malformed)?;
         let stats = &mut self.stats.icmpv6;
         let (error, quoted) = match repr {
             Icmpv6Repr::Ndp(message) => return self.ndp_input(now, packet, message),
+            Icmpv6Repr::Mld(message) => return self.mld_input(now, packet, message),
             Icmpv6Repr::DestinationUnreachable { reason, quoted } => {
                 stats.in_dest_unreachs += 1;
                 let error = match reason {

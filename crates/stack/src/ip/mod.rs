@@ -12,6 +12,7 @@ use core::net::IpAddr;
 use std::collections::VecDeque;
 
 use zcn_frame::Frame;
+use zcn_wire::ndp::solicited_node;
 use zcn_wire::{EthernetAddress, IpCidr};
 
 use crate::config::{ConfigError, InterfaceConfig, StackConfig};
@@ -21,6 +22,7 @@ use crate::id::InterfaceId;
 use crate::interface::{
     AddressState, Interface, InterfaceAddress, LOOPBACK, is_unicast, link_local,
 };
+use crate::mld::Listener;
 use crate::neighbour::NeighbourCache;
 use crate::pmtu::{PathMtu, PathMtus};
 use crate::random::{Random, SecretKey, Seed};
@@ -187,14 +189,19 @@ impl Ip {
         }
         self.ways.forget();
         let id = InterfaceId(self.interfaces.len() as u16);
-        let random = Random::new(&self.seed, &format!("neighbours of {id}"));
+        let random = |of: &str| Random::new(&self.seed, &format!("{of} of {id}"));
         self.interfaces.push(Interface {
             id,
             capabilities,
             link_address,
             mtu,
             addresses: Vec::new(),
-            neighbours: NeighbourCache::new(self.config.neighbours.clone(), random, now),
+            neighbours: NeighbourCache::new(
+                self.config.neighbours.clone(),
+                random("neighbours"),
+                now,
+            ),
+            listener: Listener::new(random("groups")),
             output: VecDeque::new(),
         });
         if let Some(link) = link_address
@@ -271,6 +278,13 @@ impl Ip {
             _ => (AddressState::Preferred, 0),
         };
         let next = (left > 0).then_some(now);
+        if let IpCidr::V6(cidr) = cidr
+            && has_neighbours
+        {
+            // At once: RFC 4862 section 5.4.2 has the first message of an interface wait for up
+            // to a second, against machines that all start together.
+            interface.listener.join(now, solicited_node(cidr.address()));
+        }
         interface.addresses.push(InterfaceAddress {
             cidr,
             state,
@@ -288,6 +302,7 @@ impl Ip {
 
     pub(crate) fn remove_address(
         &mut self,
+        now: Instant,
         id: InterfaceId,
         address: IpAddr,
     ) -> Result<(), ConfigError> {
@@ -300,6 +315,11 @@ impl Ip {
             .position(|own| own.cidr.address() == address)
             .ok_or(ConfigError::AddressUnknown(address))?;
         let removed = interface.addresses.remove(at);
+        if removed.state != AddressState::Duplicated
+            && let IpAddr::V6(address) = address
+        {
+            interface.listener.leave(now, solicited_node(address));
+        }
         let network = removed.cidr.network();
         let still_there = interface
             .addresses

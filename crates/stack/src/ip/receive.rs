@@ -132,6 +132,10 @@ impl Ip {
             self.ip_stats(v6).in_addr_errors += 1;
             return Err(DropReason::MartianSource);
         }
+        if !group && !own && destination.is_multicast() {
+            self.ip_stats(v6).in_mcast_pkts += 1;
+            return Err(DropReason::GroupNotJoined);
+        }
         // A packet to one host in a frame to many is not for us (RFC 1122 section 3.3.6).
         if !group && (!own || to_link_group) {
             self.ip_stats(v6).in_addr_errors += 1;

@@ -26,6 +26,8 @@ impl Ip {
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         for index in 0..self.interfaces.len() {
             let id = InterfaceId(index as u16);
+            // Before the probes, which otherwise nobody might hear.
+            self.report_groups(now, id);
             self.check_addresses_in_use(now, id);
             while let Some(timeout) = self.interfaces[index].neighbours.pop_timeout(now) {
                 match timeout {
@@ -56,6 +58,7 @@ impl Ip {
         let mut next = self.reassembly.next_deadline();
         for interface in &self.interfaces {
             next = earlier(next, interface.neighbours.next_deadline());
+            next = earlier(next, interface.listener.next_deadline());
             for own in &interface.addresses {
                 next = earlier(next, own.next);
             }
@@ -83,6 +86,11 @@ impl Ip {
                     own.state = AddressState::Preferred;
                     self.addresses_changed();
                     if let IpAddr::V6(address) = address {
+                        if address.is_unicast_link_local()
+                            && let Some(interface) = self.interface_mut(id)
+                        {
+                            interface.listener.announce(now);
+                        }
                         self.announce_v6(now, id, address);
                     }
                 }

@@ -119,10 +119,11 @@ impl Stack {
     /// If there is no such address.
     pub fn remove_address(
         &mut self,
+        now: Instant,
         interface: InterfaceId,
         address: IpAddr,
     ) -> Result<(), ConfigError> {
-        self.ip.remove_address(interface, address)
+        self.ip.remove_address(now, interface, address)
     }
 
     /// The addresses of an interface.

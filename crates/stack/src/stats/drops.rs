@@ -41,6 +41,9 @@ reasons! {
     ArpBadSender = "arp-bad-sender",
     /// An NDP message that fails the checks of RFC 4861 (hop limit, code, options).
     NdpMalformed = "ndp-malformed",
+    /// An MLD message that is cut off, or fails the checks of RFC 9777 (source, hop limit, router
+    /// alert).
+    MldMalformed = "mld-malformed",
     /// A packet whose next hop did not answer.
     NeighbourUnresolved = "neighbour-unresolved",
     /// A packet that found the queue of its pending neighbour full.
@@ -63,6 +66,8 @@ reasons! {
     MartianSource = "martian-source",
     /// A destination that is not ours.
     NotForUs = "not-for-us",
+    /// A packet to a group that nobody here listens to: links bring many of those.
+    GroupNotJoined = "group-not-joined",
     /// An upper protocol that nobody here speaks.
     UnknownProtocol = "unknown-protocol",
     /// No route to the destination.

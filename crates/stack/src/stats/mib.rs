@@ -96,6 +96,14 @@ counters! {
         in_parm_probs = "icmpInParmProbs",
         /// Redirects received, and ignored
         in_redirects = "icmpInRedirects",
+        /// Queries for listeners received
+        in_group_memb_queries = "icmpInGroupMembQueries",
+        /// Reports of listeners received, of version 1
+        in_group_memb_responses = "icmpInGroupMembResponses",
+        /// Messages that a group was left received, of version 1
+        in_group_memb_reductions = "icmpInGroupMembReductions",
+        /// Reports of listeners received, of version 2
+        in_mldv2_reports = "icmpInMLDv2Reports",
         /// Echo requests sent
         out_echos = "icmpOutEchos",
         /// Echo replies sent
@@ -106,6 +114,12 @@ counters! {
         out_time_excds = "icmpOutTimeExcds",
         /// Parameter problems sent
         out_parm_probs = "icmpOutParmProbs",
+        /// Reports of groups sent, of version 1
+        out_group_memb_responses = "icmpOutGroupMembResponses",
+        /// Messages that a group was left sent, of version 1
+        out_group_memb_reductions = "icmpOutGroupMembReductions",
+        /// Reports of groups sent, of version 2
+        out_mldv2_reports = "icmpOutMLDv2Reports",
         /// Errors not sent because of the rate limit
         out_rate_limited = "icmpOutRateLimitGlobal",
     }

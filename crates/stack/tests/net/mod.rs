@@ -12,6 +12,7 @@ use std::time::Duration;
 use zcn_frame::{Capabilities, ChecksumOffload, Frame, GsoKinds, Medium};
 use zcn_pool::{BufferPool, LocalPool, SharedBuf};
 use zcn_stack::event::{Event, Readiness};
+use zcn_stack::stats::DropReason;
 use zcn_stack::{Instant, InterfaceConfig, InterfaceId, SocketId, Stack, StackConfig};
 
 /// The one interface of each stack.
@@ -208,6 +209,12 @@ impl Net {
             .filter(|&(from, _)| from == end)
             .map(|(_, bytes)| bytes)
             .collect()
+    }
+
+    /// What an end dropped, but for what its peer told routers of its groups.
+    pub fn faults(&self, end: usize) -> u64 {
+        let drops = self.stacks[end].stats().drops;
+        drops.total() - drops.get(DropReason::GroupNotJoined)
     }
 
     pub fn drops(&self, end: usize, name: &str) -> u64 {
