@@ -7,6 +7,7 @@
 
 mod errors;
 mod http;
+mod listeners;
 mod mtus;
 mod ping;
 mod probes;

@@ -50,6 +50,10 @@ pub(crate) enum Link {
     Veth,
     /// The same, with the kernel's offloads off on its end.
     PlainVeth,
+    /// A packet socket on one end of a veth pair, whose other end is a port of a bridge of the
+    /// kernel that asks for listeners and forwards to them alone. The kernel's address is on the
+    /// bridge.
+    Snooped,
 }
 
 impl Link {
@@ -59,6 +63,11 @@ impl Link {
         matches!(self, Self::Tap | Self::PlainTap)
     }
 }
+
+/// A bridge that asks for listeners once a second; times in hundredths of a second.
+const SNOOPING: &str = "type bridge mcast_snooping 1 mcast_querier 1 mcast_stats_enabled 1 mcast_mld_version 2 \
+                        mcast_startup_query_interval 100 mcast_query_interval 100 \
+                        mcast_query_response_interval 50 mcast_membership_interval 6000";
 
 /// A link, and what goes over it.
 #[derive(Clone, Copy, Debug)]
@@ -229,10 +238,17 @@ impl Up {
                 arguments.push_str(" --kernel-address fd09::1/64");
             }
         } else {
-            let mut settings = vec![
-                format!("link add zk mtu {mtu} type veth peer name zs mtu {mtu}"),
-                "address add 10.9.0.1/24 dev zk".to_owned(),
-            ];
+            let mut settings = match link {
+                Link::Snooped => vec![
+                    format!("link add zk mtu {mtu} {SNOOPING}"),
+                    format!("link add zp mtu {mtu} type veth peer name zs mtu {mtu}"),
+                    "link set zp master zk up".to_owned(),
+                ],
+                _ => vec![format!(
+                    "link add zk mtu {mtu} type veth peer name zs mtu {mtu}"
+                )],
+            };
+            settings.push("address add 10.9.0.1/24 dev zk".to_owned());
             if v6 {
                 settings.push("address add fd09::1/64 dev zk nodad".to_owned());
             }
@@ -304,7 +320,7 @@ impl Drop for Up {
     }
 }
 
-fn until(what: &str, mut is: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is() {
         assert!(start.elapsed() < HANG, "{what} never came");
