@@ -33,6 +33,10 @@ pub(crate) struct InterfaceAddress {
     pub(crate) state: AddressState,
     /// Probes or announcements still to be sent.
     pub(crate) left: u8,
+    /// Probes that were sent: each has a nonce of its own.
+    pub(crate) probes: u32,
+    /// Whether the link brought one of them back (RFC 7527).
+    pub(crate) looped: bool,
     /// When to send the next one, or when the last one counts as unanswered.
     pub(crate) next: Option<Instant>,
     /// When an announcement last defended it (RFC 5227 section 2.4).
@@ -259,6 +263,8 @@ mod tests {
             cidr: text.parse().unwrap(),
             state,
             left: 0,
+            probes: 0,
+            looped: false,
             next: None,
             defended: None,
         };

@@ -16,6 +16,10 @@ use crate::packet::{HEADROOM, Outgoing, Packet, pseudo_header};
 use crate::stats::DropReason;
 use crate::time::Instant;
 
+/// Bytes of a nonce: as many as an option of one unit has (RFC 3971 section 5.3.2).
+const NONCE_BYTES: usize = 6;
+/// So many of the last probes for an address are known again when a link brings them back.
+const NONCES_KNOWN: u32 = 16;
 /// An address is announced against somebody else's claim once in this time.
 const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -49,7 +53,11 @@ impl Ip {
             NdpRepr::NeighborSolicitation {
                 target,
                 source_link_address,
+                nonce,
             } => {
+                if source.is_unspecified() && self.is_own_probe(id, target, nonce) {
+                    return Err(DropReason::NdpLooped);
+                }
                 self.solicited(now, id, source, target, source_link_address);
                 Ok(())
             }
@@ -76,6 +84,43 @@ impl Ip {
                 Err(DropReason::IcmpUnknownType)
             }
         }
+    }
+
+    /// Whether a probe for `target` is one of ours that the link brought back, and not that of
+    /// somebody who wants the same address (RFC 7527 section 4.2). Remembers it if so.
+    fn is_own_probe(&mut self, id: InterfaceId, target: Ipv6Addr, nonce: Option<&[u8]>) -> bool {
+        let own = self
+            .interface(id)
+            .and_then(|interface| interface.address(target.into()));
+        let (Some(own), Some(nonce)) = (own, nonce) else {
+            return false;
+        };
+        let is_ours = (0..NONCES_KNOWN.min(own.probes))
+            .any(|before| self.nonce(id, target, own.probes - before) == *nonce);
+        if is_ours
+            && let Some(interface) = self.interface_mut(id)
+            && let Some(own) = interface
+                .addresses
+                .iter_mut()
+                .find(|own| own.cidr.address() == IpAddr::V6(target))
+        {
+            own.looped = true;
+        }
+        is_ours
+    }
+
+    /// The nonce of a probe for an address: not to be guessed by who has not seen it, and another
+    /// one for another station with the same seed, as tests have it.
+    fn nonce(&self, id: InterfaceId, address: Ipv6Addr, number: u32) -> [u8; NONCE_BYTES] {
+        let interface = self.interface(id);
+        let link = interface.and_then(|interface| interface.link_address);
+        let mut input = [0; 2 + 6 + 16 + 4];
+        input[..2].copy_from_slice(&id.0.to_be_bytes());
+        input[2..8].copy_from_slice(&link.unwrap_or(EthernetAddress::UNSPECIFIED).0);
+        input[8..24].copy_from_slice(&address.octets());
+        input[24..].copy_from_slice(&number.to_be_bytes());
+        let [nonce @ .., _, _] = self.nonce_key.hash(&input).to_be_bytes();
+        nonce
     }
 
     /// RFC 4861 section 7.2.3.
@@ -213,6 +258,7 @@ impl Ip {
         let message = NdpRepr::NeighborSolicitation {
             target,
             source_link_address: interface.link_address,
+            nonce: None,
         };
         // The group reaches it where its link address is not known.
         let to = match link {
@@ -222,11 +268,19 @@ impl Ip {
         self.send_ndp(now, id, source, to, message);
     }
 
-    /// Asks whether somebody has `address` (RFC 4862 section 5.4.2).
-    pub(crate) fn probe_v6(&mut self, now: Instant, id: InterfaceId, address: Ipv6Addr) {
+    /// Asks whether somebody has `address` (RFC 4862 section 5.4.2), for the `number`th time.
+    pub(crate) fn probe_v6(
+        &mut self,
+        now: Instant,
+        id: InterfaceId,
+        address: Ipv6Addr,
+        number: u32,
+    ) {
+        let nonce = self.nonce(id, address, number);
         let message = NdpRepr::NeighborSolicitation {
             target: address,
             source_link_address: None,
+            nonce: Some(&nonce),
         };
         let group = solicited_node(address);
         self.send_ndp(now, id, Ipv6Addr::UNSPECIFIED, group, message);

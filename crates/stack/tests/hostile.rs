@@ -718,6 +718,7 @@ fn neighbour_messages_from_afar_or_in_fragments_are_dropped() {
     let message = Icmpv6Repr::Ndp(zcn_wire::ndp::NdpRepr::NeighborSolicitation {
         target: destination,
         source_link_address: Some(STRANGER),
+        nonce: None,
     });
     let mut bytes = vec![0; message.buffer_len()];
     let pseudo = PseudoHeader::v6(source, destination, Protocol::ICMPV6);

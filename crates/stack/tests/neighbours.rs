@@ -2,7 +2,7 @@
 
 mod net;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use net::*;
@@ -11,6 +11,8 @@ use zcn_stack::neighbour::NeighbourState;
 use zcn_stack::route::Route;
 use zcn_stack::slab::Id;
 use zcn_stack::{AddressState, ConfigError, Instant, InterfaceConfig, Stack, StackConfig};
+use zcn_wire::ndp::solicited_node;
+use zcn_wire::{EtherType, EthernetAddress, EthernetRepr, Icmpv6Repr, Ipv6Repr, NdpRepr, Protocol};
 
 fn socket(net: &mut Net, end: usize) -> Id {
     net.stacks[end]
@@ -185,6 +187,104 @@ fn two_that_probe_for_one_address_both_give_it_up() {
         let own: Vec<_> = stack.addresses(IF).map(|(_, state)| state).collect();
         assert!(own.contains(&AddressState::Preferred));
         assert_eq!(stack.stats().neighbours.conflicts, 1);
+    }
+}
+
+/// A link that brings everything back to the first stack, for as long as it is asked to.
+fn looping(rounds: usize) -> (Net, Vec<Vec<u8>>) {
+    let mut net = Net::new([v6(MAC[0], "fd00::1/64"), v6(MAC[1], "fd00::2/64")]);
+    let mut probes = Vec::new();
+    let mut frames = Vec::new();
+    for _ in 0..rounds {
+        let now = net.now;
+        net.stacks[0].handle_timeout(now);
+        net.stacks[0].poll_frames(now, IF, &mut frames, 64);
+        probes.extend(
+            frames
+                .iter()
+                .map(zcn_frame::Frame::to_vec)
+                .filter(|bytes| bytes[20] == 58 && bytes[54] == 135),
+        );
+        let mut back: Vec<_> = frames
+            .drain(..)
+            .map(|frame| wire(&frame.to_vec()))
+            .collect();
+        net.stacks[0].handle_frames(now, IF, &mut back);
+        net.now = net.stacks[0].poll_timeout().expect("probes").max(now);
+    }
+    (net, probes)
+}
+
+#[test]
+fn a_probe_that_comes_back_is_no_duplicate() {
+    let (mut net, probes) = looping(40);
+    // As long as the link loops, who else has the address could not be heard.
+    assert_eq!(
+        address_state(&net.stacks[0], "fd00::1"),
+        AddressState::Tentative
+    );
+    assert!(probes.len() > 4, "{}", probes.len());
+    assert_eq!(net.drops(0, "ndp-looped"), probes.len() as u64);
+    let nonces: std::collections::BTreeSet<_> =
+        probes.iter().map(|bytes| bytes[78..86].to_vec()).collect();
+    assert_eq!(nonces.len(), probes.len());
+    assert!(nonces.iter().all(|nonce| nonce[..2] == [14, 1]));
+    // The loop is removed.
+    net.run_for(Duration::from_secs(10));
+    assert_eq!(
+        address_state(&net.stacks[0], "fd00::1"),
+        AddressState::Preferred
+    );
+    assert_eq!(net.stacks[0].stats().neighbours.conflicts, 0);
+    // A probe of ours from before asks for no answer.
+    net.sent(0);
+    net.inject(0, &[&probes[probes.len() - 1]]);
+    assert_eq!(net.sent(0), Vec::<Vec<u8>>::new());
+}
+
+/// A probe for an address by another station.
+fn probe(target: &str, nonce: Option<&[u8]>) -> Vec<u8> {
+    let target = target.parse().expect("an IPv6 address");
+    let group = solicited_node(target);
+    let message = Icmpv6Repr::Ndp(NdpRepr::NeighborSolicitation {
+        target,
+        source_link_address: None,
+        nonce,
+    });
+    let header = EthernetRepr {
+        dst: EthernetAddress::from_ipv6_multicast(group),
+        src: EthernetAddress(MAC[1]),
+        ethertype: EtherType::IPV6,
+        vlan: None,
+    };
+    let packet = Ipv6Repr {
+        hop_limit: 255,
+        ..Ipv6Repr::new(
+            Ipv6Addr::UNSPECIFIED,
+            group,
+            Protocol::ICMPV6,
+            message.buffer_len(),
+        )
+    };
+    let mut bytes = vec![0; 14 + packet.buffer_len()];
+    header.emit(&mut bytes).expect("room");
+    packet.emit(&mut bytes[14..]).expect("room");
+    let pseudo = packet.pseudo_header(Protocol::ICMPV6);
+    message.emit(pseudo, &mut bytes[54..]).expect("room");
+    bytes
+}
+
+#[test]
+fn a_probe_with_another_nonce_or_none_is_that_of_somebody_else() {
+    for nonce in [None, Some(&[1, 2, 3, 4, 5, 6][..]), Some(&[0; 14])] {
+        let (mut net, _) = looping(2);
+        net.inject(0, &[&probe("fd00::1", nonce)]);
+        assert_eq!(
+            address_state(&net.stacks[0], "fd00::1"),
+            AddressState::Duplicated,
+            "{nonce:?}"
+        );
+        assert_eq!(net.stacks[0].stats().neighbours.conflicts, 1);
     }
 }
 

@@ -74,6 +74,8 @@ pub enum NdpRepr<'a> {
         target: Ipv6Addr,
         /// The sender's link address; absent in duplicate address detection.
         source_link_address: Option<EthernetAddress>,
+        /// By which the sender knows its own message when a link brings it back (RFC 7527).
+        nonce: Option<&'a [u8]>,
     },
     /// Answers a solicitation, or announces a change.
     NeighborAdvertisement {
@@ -139,9 +141,11 @@ impl<'a> NdpRepr<'a> {
             }
             NEIGHBOR_SOLICITATION => {
                 let (target, options) = address(body)?;
+                let options = NdpOptions::new(options)?;
                 Self::NeighborSolicitation {
                     target,
-                    source_link_address: NdpOptions::new(options)?.source_link_address(),
+                    source_link_address: options.source_link_address(),
+                    nonce: options.nonce(),
                 }
             }
             NEIGHBOR_ADVERTISEMENT => {
@@ -199,6 +203,7 @@ impl<'a> NdpRepr<'a> {
             Self::NeighborSolicitation {
                 target,
                 source_link_address,
+                ..
             } if src.is_unspecified() => {
                 if dst != solicited_node(target) {
                     Err(ParseError::BadAddress)
@@ -306,6 +311,7 @@ impl<'a> NdpRepr<'a> {
             Self::NeighborSolicitation {
                 target,
                 source_link_address,
+                nonce,
             } => {
                 field(bytes, at, &target.octets());
                 option(
@@ -313,6 +319,7 @@ impl<'a> NdpRepr<'a> {
                     at,
                     source_link_address.map(NdpOption::SourceLinkAddress),
                 );
+                option(bytes, at, nonce.map(NdpOption::Nonce));
             }
             Self::NeighborAdvertisement {
                 target,

@@ -91,14 +91,7 @@ fn ipv6(packet: &[u8], to: &mut [u8]) -> Result<&'static str> {
         let view = Icmpv6View::new(chain.payload)?;
         view.verify_checksum(pseudo)?;
         let message = Icmpv6Repr::parse(&view)?;
-        let len = message.emit(pseudo, to)?;
-        if len < to.len() {
-            // The nonce of Linux's address detection (RFC 7527) is an option that is not kept.
-            assert_eq!(chain.payload[len..][..2], [14, 1]);
-            to[len..].copy_from_slice(&chain.payload[len..]);
-            let checksum = pseudo.checksum(to, &[], 2)?;
-            to[2..4].copy_from_slice(&checksum.to_be_bytes());
-        }
+        message.emit(pseudo, to)?;
         return Ok(match message {
             Icmpv6Repr::Ndp(ndp) => {
                 ndp.validate(header.src, header.dst, header.hop_limit)?;

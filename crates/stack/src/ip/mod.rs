@@ -72,6 +72,8 @@ pub(crate) struct Ip {
     seed: Seed,
     identifications: Vec<u32>,
     identification_key: SecretKey,
+    /// Makes the nonces of probes for duplicate addresses.
+    pub(crate) nonce_key: SecretKey,
 }
 
 impl Ip {
@@ -90,6 +92,7 @@ impl Ip {
             seed: *seed,
             identifications: (0..IDENTIFICATIONS).map(|_| random.next_u32()).collect(),
             identification_key: SecretKey::derive(seed, "identification hosts"),
+            nonce_key: SecretKey::derive(seed, "nonces of probes"),
             config,
         }
     }
@@ -289,6 +292,8 @@ impl Ip {
             cidr,
             state,
             left,
+            probes: 0,
+            looped: false,
             next,
             defended: None,
         });

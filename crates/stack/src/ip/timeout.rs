@@ -69,6 +69,7 @@ impl Ip {
     /// Probes of IPv6 addresses, announcements of IPv4 addresses.
     fn check_addresses_in_use(&mut self, now: Instant, id: InterfaceId) {
         let interval = self.config.neighbours.retransmit;
+        let more = self.config.neighbours.multicast_solicits;
         let mut at = 0;
         while let Some(own) = self
             .interface_mut(id)
@@ -79,6 +80,11 @@ impl Ip {
                 continue;
             }
             let address = own.cidr.address();
+            if own.left == 0 && own.state == AddressState::Tentative && own.looped {
+                // A loop hides other owners; it may end (RFC 7527 section 4.1).
+                own.looped = false;
+                own.left = more.max(1);
+            }
             if own.left == 0 {
                 // The last probe was not answered: the address is ours.
                 own.next = None;
@@ -104,7 +110,9 @@ impl Ip {
                 }
                 IpAddr::V6(address) => {
                     own.next = Some(now + interval);
-                    self.probe_v6(now, id, address);
+                    own.probes = own.probes.wrapping_add(1);
+                    let number = own.probes;
+                    self.probe_v6(now, id, address, number);
                 }
             }
         }

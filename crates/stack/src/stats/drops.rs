@@ -41,6 +41,8 @@ reasons! {
     ArpBadSender = "arp-bad-sender",
     /// An NDP message that fails the checks of RFC 4861 (hop limit, code, options).
     NdpMalformed = "ndp-malformed",
+    /// A probe for an address of ours that the link brought back (RFC 7527).
+    NdpLooped = "ndp-looped",
     /// An MLD message that is cut off, or fails the checks of RFC 9777 (source, hop limit, router
     /// alert).
     MldMalformed = "mld-malformed",

@@ -1,4 +1,5 @@
-//! Options of neighbour discovery (RFC 4861, section 4.6; RFC 8106).
+//! Options of neighbour discovery (RFC 4861, section 4.6; RFC 8106; RFC 3971,
+//! section 5.3).
 
 use std::net::Ipv6Addr;
 
@@ -11,6 +12,7 @@ const TARGET_LINK_ADDRESS: u8 = 2;
 const PREFIX_INFORMATION: u8 = 3;
 const REDIRECTED_HEADER: u8 = 4;
 const MTU: u8 = 5;
+const NONCE: u8 = 14;
 const RDNSS: u8 = 25;
 
 const ON_LINK: u8 = 0x80;
@@ -51,6 +53,9 @@ pub enum NdpOption<'a> {
     RedirectedHeader(&'a [u8]),
     /// The MTU of the link in bytes.
     Mtu(u32),
+    /// A number used once, by which a sender knows its own message, or the answer to it (RFC
+    /// 3971, section 5.3.2; RFC 7527): 6 bytes, or 8 more for each further unit.
+    Nonce(&'a [u8]),
     /// Recursive name servers (RFC 8106).
     Rdnss {
         /// Seconds for which they may be used; `u32::MAX` is for ever.
@@ -76,7 +81,7 @@ impl<'a> NdpOption<'a> {
             Self::PrefixInformation(_) => 32,
             Self::RedirectedHeader(packet) => 8 + packet.len(),
             Self::Rdnss { servers, .. } => 8 + 16 * servers.len(),
-            Self::Other { data, .. } => 2 + data.len(),
+            Self::Nonce(data) | Self::Other { data, .. } => 2 + data.len(),
         };
         len.next_multiple_of(8)
     }
@@ -114,7 +119,9 @@ impl<'a> NdpOption<'a> {
                 put(bytes, 4, lifetime_s.to_be_bytes());
                 bytes[8..].copy_from_slice(servers.as_flattened());
             }
-            Self::Other { data, .. } => bytes[2..2 + data.len()].copy_from_slice(data),
+            Self::Nonce(data) | Self::Other { data, .. } => {
+                bytes[2..2 + data.len()].copy_from_slice(data);
+            }
         }
         Ok(len)
     }
@@ -126,6 +133,7 @@ impl<'a> NdpOption<'a> {
             Self::PrefixInformation(_) => PREFIX_INFORMATION,
             Self::RedirectedHeader(_) => REDIRECTED_HEADER,
             Self::Mtu(_) => MTU,
+            Self::Nonce(_) => NONCE,
             Self::Rdnss { .. } => RDNSS,
             Self::Other { kind, .. } => *kind,
         }
@@ -156,6 +164,7 @@ impl<'a> NdpOption<'a> {
             REDIRECTED_HEADER => Self::RedirectedHeader(&bytes[8..]),
             MTU if bytes.len() == 8 => Self::Mtu(be32(bytes, 4)),
             MTU => return Err(ParseError::BadOption),
+            NONCE => Self::Nonce(&bytes[2..]),
             RDNSS => {
                 let (servers, rest) = bytes[8..].as_chunks::<16>();
                 // RFC 8106, section 5.1: one server at least, and whole ones.
@@ -234,6 +243,15 @@ impl<'a> NdpOptions<'a> {
     pub fn mtu(&self) -> Option<u32> {
         self.iter().find_map(|option| match option {
             NdpOption::Mtu(mtu) => Some(mtu),
+            _ => None,
+        })
+    }
+
+    /// The first nonce.
+    #[must_use]
+    pub fn nonce(&self) -> Option<&'a [u8]> {
+        self.iter().find_map(|option| match option {
+            NdpOption::Nonce(nonce) => Some(nonce),
             _ => None,
         })
     }

@@ -21,6 +21,7 @@ proptest! {
     fn messages_survive_a_round_trip(
         kind in 0..4, first: [u8; 16], second: [u8; 16], link in link_address(),
         flags: (bool, bool, bool), redirected in proptest::option::of(0..4_usize),
+        nonce in proptest::option::of(0..3_usize),
     ) {
         let packet = [0x60; 32];
         let message = match kind {
@@ -28,6 +29,7 @@ proptest! {
             1 => NdpRepr::NeighborSolicitation {
                 target: first.into(),
                 source_link_address: link,
+                nonce: nonce.map(|units| &packet[..6 + units * 8]),
             },
             2 => NdpRepr::NeighborAdvertisement {
                 router: flags.0,
@@ -83,6 +85,7 @@ fn advertisements_carry_every_option() {
             lifetime_s: 600,
             servers: &[server],
         },
+        NdpOption::Nonce(&[9, 8, 7, 6, 5, 4]),
         NdpOption::Other {
             kind: 99,
             data: &[1, 2, 3, 4, 5, 6],
@@ -110,6 +113,7 @@ fn advertisements_carry_every_option() {
     assert_eq!(found, options);
     assert_eq!(advertisement.options.source_link_address(), Some(MAC));
     assert_eq!(advertisement.options.mtu(), Some(1400));
+    assert_eq!(advertisement.options.nonce(), Some(&[9, 8, 7, 6, 5, 4][..]));
     assert_eq!(
         advertisement.options.prefixes().collect::<Vec<_>>(),
         [prefix]
@@ -161,6 +165,7 @@ fn messages_are_checked_against_their_packet() {
     let solicit = |target, source_link_address| NdpRepr::NeighborSolicitation {
         target,
         source_link_address,
+        nonce: None,
     };
     let advert = |target, solicited| NdpRepr::NeighborAdvertisement {
         router: false,
