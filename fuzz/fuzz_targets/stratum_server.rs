@@ -64,12 +64,13 @@ fuzz_target!(|steps: Vec<Step>| {
             }
             Step::Job(id, clean) => {
                 let id = JobId::new(id.to_string().as_bytes()).expect("short");
-                session.announce(&Arc::new(Job { id, clean, ..Job::default() }));
+                let job = Arc::new(Job { id, clean, ..Job::default() });
+                session.announce(now, &job);
                 Ok(())
             }
             Step::Authorize(welcome) => {
                 if let Some(id) = waiting.pop() {
-                    session.authorize(id, welcome);
+                    session.authorize(now, id, welcome);
                 }
                 Ok(())
             }
@@ -77,7 +78,7 @@ fuzz_target!(|steps: Vec<Step>| {
         while let Some(event) = session.poll_event() {
             match event {
                 ServerEvent::Authorize { id, .. } => waiting.push(id),
-                ServerEvent::Resume { .. } => session.resume(None),
+                ServerEvent::Resume { .. } => session.resume(now, None),
                 _ => {}
             }
             assert!(waiting.len() <= 16);

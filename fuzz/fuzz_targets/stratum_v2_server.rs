@@ -4,6 +4,7 @@
 
 mod sealed;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arbitrary::Arbitrary;
@@ -89,7 +90,7 @@ fuzz_target!(|steps: Vec<Step>| {
             }
             Step::Job(seed, clean) => {
                 (job.prev_hash, job.clean) = ([seed; 32], clean);
-                session.announce(&job).expect("short");
+                session.announce(now, &Arc::new(job.clone())).expect("short");
                 vec![]
             }
             Step::Target(difficulty) => {

@@ -1,5 +1,6 @@
 //! Both ends of Stratum V2 against the reference codec, which frames and encrypts by itself.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use codec_sv2::{
@@ -226,7 +227,7 @@ fn our_pool_and_the_reference_codec_understand_each_other() {
         ntime: 1_700_000_000,
         ..zcn_stratum::Job::default()
     };
-    pool.announce(&job).expect("short");
+    pool.announce(now, &Arc::new(job)).expect("short");
     let mut said = miner.hear(pool.output());
     pool.consume_output(pool.output().len());
     let kinds: Vec<_> = said.iter().map(|(kind, bit, _)| (*kind, *bit)).collect();

@@ -167,9 +167,9 @@ fn serve(shared: &Shared, options: &DrillOptions, mut stream: TcpStream) -> io::
         }
         while let Some(event) = session.poll_event() {
             match event {
-                ServerEvent::Resume { .. } => session.resume(None),
+                ServerEvent::Resume { .. } => session.resume(Instant::now(), None),
                 ServerEvent::Authorize { id, .. } => {
-                    session.authorize(id, true);
+                    session.authorize(Instant::now(), id, true);
                     ready = true;
                 }
                 _ => {}
@@ -177,7 +177,8 @@ fn serve(shared: &Shared, options: &DrillOptions, mut stream: TcpStream) -> io::
         }
         if ready {
             number = number.wrapping_add(1);
-            session.announce(&Arc::new(job(number, options.branches)));
+            let job = Arc::new(job(number, options.branches));
+            session.announce(Instant::now(), &job);
             let sent = shared.begun.elapsed().as_nanos() as u64;
             shared.sent[number as usize % REMEMBERED].store(sent, Ordering::Relaxed);
         }

@@ -30,7 +30,7 @@
 //! config.difficulty = 1e-10;
 //! let mut pool = ServerSession::new(config, now);
 //! let id = JobId::new(b"1").ok_or("short")?;
-//! pool.announce(&Arc::new(Job { id, nbits: 0x1d00_ffff, ..Job::default() }));
+//! pool.announce(now, &Arc::new(Job { id, nbits: 0x1d00_ffff, ..Job::default() }));
 //!
 //! let mut accepted = false;
 //! while !accepted {
@@ -40,7 +40,7 @@
 //!     pool.handle_bytes(now, &from_miner)?;
 //!     while let Some(event) = pool.poll_event() {
 //!         if let ServerEvent::Authorize { id, .. } = event {
-//!             pool.authorize(id, true);
+//!             pool.authorize(now, id, true);
 //!         }
 //!     }
 //!     let from_pool = pool.output().to_vec();

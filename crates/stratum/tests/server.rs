@@ -53,12 +53,16 @@ impl Pool {
     /// Subscribed and authorised, with a job.
     fn ready(change: impl FnOnce(&mut ServerConfig)) -> Self {
         let mut pool = Self::new(change);
-        pool.session.announce(&job("j", true));
+        pool.announce(&job("j", true));
         pool.hears(r#"{"id":1,"method":"mining.subscribe","params":["a"]}"#);
         pool.hears(r#"{"id":2,"method":"mining.authorize","params":["me","x"]}"#);
         pool.says();
         pool.tells();
         pool
+    }
+
+    fn announce(&mut self, job: &Arc<Job>) {
+        self.session.announce(self.now, job);
     }
 
     fn try_hears(&mut self, line: &str) -> Result<(), ServerError> {
@@ -75,8 +79,8 @@ impl Pool {
         // What was told stays to be told, apart from who wants in.
         for event in self.tells() {
             match event {
-                ServerEvent::Authorize { id, .. } => self.session.authorize(id, true),
-                ServerEvent::Resume { .. } => self.session.resume(None),
+                ServerEvent::Authorize { id, .. } => self.session.authorize(self.now, id, true),
+                ServerEvent::Resume { .. } => self.session.resume(self.now, None),
                 _ => {}
             }
         }
@@ -109,7 +113,7 @@ fn refusal(reason: RejectReason) -> String {
 #[test]
 fn a_miner_is_let_in_and_gets_its_job() {
     let mut pool = Pool::new(|_| {});
-    pool.session.announce(&job("j", true));
+    pool.announce(&job("j", true));
     pool.hears(r#"{"id":"x","method":"mining.configure","params":[["version-rolling","info"],{"version-rolling.mask":"ffffffff"}]}"#);
     pool.hears(r#"{"id":1,"method":"mining.subscribe","params":["a","old"]}"#);
     assert_eq!(
@@ -129,7 +133,7 @@ fn a_miner_is_let_in_and_gets_its_job() {
     );
     assert!(said[2].contains("mining.notify"));
     // The next job, without saying the difficulty again.
-    pool.session.announce(&job("k", false));
+    pool.announce(&job("k", false));
     assert_eq!(pool.says().len(), 1);
 }
 
@@ -176,11 +180,11 @@ fn shares_are_checked() {
         "{answer}"
     );
     // The job before counts until a clean one.
-    pool.session.announce(&job("k", false));
+    pool.announce(&job("k", false));
     pool.says();
     let late = r#""j","00000000","504e86b9","00000002""#;
     assert!(pool.submit("me", late).contains("true"));
-    pool.session.announce(&job("l", true));
+    pool.announce(&job("l", true));
     pool.says();
     let late = r#""j","00000000","504e86b9","00000003""#;
     assert_eq!(pool.submit("me", late), refusal(RejectReason::Stale));
@@ -206,7 +210,7 @@ fn a_resumed_session_knows_its_jobs_and_shares() {
     assert_eq!(name, "s1");
 
     let mut pool = Pool::new(|config| config.session = "s2".to_owned());
-    pool.session.announce(&job("k", false));
+    pool.announce(&job("k", false));
     pool.try_hears(r#"{"id":1,"method":"mining.subscribe","params":["a","s1"]}"#)
         .expect("fine");
     pool.try_hears(r#"{"id":2,"method":"mining.authorize","params":["me","x"]}"#)
@@ -214,12 +218,12 @@ fn a_resumed_session_knows_its_jobs_and_shares() {
     assert!(pool.says().is_empty());
     for event in pool.tells() {
         match event {
-            ServerEvent::Authorize { id, .. } => pool.session.authorize(id, true),
+            ServerEvent::Authorize { id, .. } => pool.session.authorize(pool.now, id, true),
             ServerEvent::Resume { session } => assert_eq!(session, "s1"),
             _ => {}
         }
     }
-    pool.session.resume(Some((name, parked)));
+    pool.session.resume(pool.now, Some((name, parked)));
     let said = pool.says().concat();
     assert!(
         said.contains(r#"["mining.notify","s1"]],"01020304",4]"#),
@@ -234,7 +238,7 @@ fn a_resumed_session_knows_its_jobs_and_shares() {
 fn a_clean_job_that_is_told_again_on_resumption_keeps_its_shares() {
     let current = job("j", true);
     let mut pool = Pool::new(|_| {});
-    pool.session.announce(&current);
+    pool.announce(&current);
     pool.hears(r#"{"id":1,"method":"mining.subscribe","params":["a"]}"#);
     pool.hears(r#"{"id":2,"method":"mining.authorize","params":["me","x"]}"#);
     pool.says();
@@ -242,10 +246,10 @@ fn a_clean_job_that_is_told_again_on_resumption_keeps_its_shares() {
     assert!(pool.submit("me", sent).contains("true"));
     let parked = pool.session.park();
     let mut pool = Pool::new(|_| {});
-    pool.session.announce(&current);
+    pool.announce(&current);
     pool.try_hears(r#"{"id":1,"method":"mining.subscribe","params":["a","s1"]}"#)
         .expect("fine");
-    pool.session.resume(parked);
+    pool.session.resume(pool.now, parked);
     pool.hears(r#"{"id":2,"method":"mining.authorize","params":["me","x"]}"#);
     assert_eq!(pool.says().len(), 4);
     assert_eq!(pool.submit("me", sent), refusal(RejectReason::Duplicate));
@@ -303,7 +307,7 @@ fn shares_get_no_harder_than_what_the_pool_says_later() {
     let mut pool = Pool::ready(|config| config.difficulty = 4.0);
     pool.session.set_max_difficulty(0.5);
     pool.says();
-    pool.session.announce(&job("next", true));
+    pool.announce(&job("next", true));
     let said = pool.says();
     assert!(said[0].contains("mining.set_difficulty"), "{said:?}");
     assert!(said[0].contains("[0.5]"), "{said:?}");
@@ -335,20 +339,49 @@ fn hostile_miners_are_left() {
     );
 }
 
+/// The difficulty that a job comes with, if it is another one.
+fn told(pool: &mut Pool, id: &str) -> Option<f64> {
+    pool.says();
+    pool.announce(&job(id, false));
+    let said = pool.says();
+    let (_, number) = said[0].split_once("mining.set_difficulty\",\"params\":[")?;
+    number.trim_end_matches("]}").parse().ok()
+}
+
 #[test]
-fn the_difficulty_follows_the_miner() {
-    let mut pool = Pool::ready(|_| {});
-    for nonce in 0..40 {
-        let share = format!(r#""j","00000000","504e86b9","{nonce:08x}""#);
-        pool.submit("me", &share);
+fn the_difficulty_moves_by_one_step_between_two_jobs() {
+    // So easy that any hash will do after some steps, too.
+    let mut pool = Pool::ready(|config| (config.difficulty, config.min_difficulty) = (1e-13, 0.0));
+    let mut before = pool.session.difficulty();
+    for id in ["j", "k"] {
+        pool.now += Duration::from_secs(1);
+        for nonce in 0..200 {
+            let share = format!(r#""{id}","00000000","504e86b9","{nonce:08x}""#);
+            assert!(pool.submit("me", &share).contains("true"));
+        }
+        let next = if id == "j" { "k" } else { "l" };
+        let after = told(&mut pool, next).expect("another difficulty");
+        let step = after / before;
+        assert!((1.5..4.001).contains(&step), "{before} to {after}");
+        before = after;
     }
-    assert!(pool.session.difficulty() > 1e-10);
-    pool.now += Duration::from_secs(60);
-    let before = pool.session.difficulty();
-    pool.session.handle_timeout(pool.now).expect("no error");
-    pool.now += Duration::from_secs(60);
-    pool.session.handle_timeout(pool.now).expect("no error");
-    assert!(pool.session.difficulty() < before);
+    // None at all: down, and again no further than the next job.
+    for _ in 0..10 {
+        pool.now += Duration::from_secs(30);
+        pool.session.handle_timeout(pool.now).expect("no error");
+    }
+    assert!(
+        pool.session.poll_timeout() > Some(pool.now),
+        "nothing is due"
+    );
+    let step = before / told(&mut pool, "m").expect("another difficulty");
+    assert!((1.5..4.001).contains(&step), "down by {step}");
+    // As long as there is work, window by window.
+    for id in ["n", "o", "p"] {
+        pool.now = pool.session.poll_timeout().expect("a deadline");
+        pool.session.handle_timeout(pool.now).expect("no error");
+        assert!(told(&mut pool, id).is_some());
+    }
 }
 
 /// Carries bytes between the two in pieces of `cut`, and answers the pool's questions.
@@ -367,7 +400,7 @@ fn carry(
         }
         while let Some(event) = pool.poll_event() {
             if let ServerEvent::Authorize { id, .. } = event {
-                pool.authorize(id, true);
+                pool.authorize(now, id, true);
             }
         }
         let down = pool.output().to_vec();
@@ -396,7 +429,7 @@ proptest! {
         settings.difficulty = difficulty;
         settings.vardiff = None;
         let mut pool = ServerSession::new(settings, now);
-        pool.announce(&job("j", true));
+        pool.announce(now, &job("j", true));
         let events = carry(&mut miner, &mut pool, now, cut);
         let key = events.iter().find_map(|event| match event {
             Event::Work(key) => Some(*key),

@@ -60,9 +60,9 @@ async fn converse(
             if !job.clean && given.as_ref().is_some_and(other_block) {
                 let mut first = Job::clone(&job);
                 first.clean = true;
-                session.announce(&Arc::new(first));
+                session.announce(Instant::now(), &Arc::new(first));
             } else {
-                session.announce(&job);
+                session.announce(Instant::now(), &job);
             }
             given = Some(job);
         }
@@ -101,10 +101,11 @@ fn tell(shared: &Shared, peer: SocketAddr, session: &mut ServerSession) {
             ServerEvent::Resume { session: name } => {
                 let parked = shared.parked.borrow_mut().remove(&name);
                 shared.count(|stats| stats.resumed += u64::from(parked.is_some()));
-                session.resume(parked.map(|(_, parked)| (name, parked)));
+                let parked = parked.map(|(_, parked)| (name, parked));
+                session.resume(Instant::now(), parked);
             }
             // A pool of one's own lets everybody in.
-            ServerEvent::Authorize { id, .. } => session.authorize(id, true),
+            ServerEvent::Authorize { id, .. } => session.authorize(Instant::now(), id, true),
             ServerEvent::Share(found) => shared.found(peer, &find(*found, session)),
             ServerEvent::Refused { reason, .. } => shared.refused(peer, reason),
             _ => {}

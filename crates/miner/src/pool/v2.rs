@@ -56,7 +56,7 @@ async fn converse(
         {
             let hardest = Target::from_difficulty(shared.max_difficulty(&job));
             session.set_hardest_target(hardest.unwrap_or(Target::MIN))?;
-            session.announce(&job)?;
+            session.announce(Instant::now(), &job)?;
             given = Some(job);
         }
         let count = session.output().len();

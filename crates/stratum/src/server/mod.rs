@@ -164,7 +164,7 @@ impl ServerSession {
     fn handle_message(&mut self, now: Instant, meaning: FromMiner<'_>, raw_id: &[u8]) {
         match meaning {
             FromMiner::Configure(asked) => self.handle_configure(&asked, raw_id),
-            FromMiner::Subscribe(asked) => self.handle_subscribe(&asked, raw_id),
+            FromMiner::Subscribe(asked) => self.handle_subscribe(now, &asked, raw_id),
             FromMiner::Authorize { user, password } => {
                 self.handle_authorize(user, password, raw_id);
             }
@@ -215,7 +215,7 @@ impl ServerSession {
         write::reply_configured(lines, raw_id, asked, &self.configured);
     }
 
-    fn handle_subscribe(&mut self, asked: &Subscribe<'_>, raw_id: &[u8]) {
+    fn handle_subscribe(&mut self, now: Instant, asked: &Subscribe<'_>, raw_id: &[u8]) {
         let words = |text: Text<'_>| cut(text.to_str().into_owned());
         self.events.push_back(ServerEvent::Subscribed {
             agent: asked.agent.map(words).unwrap_or_default(),
@@ -227,19 +227,19 @@ impl ServerSession {
             self.events.push_back(ServerEvent::Resume { session });
             return;
         }
-        self.answer_subscribe(raw_id);
+        self.answer_subscribe(now, raw_id);
     }
 
-    fn answer_subscribe(&mut self, raw_id: &[u8]) {
+    fn answer_subscribe(&mut self, now: Instant, raw_id: &[u8]) {
         let (session, extranonces) = (&self.config.session, &self.config.extranonces);
         write::reply_subscribed(self.output.lines(), raw_id, session, extranonces);
         self.subscribed = true;
-        self.hand_out_if_ready();
+        self.hand_out_if_ready(now);
     }
 
     /// Answers a miner who wants to resume a session: with what that left behind and its name,
     /// or with a new one. Nothing happens when nobody asked.
-    pub fn resume(&mut self, session: Option<(String, Parked)>) {
+    pub fn resume(&mut self, now: Instant, session: Option<(String, Parked)>) {
         let Some(raw_id) = self.resuming.take() else {
             return;
         };
@@ -250,7 +250,7 @@ impl ServerSession {
             self.given = parked.given;
             self.seen = parked.seen;
         }
-        self.answer_subscribe(raw_id.as_bytes());
+        self.answer_subscribe(now, raw_id.as_bytes());
     }
 
     /// Ends the session for one that may resume it, under the name that is beside it; `None`
@@ -281,7 +281,7 @@ impl ServerSession {
     }
 
     /// Answers a worker who wants to be let in. Nothing happens for one that was answered.
-    pub fn authorize(&mut self, id: AuthorizeId, welcome: bool) {
+    pub fn authorize(&mut self, now: Instant, id: AuthorizeId, welcome: bool) {
         let Some(at) = self.waiting.iter().position(|waiting| waiting.0 == id) else {
             return;
         };
@@ -297,18 +297,18 @@ impl ServerSession {
         let first = self.workers.is_empty();
         self.workers.insert(user);
         if first {
-            self.hand_out_if_ready();
+            self.hand_out_if_ready(now);
         }
     }
 
     /// Hands out a job, now or as soon as the miner is subscribed and authorised. One that says
     /// `clean` ends all before it.
-    pub fn announce(&mut self, job: &Arc<Job>) {
+    pub fn announce(&mut self, now: Instant, job: &Arc<Job>) {
         self.current = Some(job.clone());
-        self.hand_out_if_ready();
+        self.hand_out_if_ready(now);
     }
 
-    fn hand_out_if_ready(&mut self) {
+    fn hand_out_if_ready(&mut self, now: Instant) {
         if !self.subscribed || self.workers.is_empty() {
             return;
         }
@@ -340,6 +340,9 @@ impl ServerSession {
             difficulty: self.difficulty,
             target,
         });
+        if let Some(vardiff) = &mut self.vardiff {
+            vardiff.give(now, self.difficulty);
+        }
         let given = &self.given;
         self.seen
             .retain_jobs(|id| given.iter().any(|given| given.job.id == *id));
@@ -350,10 +353,10 @@ impl ServerSession {
         match self.check(&user, share) {
             Ok(found) => {
                 self.yes(raw_id);
-                self.events.push_back(ServerEvent::Share(Box::new(found)));
                 if let Some(vardiff) = &mut self.vardiff {
-                    vardiff.count();
+                    vardiff.count(found.difficulty);
                 }
+                self.events.push_back(ServerEvent::Share(Box::new(found)));
                 self.follow(now);
             }
             Err(reason) => {
@@ -494,7 +497,8 @@ impl ServerSession {
             return None;
         }
         let idle = self.received_at + self.config.idle_timeout;
-        let vardiff = self.vardiff.as_ref().map(Vardiff::deadline);
+        let deadline = |vardiff: &Vardiff| vardiff.deadline(self.difficulty);
+        let vardiff = self.vardiff.as_ref().and_then(deadline);
         Some(vardiff.map_or(idle, |vardiff| idle.min(vardiff)))
     }
 

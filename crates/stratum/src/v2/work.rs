@@ -1,5 +1,7 @@
 //! Work of a channel, and shares of it.
 
+use std::sync::Arc;
+
 use crate::client;
 pub use crate::client::WorkKey;
 use crate::hash::Hash;
@@ -16,7 +18,7 @@ pub enum Root {
     /// An extended channel: from a coinbase transaction with room for an extranonce.
     Rolled {
         /// The coinbase transaction around the extranonce, and the branches.
-        job: Box<Job>,
+        job: Arc<Job>,
         /// Bytes of the miner's part.
         extranonce_len: usize,
     },

@@ -1,6 +1,7 @@
 //! The jobs of a channel: those to come, those of the block of the moment.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use mining_sv2::{NewExtendedMiningJob, NewMiningJob};
 
@@ -71,7 +72,7 @@ impl NewJob {
             version_mask: if rolls { ROLLING_MASK } else { 0 },
             prefix,
             root: Root::Rolled {
-                job: Box::new(inner),
+                job: Arc::new(inner),
                 extranonce_len,
             },
             min_ntime: job.min_ntime.into_inner(),

@@ -5,6 +5,7 @@ mod config;
 mod opening;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use binary_sv2::{Str0255, Sv2Option, U256};
@@ -45,7 +46,7 @@ pub struct ServerSession {
     began: (u32, Instant),
     /// Since when there is no channel, as long as there is none.
     without_since: Instant,
-    job: Option<(u32, Job)>,
+    job: Option<(u32, Arc<Job>)>,
     next_job: u32,
     given: Given,
     /// The block that was told last, and its target: jobs may follow without one.
@@ -223,26 +224,25 @@ impl ServerSession {
     ///
     /// # Errors
     /// Its coinbase transaction is longer than a message can say.
-    pub fn announce(&mut self, job: &Job) -> Result<(), MessageError> {
+    pub fn announce(&mut self, now: Instant, job: &Arc<Job>) -> Result<(), MessageError> {
         let number = self.next_job;
         self.next_job += 1;
         self.job = Some((number, job.clone()));
-        match self.stage {
-            Stage::Standard | Stage::Extended => self.give(number, job.clone(), job.clean),
-            _ => Ok(()),
+        if !self.is_open() {
+            return Ok(());
         }
+        self.give(now, number, job)
     }
 
-    fn give(&mut self, job_id: u32, job: Job, new_block: bool) -> Result<(), MessageError> {
+    fn give(&mut self, now: Instant, job_id: u32, job: &Arc<Job>) -> Result<(), MessageError> {
         // A caller may have passed over the first job of a block.
         let tip = (job.prev_hash, job.nbits);
-        let new_block = new_block || self.tip != Some(tip);
+        let new_block = job.clean || self.tip != Some(tip);
         let channel_id = self.config.channel_id;
         // Without a time it is for the block that is told next.
         let min_ntime = Sv2Option::new((!new_block).then_some(job.ntime));
         let extended = self.stage == Stage::Extended;
         let prefix = self.prefix(extended);
-        let name = job.id;
         let (version, nbits, ntime, prev_hash) = (job.version, job.nbits, job.ntime, job.prev_hash);
         let root = if extended {
             let wrong = |_| MessageError { kind: 0x1f };
@@ -258,7 +258,7 @@ impl ServerSession {
                 coinbase_tx_suffix: job.coinbase_2.as_slice().try_into().map_err(wrong)?,
             }))?;
             Root::Rolled {
-                job: Box::new(job),
+                job: job.clone(),
                 extranonce_len: self.config.extranonce_len,
             }
         } else {
@@ -296,7 +296,10 @@ impl ServerSession {
             first: new_block,
             stale: false,
         };
-        self.given.push(work, name);
+        self.given.push(work, job.id);
+        if let Some(vardiff) = &mut self.vardiff {
+            vardiff.give(now, self.config.target.difficulty());
+        }
         Ok(())
     }
 
@@ -309,7 +312,7 @@ impl ServerSession {
             Err(code) => return self.refuse(channel, sequence, code),
         };
         if let Some(vardiff) = &mut self.vardiff {
-            vardiff.count();
+            vardiff.count(found.target.difficulty());
         }
         let worth = found.target.difficulty().max(1.0) as u64;
         self.events.push_back(ServerEvent::Share(Box::new(found)));
@@ -473,7 +476,11 @@ impl ServerSession {
         let also = match self.stage {
             Stage::Over => return None,
             Stage::Setup | Stage::Idle => Some(self.without_since + self.config.open_timeout),
-            Stage::Standard | Stage::Extended => self.vardiff.as_ref().map(Vardiff::deadline),
+            Stage::Standard | Stage::Extended => {
+                let difficulty = self.config.target.difficulty();
+                let vardiff = self.vardiff.as_ref();
+                vardiff.and_then(|vardiff| vardiff.deadline(difficulty))
+            }
         };
         Some(also.map_or(idle, |also| idle.min(also)))
     }

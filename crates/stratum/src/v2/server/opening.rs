@@ -12,6 +12,7 @@ use super::config::{ServerError, ServerEvent};
 use super::{ServerSession, Stage, field};
 use crate::inline::Extranonce;
 use crate::reject::cut;
+use crate::server::vardiff::Vardiff;
 use crate::target::Target;
 use crate::v2::message::{
     FromPool, MessageError, REQUIRES_FIXED_VERSION, REQUIRES_STANDARD_JOBS,
@@ -116,8 +117,10 @@ impl ServerSession {
             nominal_hash_rate,
         });
         self.tip = None;
+        let now = self.received_at;
+        self.vardiff = self.config.vardiff.map(|config| Vardiff::new(config, now));
         if let Some((number, job)) = self.job.clone() {
-            self.give(number, job, true)?;
+            self.give(now, number, &job)?;
         }
         Ok(())
     }

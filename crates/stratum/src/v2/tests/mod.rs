@@ -2,6 +2,7 @@
 
 mod hostile;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -81,7 +82,7 @@ impl Pair {
 
     fn open(channel: Channel) -> Self {
         let mut pair = Self::new(client_config(channel), server_config());
-        pair.pool.announce(&job(9, true)).expect("short");
+        pair.announce(job(9, true));
         pair.carry(usize::MAX);
         assert!(pair.miner.is_ready());
         pair
@@ -108,6 +109,11 @@ impl Pair {
                 return (took, heard);
             }
         }
+    }
+
+    /// Hands out a job.
+    fn announce(&mut self, job: Job) {
+        self.pool.announce(self.now, &Arc::new(job)).expect("short");
     }
 
     fn carry(&mut self, cut: usize) {
@@ -155,7 +161,7 @@ proptest! {
     ) {
         let channel = if rolled { extended() } else { Channel::Standard };
         let mut pair = Pair::new(client_config(channel), server_config());
-        pair.pool.announce(&job(9, true)).expect("short");
+        pair.announce(job(9, true));
         pair.carry(cut);
         let key = pair.key();
         let mut seen = std::collections::BTreeSet::new();
@@ -226,7 +232,7 @@ fn a_new_block_ends_the_work_before_it() {
         let old = pair.key();
         pair.events.clear();
         // More transactions on the same block: the work before still counts.
-        pair.pool.announce(&job(9, false)).expect("short");
+        pair.announce(job(9, false));
         pair.carry(usize::MAX);
         assert!(
             matches!(pair.events[..], [Event::Work(_)]),
@@ -235,7 +241,7 @@ fn a_new_block_ends_the_work_before_it() {
         );
         assert!(!pair.miner.work(old).expect("kept").stale);
         pair.events.clear();
-        pair.pool.announce(&job(10, true)).expect("short");
+        pair.announce(job(10, true));
         pair.carry(usize::MAX);
         assert!(matches!(pair.events[..], [Event::NewBlock, Event::Work(_)]));
         let work = pair.miner.work(old).expect("kept");
@@ -247,7 +253,7 @@ fn a_new_block_ends_the_work_before_it() {
         assert_eq!(fresh.prev_hash, [10; 32]);
         // A block whose first job was passed over is one as well.
         pair.events.clear();
-        pair.pool.announce(&job(11, false)).expect("short");
+        pair.announce(job(11, false));
         pair.carry(usize::MAX);
         assert!(matches!(pair.events[..], [Event::NewBlock, Event::Work(_)]));
         let fresh = pair.miner.work(pair.key()).expect("kept");
@@ -259,7 +265,7 @@ fn a_new_block_ends_the_work_before_it() {
 fn a_share_that_crosses_a_new_block_is_stale_and_others_are_told_apart() {
     let mut pair = Pair::open(extended());
     // Announced, and not yet heard of.
-    pair.pool.announce(&job(10, true)).expect("short");
+    pair.announce(job(10, true));
     pair.hit(&[0; 4], 0, 0);
     pair.carry(usize::MAX);
     let rejected = |events: &[Event]| {
@@ -310,7 +316,7 @@ fn target_and_prefix_hold_for_jobs_to_come() {
     pair.pool.set_prefix(prefix).expect("short");
     pair.carry(usize::MAX);
     assert_eq!(pair.miner.work(old).expect("kept").target, easy());
-    pair.pool.announce(&job(9, false)).expect("short");
+    pair.announce(job(9, false));
     pair.carry(usize::MAX);
     let work = pair.miner.work(pair.key()).expect("kept");
     assert_eq!(work.target, harder);
@@ -323,7 +329,7 @@ fn the_miner_may_ask_for_harder_shares_and_tell_its_rate() {
     let mut config = client_config(Channel::Standard);
     config.max_target = Target::from_difficulty(2.0).expect("a difficulty");
     let mut pair = Pair::new(config.clone(), server_config());
-    pair.pool.announce(&job(9, true)).expect("short");
+    pair.announce(job(9, true));
     pair.carry(usize::MAX);
     let work = pair.miner.work(pair.key()).expect("kept");
     assert_eq!(work.target, config.max_target);
@@ -402,7 +408,7 @@ fn what_is_refused_says_why() {
     let mut config = server_config();
     config.version_mask = 0;
     let mut pair = Pair::new(client_config(Channel::Standard), config);
-    pair.pool.announce(&job(9, true)).expect("short");
+    pair.announce(job(9, true));
     pair.carry(usize::MAX);
     assert_eq!(pair.miner.work(pair.key()).expect("kept").version_mask, 0);
 }
@@ -477,7 +483,7 @@ fn a_share_without_an_answer_ends_a_session() {
     let sent = pair.now;
     // The pool goes on talking.
     pair.now += Duration::from_secs(299);
-    pair.pool.announce(&job(9, false)).expect("short");
+    pair.announce(job(9, false));
     let down = pair.pool.output().to_vec();
     pair.miner.handle_bytes(pair.now, &down).expect("good");
     pair.miner.handle_timeout(pair.now).expect("in time");
@@ -510,39 +516,87 @@ fn work_is_the_same_in_the_terms_of_v1() {
     }
 }
 
-#[test]
-fn the_target_follows_the_miner_within_both_bounds() {
-    let target = |difficulty| Target::from_difficulty(difficulty).expect("a difficulty");
-    let mut config = server_config();
-    config.vardiff = Some(VardiffConfig::default());
-    config.hardest_target = target(4.0 * EASY);
-    let mut pair = Pair::new(client_config(extended()), config);
-    pair.pool.announce(&job(9, true)).expect("short");
-    pair.carry(usize::MAX);
-    let mut given = vec![pair.miner.work(pair.key()).expect("kept").target];
-    for round in 1..=4 {
-        // So many shares at once are too many for any interval.
-        let work = pair.miner.work(pair.key()).expect("kept").clone();
-        let extranonce = Extranonce::new(&[round; 4]).expect("short");
+fn difficulty(difficulty: f64) -> Target {
+    Target::from_difficulty(difficulty).expect("a difficulty")
+}
+
+impl Pair {
+    /// The work of the moment.
+    fn work(&self) -> crate::v2::work::Work {
+        self.miner.work(self.key()).expect("kept").clone()
+    }
+
+    /// Sends two hundred shares of the work of the moment within a second: too many for any
+    /// interval.
+    fn send_too_many(&mut self, extranonce: u8) {
+        let work = self.work();
+        let extranonce = Extranonce::new(&[extranonce; 4]).expect("short");
         for nonce in 0..200 {
             let share = work.share(extranonce, 0, UNIX_S, nonce);
-            pair.miner.submit(pair.now, &share).expect("ready");
+            self.miner.submit(self.now, &share).expect("ready");
         }
-        pair.now += Duration::from_secs(1);
+        self.now += Duration::from_secs(1);
+        self.carry(usize::MAX);
+    }
+}
+
+#[test]
+fn the_target_follows_the_miner_within_both_bounds() {
+    let mut config = server_config();
+    config.vardiff = Some(VardiffConfig::default());
+    config.hardest_target = difficulty(4.0 * EASY);
+    let mut pair = Pair::new(client_config(extended()), config);
+    pair.announce(job(9, true));
+    pair.carry(usize::MAX);
+    let mut given = vec![pair.work().target];
+    for round in 1..=4 {
+        pair.send_too_many(round);
+        pair.announce(job(9, false));
         pair.carry(usize::MAX);
-        pair.pool.announce(&job(9, false)).expect("short");
-        pair.carry(usize::MAX);
-        given.push(pair.miner.work(pair.key()).expect("kept").target);
+        given.push(pair.work().target);
     }
     assert!(given[1] < given[0], "{given:?}");
-    assert_eq!(given.last(), Some(&target(4.0 * EASY)), "{given:?}");
+    assert_eq!(given.last(), Some(&difficulty(4.0 * EASY)), "{given:?}");
     // None in many windows: as easy as it gets.
     for _ in 0..10 {
         pair.now = pair.pool.poll_timeout().expect("a deadline");
         pair.pool.handle_timeout(pair.now).expect("not yet silent");
+        pair.announce(job(9, false));
     }
-    pair.pool.announce(&job(9, false)).expect("short");
     pair.carry(usize::MAX);
-    let last = pair.miner.work(pair.key()).expect("kept").target;
-    assert!(last > target(4.0 * EASY), "{last:?}");
+    assert_eq!(pair.work().target, Target::MAX);
+}
+
+/// A target holds for later jobs: until there is one, nothing that comes in says anything about
+/// it.
+#[test]
+fn the_target_moves_by_one_step_between_two_jobs() {
+    let mut config = server_config();
+    config.vardiff = Some(VardiffConfig::default());
+    let mut pair = Pair::new(client_config(extended()), config);
+    pair.announce(job(9, true));
+    pair.carry(usize::MAX);
+    let mut before = pair.work().target.difficulty();
+    for round in 1..=2 {
+        // The target of the second job is as good as that of the first for this miner.
+        pair.send_too_many(round);
+        pair.announce(job(9, false));
+        pair.carry(usize::MAX);
+        let after = pair.work().target.difficulty();
+        let step = after / before;
+        assert!((1.5..4.001).contains(&step), "{before} to {after}");
+        before = after;
+    }
+    // And down: one window without a share, then many more without a job.
+    pair.now = pair.pool.poll_timeout().expect("a deadline");
+    pair.pool.handle_timeout(pair.now).expect("not yet silent");
+    for _ in 0..10 {
+        pair.now += Duration::from_secs(30);
+        pair.pool.handle_timeout(pair.now).expect("not yet silent");
+        assert!(pair.pool.poll_timeout() > Some(pair.now), "nothing is due");
+    }
+    pair.announce(job(9, false));
+    pair.carry(usize::MAX);
+    let step = before / pair.work().target.difficulty();
+    assert!((1.5..4.001).contains(&step), "down by {step}");
 }
