@@ -22,8 +22,8 @@ pub struct Share {
 
 /// Shares that were seen; bounded, and forgotten with their jobs.
 #[derive(Clone, Debug, Default)]
-pub struct SeenShares {
-    seen: BTreeSet<Share>,
+pub struct SeenShares<S = Share> {
+    seen: BTreeSet<S>,
     max: usize,
 }
 
@@ -38,7 +38,7 @@ pub enum Novelty {
     Full,
 }
 
-impl SeenShares {
+impl<S: Ord> SeenShares<S> {
     /// Remembers at most `max` shares at a time.
     pub fn new(max: usize) -> Self {
         let seen = BTreeSet::new();
@@ -46,7 +46,7 @@ impl SeenShares {
     }
 
     /// Remembers a share.
-    pub fn insert(&mut self, share: Share) -> Novelty {
+    pub fn insert(&mut self, share: S) -> Novelty {
         if self.seen.contains(&share) {
             return Novelty::Duplicate;
         }
@@ -58,13 +58,13 @@ impl SeenShares {
     }
 
     /// Forgets one that was remembered, e.g. because it could not be sent.
-    pub fn remove(&mut self, share: &Share) {
+    pub fn remove(&mut self, share: &S) {
         self.seen.remove(share);
     }
 
-    /// Forgets the shares of all jobs but those that `keep` names.
-    pub fn retain_jobs(&mut self, mut keep: impl FnMut(&JobId) -> bool) {
-        self.seen.retain(|share| keep(&share.job_id));
+    /// Forgets all shares but those whose job is worth keeping them for.
+    pub fn retain(&mut self, keep: impl FnMut(&S) -> bool) {
+        self.seen.retain(keep);
     }
 
     /// Forgets everything.
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(seen.insert(share("b", 1)), Novelty::New);
         assert_eq!(seen.insert(share("b", 2)), Novelty::Full);
         assert_eq!(seen.insert(share("b", 1)), Novelty::Duplicate);
-        seen.retain_jobs(|job| job.as_bytes() == b"b");
+        seen.retain(|share| share.job_id.as_bytes() == b"b");
         assert_eq!(seen.insert(share("a", 1)), Novelty::New);
         assert_eq!(seen.insert(share("b", 1)), Novelty::Duplicate);
     }

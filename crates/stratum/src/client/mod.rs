@@ -287,7 +287,8 @@ impl ClientSession {
             self.seen.clear();
         } else {
             let works = &self.works;
-            self.seen.retain_jobs(|id| works.named(id).is_some());
+            self.seen
+                .retain(|share| works.named(&share.job_id).is_some());
         }
         self.events.push_back(Event::Work(key));
     }

@@ -345,7 +345,7 @@ impl ServerSession {
         }
         let given = &self.given;
         self.seen
-            .retain_jobs(|id| given.iter().any(|given| given.job.id == *id));
+            .retain(|share| given.iter().any(|given| given.job.id == share.job_id));
     }
 
     fn handle_submit(&mut self, now: Instant, user: Text<'_>, share: &Share, raw_id: &[u8]) {

@@ -5,7 +5,7 @@ mod event;
 mod jobs;
 mod opening;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use binary_sv2::{Str0255, U256};
@@ -25,6 +25,7 @@ use super::work::{Share, Work, WorkKey};
 use crate::budget::Budget;
 use crate::client::redirect;
 use crate::inline::Extranonce;
+use crate::share::{Novelty, SeenShares};
 use crate::target::Target;
 
 /// Bytes that may wait for a pool that does not read.
@@ -58,7 +59,7 @@ pub struct ClientSession {
     channel: Option<Opened>,
     jobs: Jobs,
     pending: VecDeque<Sent>,
-    seen: BTreeSet<Share>,
+    seen: SeenShares<Share>,
     next_sequence: u32,
     budget: Budget,
     received_at: Instant,
@@ -119,7 +120,7 @@ impl ClientSession {
             channel: None,
             jobs: Jobs::default(),
             pending: VecDeque::new(),
-            seen: BTreeSet::new(),
+            seen: SeenShares::new(MAX_SEEN),
             next_sequence: 1,
             budget: Budget::new(config.max_messages, now),
             received_at: now,
@@ -296,7 +297,7 @@ impl ClientSession {
 
     fn take_job(&mut self, job: NewJob, target: Target) -> Result<(), ClientError> {
         if let Some(key) = self.jobs.add(job, target)? {
-            self.events.push_back(Event::Work(key));
+            self.begin(key);
         }
         Ok(())
     }
@@ -312,10 +313,17 @@ impl ClientSession {
             min_ntime: block.min_ntime,
         };
         let key = self.jobs.begin(block.job_id, tip, target)?;
-        self.seen.clear();
         self.events.push_back(Event::NewBlock);
-        self.events.push_back(Event::Work(key));
+        self.begin(key);
         Ok(())
+    }
+
+    /// A job is to be worked on from now on; others may have ended with it.
+    fn begin(&mut self, key: WorkKey) {
+        let jobs = &self.jobs;
+        self.seen
+            .retain(|share| jobs.numbered(share.job_id).is_some());
+        self.events.push_back(Event::Work(key));
     }
 
     /// All shares up to that one are good, but those that were refused by then.
@@ -369,9 +377,6 @@ impl ClientSession {
         if len != expected {
             return Err(SubmitError::Extranonce { len, expected });
         }
-        if self.seen.contains(share) {
-            return Err(SubmitError::Duplicate);
-        }
         if self.pending.len() >= MAX_PENDING || self.link.is_full() {
             return Err(SubmitError::Busy);
         }
@@ -400,9 +405,12 @@ impl ClientSession {
                     .map_err(|_| SubmitError::Extranonce { len, expected })?,
             }),
         };
-        self.send(message).map_err(|_| SubmitError::NotReady)?;
-        if self.seen.len() < MAX_SEEN {
-            self.seen.insert(*share);
+        if self.seen.insert(*share) == Novelty::Duplicate {
+            return Err(SubmitError::Duplicate);
+        }
+        if self.send(message).is_err() {
+            self.seen.remove(share);
+            return Err(SubmitError::NotReady);
         }
         self.next_sequence = self.next_sequence.wrapping_add(1);
         let sent = Sent {

@@ -31,6 +31,8 @@ use crate::target::Target;
 
 /// Bytes that may wait for a miner that does not read.
 const MAX_OUTPUT: usize = 1 << 20;
+/// Shares that are remembered to find the second one of the same.
+const MAX_SEEN: usize = 1 << 16;
 
 /// A connection to a miner without the connection: bytes and time go in, bytes, events and the
 /// next deadline come out. To be used as [`ClientSession`](super::ClientSession).
@@ -89,7 +91,7 @@ impl ServerSession {
             without_since: now,
             job: None,
             next_job: 1,
-            given: Given::default(),
+            given: Given::new(MAX_SEEN),
             tip: None,
             agent: String::new(),
             easiest: Target::MAX,

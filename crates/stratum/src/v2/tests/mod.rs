@@ -1,5 +1,6 @@
 //! Both ends of a connection.
 
+mod by_hand;
 mod hostile;
 
 use std::sync::Arc;

@@ -1,0 +1,148 @@
+//! A miner that says what ours does not, to our pool.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use binary_sv2::{Str0255, U256};
+use common_messages_sv2::{Protocol, SetupConnection};
+use mining_sv2 as mining;
+
+use super::{UNIX_S, job, secret, server_config};
+use crate::reject::RejectReason;
+use crate::target::Target;
+use crate::v2::link::Link;
+use crate::v2::message::FromMiner;
+use crate::v2::server::{ServerEvent, ServerSession};
+
+/// A connection that is set up, to a pool with a job whose shares any hash is good for.
+struct ByHand {
+    now: Instant,
+    link: Link,
+    pool: ServerSession,
+}
+
+fn words(words: &str) -> Str0255<'_> {
+    Str0255::new(words.as_bytes()).expect("short")
+}
+
+impl ByHand {
+    fn new() -> Self {
+        let now = Instant::now();
+        let mut config = server_config();
+        config.target = Target::MAX;
+        let mut pool = ServerSession::new(config, now, UNIX_S, [2; 32]);
+        pool.announce(now, &Arc::new(job(9, true))).expect("short");
+        let link = Link::initiator(secret().public(), [1; 32], 1 << 20, 1 << 24);
+        let mut this = Self { now, link, pool };
+        this.carry();
+        this.says(FromMiner::SetupConnection(SetupConnection {
+            protocol: Protocol::MiningProtocol,
+            min_version: 2,
+            max_version: 2,
+            flags: 0,
+            endpoint_host: words("pool.example"),
+            endpoint_port: 1,
+            vendor: words("hand"),
+            hardware_version: words(""),
+            firmware: words(""),
+            device_id: words(""),
+        }));
+        this
+    }
+
+    fn carry(&mut self) {
+        let up = self.link.output().to_vec();
+        self.link.consume_output(up.len());
+        self.pool.handle_bytes(self.now, &up).expect("good");
+        let down = self.pool.output().to_vec();
+        self.pool.consume_output(down.len());
+        self.link.receive(&down);
+        while self.link.next(UNIX_S).expect("good").is_some() {}
+    }
+
+    /// What comes of a message.
+    fn says(&mut self, message: FromMiner<'_>) -> Vec<ServerEvent> {
+        let (kind, for_channel, payload) = message.emit().expect("short");
+        self.link.send(kind, for_channel, &payload);
+        self.carry();
+        std::iter::from_fn(|| self.pool.poll_event()).collect()
+    }
+
+    fn open(&mut self, extended: bool) {
+        let (request_id, user_identity, nominal_hash_rate) = (7, words("me"), 1e6);
+        let max_target = U256::from(&[0xff; 32]);
+        let told = self.says(if extended {
+            FromMiner::OpenExtendedMiningChannel(mining::OpenExtendedMiningChannel {
+                request_id,
+                user_identity,
+                nominal_hash_rate,
+                max_target,
+                min_extranonce_size: 4,
+            })
+        } else {
+            FromMiner::OpenStandardMiningChannel(mining::OpenStandardMiningChannel {
+                request_id,
+                user_identity,
+                nominal_hash_rate,
+                max_target,
+            })
+        });
+        assert!(matches!(told[..], [ServerEvent::Opened { .. }]), "{told:?}");
+    }
+
+    fn close(&mut self) {
+        let told = self.says(FromMiner::CloseChannel(mining::CloseChannel {
+            channel_id: 1,
+            reason_code: words(""),
+        }));
+        assert_eq!(told, [ServerEvent::Closed]);
+    }
+
+    /// Why a share of the first job is refused, if it is.
+    fn submit(&mut self, extended: bool, nonce: u32) -> Option<RejectReason> {
+        let (channel_id, sequence_number, job_id) = (1, nonce, 1);
+        let (ntime, version) = (UNIX_S, 0x2000_0000);
+        let told = self.says(if extended {
+            FromMiner::SubmitSharesExtended(mining::SubmitSharesExtended {
+                channel_id,
+                sequence_number,
+                job_id,
+                nonce,
+                ntime,
+                version,
+                extranonce: (&[0; 4][..]).try_into().expect("short"),
+            })
+        } else {
+            FromMiner::SubmitSharesStandard(mining::SubmitSharesStandard {
+                channel_id,
+                sequence_number,
+                job_id,
+                nonce,
+                ntime,
+                version,
+            })
+        });
+        match &told[..] {
+            [ServerEvent::Share(_)] => None,
+            [ServerEvent::Refused { reason, .. }] => Some(*reason),
+            _ => panic!("{told:?}"),
+        }
+    }
+}
+
+/// The job of the moment is given again with the second channel, and was stale with the first.
+#[test]
+fn a_channel_that_is_opened_again_takes_shares_of_the_job_and_none_twice() {
+    let mut miner = ByHand::new();
+    miner.open(false);
+    assert_eq!(miner.submit(false, 1), None);
+    miner.close();
+    miner.open(false);
+    assert_eq!(miner.submit(false, 2), None);
+    assert_eq!(miner.submit(false, 1), Some(RejectReason::Duplicate));
+    // The same hash by the other kind of channel, whose extranonce is as many zeros.
+    miner.close();
+    miner.open(true);
+    assert_eq!(miner.submit(true, 2), Some(RejectReason::Duplicate));
+    assert_eq!(miner.submit(true, 3), None);
+}
