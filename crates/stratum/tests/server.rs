@@ -234,6 +234,37 @@ fn a_resumed_session_knows_its_jobs_and_shares() {
     assert!(pool.submit("me", late).contains("true"));
 }
 
+/// Its first job had come and gone before the miner was back.
+#[test]
+fn a_session_that_is_resumed_on_another_block_is_told_so() {
+    let parked = Pool::ready(|_| {}).session.park();
+    let mut next = Job::clone(&job("k", false));
+    next.prev_hash = [1; 32];
+    let mut pool = Pool::new(|config| {
+        (config.min_difficulty, config.max_difficulty) = (0.0, 1e-11);
+    });
+    pool.announce(&Arc::new(next.clone()));
+    pool.try_hears(r#"{"id":1,"method":"mining.subscribe","params":["a","s1"]}"#)
+        .expect("fine");
+    pool.session.resume(pool.now, parked);
+    pool.hears(r#"{"id":2,"method":"mining.authorize","params":["me","x"]}"#);
+    let said = pool.says();
+    let notify = said.last().expect("a job");
+    assert!(notify.ends_with(",true]}"), "{notify}");
+    // Nor is the difficulty that was parked above that of the block.
+    assert_eq!(pool.session.difficulty(), 1e-11);
+    let late = r#""j","00000000","504e86b9","00000001""#;
+    assert_eq!(pool.submit("me", late), refusal(RejectReason::Stale));
+    let fresh = r#""k","00000000","504e86b9","00000001""#;
+    assert!(pool.submit("me", fresh).contains("true"));
+    // The second of the block leaves the first alone.
+    next.id = JobId::new(b"l").expect("short");
+    pool.announce(&Arc::new(next));
+    assert!(pool.says()[0].ends_with(",false]}"));
+    let late = r#""k","00000000","504e86b9","00000002""#;
+    assert!(pool.submit("me", late).contains("true"));
+}
+
 #[test]
 fn a_clean_job_that_is_told_again_on_resumption_keeps_its_shares() {
     let current = job("j", true);

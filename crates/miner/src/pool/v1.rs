@@ -55,15 +55,7 @@ async fn converse(
             && given.as_ref().is_none_or(|given| !Arc::ptr_eq(given, &job))
         {
             session.set_max_difficulty(shared.max_difficulty(&job));
-            // The first job of a block may have come and gone while this miner was not looked at.
-            let other_block = |given: &Arc<Job>| given.prev_hash != job.prev_hash;
-            if !job.clean && given.as_ref().is_some_and(other_block) {
-                let mut first = Job::clone(&job);
-                first.clean = true;
-                session.announce(Instant::now(), &Arc::new(first));
-            } else {
-                session.announce(Instant::now(), &job);
-            }
+            session.announce(Instant::now(), &job);
             given = Some(job);
         }
         let count = session.output().len();

@@ -137,6 +137,11 @@ pub fn ping(out: &mut Vec<u8>, id: u64) {
 
 /// `mining.notify`.
 pub fn notify(out: &mut Vec<u8>, job: &Job) {
+    notify_as(out, job, job.clean);
+}
+
+/// `mining.notify` of a job that is clean for whoever reads it, or not.
+pub(crate) fn notify_as(out: &mut Vec<u8>, job: &Job, clean: bool) {
     notification(out, "mining.notify");
     write_text(out, &String::from_utf8_lossy(job.id.as_bytes()));
     for bytes in [
@@ -158,7 +163,7 @@ pub fn notify(out: &mut Vec<u8>, job: &Job) {
         out,
         format_args!(
             "],\"{:08x}\",\"{:08x}\",\"{:08x}\",{}",
-            job.version, job.nbits, job.ntime, job.clean
+            job.version, job.nbits, job.ntime, clean
         ),
     );
     out.extend_from_slice(END);

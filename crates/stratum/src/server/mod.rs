@@ -246,7 +246,7 @@ impl ServerSession {
         if let Some((name, parked)) = session {
             self.config.session = name;
             self.config.extranonces = parked.extranonces;
-            self.difficulty = parked.difficulty;
+            self.set_difficulty(parked.difficulty);
             self.given = parked.given;
             self.seen = parked.seen;
         }
@@ -301,8 +301,8 @@ impl ServerSession {
         }
     }
 
-    /// Hands out a job, now or as soon as the miner is subscribed and authorised. One that says
-    /// `clean` ends all before it.
+    /// Hands out a job, now or as soon as the miner is subscribed and authorised. One that is
+    /// [`clean`](Job::clean) ends all before it, as does the first that the miner gets of a block.
     pub fn announce(&mut self, now: Instant, job: &Arc<Job>) {
         self.current = Some(job.clone());
         self.hand_out_if_ready(now);
@@ -325,7 +325,11 @@ impl ServerSession {
         }
         // A session that is resumed is told its last job again: its shares are still known.
         let again = self.given.iter().any(|given| Arc::ptr_eq(&given.job, &job));
-        if job.clean && !again {
+        // The first job of a block may have come and gone while the miner was not looked at, or
+        // away: whatever comes first of it ends the jobs before.
+        let same_block = |given: &Given| given.job.prev_hash == job.prev_hash;
+        let clean = job.clean || !self.given.back().is_some_and(same_block);
+        if clean && !again {
             self.given.clear();
             self.seen.clear();
         }
@@ -333,7 +337,7 @@ impl ServerSession {
         if self.given.len() == REMEMBERED {
             self.given.pop_front();
         }
-        write::notify(self.output.lines(), &job);
+        write::notify_as(self.output.lines(), &job, clean);
         self.given.push_back(Given {
             job,
             subscribed: self.config.extranonces,

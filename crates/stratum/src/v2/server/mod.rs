@@ -222,7 +222,8 @@ impl ServerSession {
     }
 
     /// Gives a job, whose coinbase transaction has room for prefix and extranonce, to the miner,
-    /// now or when it opens its channel. A job that is [`clean`](Job::clean) follows a new block.
+    /// now or when it opens its channel. One that is [`clean`](Job::clean) ends all before it, as
+    /// does the first that the miner gets of a block.
     ///
     /// # Errors
     /// Its coinbase transaction is longer than a message can say.
