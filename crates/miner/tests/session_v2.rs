@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use harness::*;
 use zcn::TcpListener;
 use zcn_miner::machine::unix_s;
-use zcn_miner::pool::{PoolServer, PoolSettings};
+use zcn_miner::pool::{PoolServer, PoolSettings, Template};
 use zcn_miner::session::{Channel, Pool, SessionSettings};
 use zcn_stratum::Target;
 use zcn_stratum::inline::Extranonce;
@@ -177,6 +177,35 @@ fn a_pool_that_starts_anew_is_not_sent_what_was_found_for_the_one_before() {
         accepted += server.stats().accepted;
         assert!(miner.count("accepted") as u64 <= accepted);
         miner.stop().await;
+    });
+}
+
+/// Jobs of V2 are numbered anew with each connection. A share of a job that the connection does not
+/// know is not sent as one of the job that has its number there.
+#[test]
+fn a_share_is_not_sent_under_another_job_of_the_same_number() {
+    on_runtime(async || {
+        let (first, address) = pool_v2(|_| {});
+        let miner = Miner::start(settings(vec![at_v2(address, secret().public())]));
+        miner.until("work", |log| log.work.is_some()).await;
+        first.stop();
+        miner
+            .until("the pool is gone", |log| !log.causes.is_empty())
+            .await;
+        assert!(miner.find());
+        emptied(&first).await;
+        // The same extranonces and the same block, but another job, and shares that cost something.
+        let second = pool(listen(any()), |settings| settings.difficulty = 1.0);
+        let later = Template::synthetic(1, [1; 32], 0x1d00_ffff, 1_700_000_600);
+        second.set_template(later, true).expect("a job");
+        second.serve_v2(listen_again(address).await, secret());
+        miner
+            .until("it is told of", |log| log.told.len() == 1)
+            .await;
+        assert_eq!(miner.count("lost"), 1);
+        miner.stop().await;
+        let stats = second.stats();
+        assert_eq!((stats.accepted, stats.refused), (0, 0), "{stats:?}");
     });
 }
 

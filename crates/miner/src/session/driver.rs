@@ -590,19 +590,16 @@ enum Place {
 }
 
 fn place(current: &Current, found: &FoundShare) -> Place {
-    let known = current.session.knows(found);
-    let same_session = current.session.extranonce_1() == Some(found.extranonce_1);
-    let same_block = current.prev_hash.map(|hash| hash == found.prev_hash);
-    match (
-        found.pool == current.pool,
-        known || same_session,
-        same_block,
-    ) {
-        (true, _, _) if known => Place::Here,
-        (_, _, Some(false)) => Place::Nowhere(Lost::Stale),
+    let same_pool = found.pool == current.pool;
+    if same_pool && current.session.knows(found) {
+        return Place::Here;
+    }
+    match current.prev_hash {
         // Which block is being worked on shows with the first job.
-        (true, true, None) | (false, _, _) => Place::Wait,
-        (true, true, Some(true)) => Place::Here,
-        (true, false, _) => Place::Nowhere(Lost::NewSession),
+        None => Place::Wait,
+        Some(hash) if hash != found.prev_hash => Place::Nowhere(Lost::Stale),
+        Some(_) if !same_pool => Place::Wait,
+        Some(_) if current.session.continues(found) => Place::Here,
+        Some(_) => Place::Nowhere(Lost::NewSession),
     }
 }

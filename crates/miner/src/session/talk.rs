@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use zcn_stratum::client::{
     ClientConfig, ClientSession, Event, Resume, SubmitError, SubmitId, Work, WorkKey,
 };
-use zcn_stratum::inline::{Extranonce, JobId};
+use zcn_stratum::inline::JobId;
 use zcn_stratum::reject::Rejection;
 use zcn_stratum::share::Share;
 use zcn_stratum::v2;
@@ -149,11 +149,14 @@ impl Talk {
         }
     }
 
-    /// What the pool puts into every coinbase of this session.
-    pub(super) fn extranonce_1(&self) -> Option<Extranonce> {
+    /// Whether the share was found in this session, or in one that this resumes: the pool knows
+    /// its job even where this connection does not.
+    pub(super) fn continues(&self, found: &FoundShare) -> bool {
         match self {
-            Self::V1(session) => session.extranonce_1(),
-            Self::V2(talk) => talk.session.prefix(),
+            Self::V1(session) => session.extranonce_1() == Some(found.extranonce_1),
+            // Numbers of jobs begin anew with each connection: what is not known here would be
+            // sent as a share of another job.
+            Self::V2(_) => false,
         }
     }
 
