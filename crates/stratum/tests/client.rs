@@ -267,6 +267,9 @@ fn a_rehearsal_is_without_consequence() {
     assert!(miner.session.rehearse(b"nonsense\n").is_none());
     let mut bytes = br#"{"method":"mining.set_difficulty","params":[9]}"#.to_vec();
     bytes.push(b'\n');
+    // No job, no rehearsal: not the empty place of the next one.
+    assert!(miner.session.rehearse(&bytes).is_none());
+    assert!(miner.session.rehearse(b"").is_none());
     bytes.extend([line("a"), line("b")].concat());
     for _ in 0..100 {
         let work = miner.session.rehearse(&bytes).expect("a job");

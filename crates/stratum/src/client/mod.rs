@@ -63,6 +63,8 @@ pub struct ClientSession {
     session: Option<String>,
     /// A job came before the extranonce that it needs.
     early_work: bool,
+    /// A rehearsal has come upon a job.
+    rehearsed: bool,
     difficulty: f64,
     target: Target,
     works: WorkTable,
@@ -103,6 +105,7 @@ impl ClientSession {
             extranonces: None,
             session: None,
             early_work: false,
+            rehearsed: false,
             // What difficulty means until a pool says something.
             difficulty: 1.0,
             target: Target::from_difficulty(1.0).unwrap_or(Target::MAX),
@@ -183,7 +186,8 @@ impl ClientSession {
 
     /// Does with the jobs in `bytes`, whole lines received before, what was done then, and
     /// leaves it without consequence; the last of them, which is valid until the next call that
-    /// changes anything. Not a name that [`work`](Self::work) knows.
+    /// changes anything. Not a name that [`work`](Self::work) knows. `None` when there is no job
+    /// in them, or the session is not as far as that.
     ///
     /// The code and the memory that the next job needs are in the caches of the CPU after this.
     pub fn rehearse(&mut self, bytes: &[u8]) -> Option<&Work> {
@@ -192,8 +196,9 @@ impl ClientSession {
             return None;
         }
         let mut reader = LineReader::new(self.config.max_line);
+        self.rehearsed = false;
         let done = self.handle_lines(self.received_at, &mut reader, bytes, Run::Rehearsal);
-        done.ok().map(|()| &*self.works.begun())
+        (done.is_ok() && self.rehearsed).then(|| &*self.works.begun())
     }
 
     /// One function for both, so that a rehearsal goes through the same instructions.
@@ -271,8 +276,9 @@ impl ClientSession {
             Some(extranonces) => {
                 work.extranonce_1 = extranonces.extranonce_1;
                 work.extranonce_2_len = extranonces.extranonce_2_len;
-                if run == Run::Real {
-                    self.commit_work();
+                match run {
+                    Run::Real => self.commit_work(),
+                    Run::Rehearsal => self.rehearsed = true,
                 }
             }
             None => self.early_work = true,
