@@ -103,6 +103,55 @@ impl RateMeter {
     }
 }
 
+/// The rate of a miner at work. Its time stands still while there is no work: a pool that chooses a
+/// difficulty by the rate is told how fast the miner is, not how long it had nothing to do.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkRate {
+    meter: RateMeter,
+    start: Instant,
+    /// Time with work, up to `since`.
+    worked: Duration,
+    /// Since when there is work.
+    since: Option<Instant>,
+}
+
+impl WorkRate {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            meter: RateMeter::new(now),
+            start: now,
+            worked: Duration::ZERO,
+            since: None,
+        }
+    }
+
+    /// There is work from now on.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// There is none any more.
+    pub(crate) fn rest(&mut self, now: Instant) {
+        self.worked = self.worked(now);
+        self.since = None;
+    }
+
+    fn worked(&self, now: Instant) -> Duration {
+        let since = self.since.unwrap_or(now);
+        self.worked + now.saturating_duration_since(since)
+    }
+
+    /// As [`RateMeter::record`].
+    pub(crate) fn record(&mut self, now: Instant, hashes: u64) {
+        self.meter.record(self.start + self.worked(now), hashes);
+    }
+
+    /// Hashes per second over the last ten seconds of work; 0 before there was any.
+    pub(crate) fn rate(&self) -> f64 {
+        self.meter.rates().ten_seconds
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +205,35 @@ mod tests {
         let rates = meter.rates();
         assert!(near(rates.ten_seconds, 100.0), "{rates:?}");
         assert!(near(rates.minute, 100.0), "{rates:?}");
+    }
+
+    #[test]
+    fn a_break_leaves_the_rate_at_work_as_it_was() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut meter = WorkRate::new(start);
+        let mut hashes = 0;
+        meter.record(at(5), hashes);
+        assert_eq!(meter.rate(), 0.0, "nobody knows");
+        // The first work is long in coming.
+        for second in 20..=40 {
+            meter.begin(at(20));
+            hashes += 1000 * u64::from(second > 20);
+            meter.record(at(second), hashes);
+        }
+        assert!(near(meter.rate(), 1000.0), "{meter:?}");
+        meter.rest(at(40));
+        for second in 41..100 {
+            meter.record(at(second), hashes);
+            assert!(near(meter.rate(), 1000.0), "{meter:?}");
+        }
+        meter.begin(at(100));
+        for second in 101..=120 {
+            hashes += 2000;
+            meter.record(at(second), hashes);
+            assert!(meter.rate() > 999.0, "{meter:?}");
+        }
+        assert!(near(meter.rate(), 2000.0), "{meter:?}");
     }
 
     #[test]

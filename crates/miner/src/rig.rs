@@ -2,8 +2,9 @@
 //!
 //! [`run`] lets a [`Crew`] search what a [`session`](mod@crate::session) brings: each worker has
 //! a second extranonce of its own, and is given the next when all nonces of one are tried; where
-//! the pool leaves none to miners, the workers divide the nonces. What a worker finds is looked at once more before it is handed in; what comes late, for the work
-//! before, is handed in as well, and the session knows whether it still counts.
+//! the pool leaves none to miners, the workers divide the nonces. What a worker finds is looked at
+//! once more before it is handed in; what comes late, for the work before, is handed in as well,
+//! and the session knows whether it still counts.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -26,7 +27,7 @@ use zcn_stratum::share::Share;
 use crate::crew::{self, Crew, CrewError, CrewOptions, VersionBits};
 use crate::draw::Draw;
 use crate::latency::{JobTimes, Latencies, Stage};
-use crate::rate::{RateMeter, Rates};
+use crate::rate::{RateMeter, Rates, WorkRate};
 use crate::session::{
     self, FoundShare, Lost, Notice, SessionError, SessionHandle, SessionSettings,
 };
@@ -127,6 +128,7 @@ pub async fn run(
         },
         meter: meter.clone(),
         rate: RateMeter::new(Instant::now()),
+        work_rate: WorkRate::new(Instant::now()),
         current: None,
         on: false,
         found_at: BTreeMap::new(),
@@ -146,7 +148,7 @@ pub async fn run(
             if reading.elapsed() >= READING {
                 reading = Instant::now();
                 rig.read();
-                submit.set_hash_rate(rig.rate.rates().ten_seconds);
+                submit.set_hash_rate(rig.work_rate.rate());
                 rig.feed();
             }
         }
@@ -349,6 +351,7 @@ struct Rig {
     desk: Desk,
     meter: RigMeter,
     rate: RateMeter,
+    work_rate: WorkRate,
     current: Option<Current>,
     /// Whether `current` is still to be searched.
     on: bool,
@@ -381,6 +384,7 @@ impl Rig {
             Notice::Disconnected { .. } => {
                 self.on = false;
                 self.desk.crew.rest();
+                self.work_rate.rest(Instant::now());
             }
             Notice::Accepted { share, .. } => {
                 self.answered(&share.share);
@@ -443,6 +447,7 @@ impl Rig {
             });
         }
         self.on = true;
+        self.work_rate.begin(dispatched);
         self.count(|totals| totals.jobs += 1);
     }
 
@@ -522,8 +527,9 @@ impl Rig {
 
     /// Brings the counts of hashes up to date.
     fn read(&mut self) {
-        let hashes = self.desk.crew.hashes();
-        self.rate.record(Instant::now(), hashes);
+        let (now, hashes) = (Instant::now(), self.desk.crew.hashes());
+        self.rate.record(now, hashes);
+        self.work_rate.record(now, hashes);
         let rates = self.rate.rates();
         self.count(|totals| (totals.hashes, totals.rates) = (hashes, rates));
     }
