@@ -56,7 +56,8 @@ fn the_next_pool_takes_over_until_the_first_is_back() {
         let first = listen(any()).local_addr();
         let second = pool(listen(any()), |_| {});
         let pools = vec![at(first, "tcp"), at(second.local_addr(), "tcp")];
-        follow_the_first(pools, || pool(listen(first), |_| {}), &second).await;
+        let begin_first = async || pool(listen_again(first).await, |_| {});
+        follow_the_first(pools, begin_first, &second).await;
     });
 }
 

@@ -3,7 +3,8 @@
 mod harness;
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use harness::*;
@@ -11,10 +12,10 @@ use zcn::TcpListener;
 use zcn_miner::machine::unix_s;
 use zcn_miner::pool::{PoolServer, PoolSettings, Template};
 use zcn_miner::session::{Channel, Pool, SessionSettings};
-use zcn_stratum::Target;
 use zcn_stratum::inline::Extranonce;
 use zcn_stratum::v2::server::{ServerConfig, ServerEvent, ServerSession};
 use zcn_stratum::v2::{AuthorityKey, AuthoritySecret};
+use zcn_stratum::{Job, Target};
 
 const CHANNELS: [Channel; 2] = [
     Channel::Standard,
@@ -88,13 +89,14 @@ fn pools_of_either_version_take_over_from_the_other_until_the_first_is_back() {
             } else {
                 vec![at(first, "tcp"), at_v2(second_address, key)]
             };
-            let begin_first = || {
+            let begin_first = async || {
+                let listener = listen_again(first).await;
                 if v2_first {
                     let server = pool(listen(any()), |_| {});
-                    server.serve_v2(listen(first), secret());
+                    server.serve_v2(listener, secret());
                     server
                 } else {
-                    pool(listen(first), |_| {})
+                    pool(listener, |_| {})
                 }
             };
             follow_the_first(pools, begin_first, &second).await;
@@ -238,14 +240,13 @@ fn a_block_whose_first_job_was_passed_over_is_told_by_either_version() {
 #[test]
 fn another_key_and_another_protocol_are_refused_in_plain_words() {
     on_runtime(async || {
-        let (server, v2) = pool_v2(|_| {});
+        let (_server, v2) = pool_v2(|_| {});
         let other = AuthoritySecret::new(&[8; 32]).expect("a secret").public();
         let text = b"{\"id\":null,\"error\":\"no such method\"}\n".to_vec();
         let pools = vec![
             // Whoever has not the secret of the key that was asked for.
             at_v2(v2, other),
-            // A pool of V1 behind a URL of V2: one that waits for a line, and one that talks.
-            at_v2(server.local_addr(), secret().public()),
+            // A pool of V1 behind a URL of V2, one that talks.
             at_v2(parrot(text), secret().public()),
             // A pool of V2 behind a URL of V1.
             at(v2, "tcp"),
@@ -254,24 +255,38 @@ fn another_key_and_another_protocol_are_refused_in_plain_words() {
         let mut settings = settings(pools);
         settings.retry = (HANG, HANG);
         settings.return_after = HANG;
-        // Of the second nothing will ever be heard.
-        settings.protocol.request_timeout = Duration::from_secs(5);
         let miner = Miner::start(settings);
-        miner
-            .until("the good pool", |log| log.ready.ends_with(&[4]))
-            .await;
+        miner.until("the good pool", |log| log.ready == [3]).await;
         let log = miner.stop().await;
         let causes = &log.borrow().causes;
         for (pool, words) in [
             (0, "another key"),
-            (1, "Stratum V"),
-            (2, "Stratum V1"),
-            (3, "Stratum V2 (stratum2+tcp://)"),
+            (1, "Stratum V1"),
+            (2, "Stratum V2 (stratum2+tcp://)"),
         ] {
             let (at, cause) = &causes[pool];
             assert_eq!(*at, pool, "{causes:?}");
             assert!(cause.contains(words), "{cause}");
         }
+    });
+}
+
+/// It waits for a line; whether a handshake has the end of one is chance.
+#[test]
+fn a_pool_of_v1_behind_a_url_of_v2_is_left_whether_it_answers_or_not() {
+    on_runtime(async || {
+        let server = pool(listen(any()), |_| {});
+        let mut settings = settings(vec![at_v2(server.local_addr(), secret().public())]);
+        settings.protocol.request_timeout = Duration::from_secs(1);
+        let miner = Miner::start(settings);
+        miner.until("the end", |log| !log.causes.is_empty()).await;
+        let log = miner.stop().await;
+        let (_, cause) = &log.borrow().causes[0];
+        assert!(
+            cause == "no answer to the handshake of Stratum V2 within 1s"
+                || cause.contains("perhaps it speaks Stratum V1"),
+            "{cause}"
+        );
     });
 }
 
@@ -315,17 +330,21 @@ fn what_the_ledger_keeps_of_a_broken_connection_is_told_of_and_not_sent() {
     });
 }
 
-/// A pool of V2 that sends each miner to another port as soon as it has opened its channel.
-fn sends_to(port: u16) -> SocketAddr {
-    let listener = std::net::TcpListener::bind(any()).expect("a free port");
+/// A pool of V2 at `host` that does something when a channel is opened, and from then on hears
+/// nothing.
+fn opens(host: IpAddr, act: impl Fn(&mut ServerSession) + Send + 'static) -> SocketAddr {
+    let listener = std::net::TcpListener::bind((host, 0)).expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     std::thread::spawn(move || {
         while let Ok((mut stream, _)) = listener.accept() {
             let prefix = Extranonce::new(&[1; 4]).expect("short");
             let config = ServerConfig::new(secret(), prefix, Target::MAX);
             let mut session = ServerSession::new(config, Instant::now(), unix_s(), [5; 32]);
-            let mut buffer = [0; 4096];
+            let (mut buffer, mut opened) = ([0; 4096], false);
             while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                if opened {
+                    continue;
+                }
                 if session
                     .handle_bytes(Instant::now(), &buffer[..count])
                     .is_err()
@@ -334,7 +353,8 @@ fn sends_to(port: u16) -> SocketAddr {
                 }
                 while let Some(event) = session.poll_event() {
                     if matches!(event, ServerEvent::Opened { .. }) {
-                        session.reconnect("", port).expect("short");
+                        act(&mut session);
+                        opened = true;
                     }
                 }
                 let sent = stream.write_all(session.output());
@@ -352,7 +372,9 @@ fn sends_to(port: u16) -> SocketAddr {
 fn a_redirect_is_followed_with_the_same_key() {
     on_runtime(async || {
         let (server, target) = pool_v2(|_| {});
-        let gate = sends_to(target.port());
+        let gate = opens(target.ip(), move |session| {
+            session.reconnect("", target.port()).expect("short");
+        });
         let miner = Miner::start(settings(vec![at_v2(gate, secret().public())]));
         miner.until("work", |log| log.work.is_some()).await;
         assert!(miner.find());
@@ -361,8 +383,39 @@ fn a_redirect_is_followed_with_the_same_key() {
         assert_eq!(server.stats().accepted, 1);
         let log = miner.stop().await;
         let causes = &log.borrow().causes;
-        let sent = format!("the pool sends us to 127.0.0.1:{}", target.port());
+        let sent = format!("the pool sends us to {target}");
         assert_eq!(causes[0], (0, sent), "{causes:?}");
+    });
+}
+
+#[test]
+fn a_pool_that_leaves_shares_unanswered_is_left_in_the_time_that_is_set() {
+    on_runtime(async || {
+        let deaf = opens(any().ip(), |session| {
+            let job = Job {
+                ntime: 1_700_000_000,
+                nbits: 0x1d00_ffff,
+                ..Job::default()
+            };
+            let given = session.announce(Instant::now(), &Arc::new(job));
+            given.expect("short");
+        });
+        let (_server, address) = pool_v2(|_| {});
+        let key = secret().public();
+        let mut settings = settings(vec![at_v2(deaf, key), at_v2(address, key)]);
+        settings.retry = (HANG, HANG);
+        settings.return_after = HANG;
+        settings.share_timeout = Duration::from_millis(50);
+        let miner = Miner::start(settings);
+        miner.until("work", |log| log.work.is_some()).await;
+        assert!(miner.find());
+        miner
+            .until("the good pool", |log| log.ready == [0, 1])
+            .await;
+        let log = miner.stop().await;
+        let causes = &log.borrow().causes;
+        let cause = "no answer to the share within 50ms".to_owned();
+        assert_eq!(causes[0], (0, cause), "{causes:?}");
     });
 }
 

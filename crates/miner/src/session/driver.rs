@@ -270,6 +270,7 @@ impl<'a> Driver<'a> {
             let mut config = v2::ClientConfig::new(authority, host, url.port, user);
             config.channel = self.settings.channel;
             config.answer_timeout = self.settings.protocol.request_timeout;
+            config.share_timeout = self.settings.share_timeout;
             config.nominal_hash_rate = match self.handle.0.hash_rate.get() {
                 0.0 => self.settings.hash_rate,
                 rate => rate,

@@ -59,8 +59,13 @@ pub struct SessionSettings {
     /// What is spread is spread by this, and what is searched begins here; should differ each
     /// time.
     pub seed: u64,
-    /// What every session of Stratum V1 begins with, and how long answers of V2 may take; host, user, password and resumption are filled in.
+    /// What every session of Stratum V1 begins with; host, user, password and resumption are filled
+    /// in. Its `request_timeout` is also how long a pool of V2 may take over each step up to the
+    /// channel, and how long a pool of either may take to read what it is sent.
     pub protocol: ClientConfig,
+    /// How long a pool of Stratum V2 may leave a share unanswered: it may answer many at once. With
+    /// V1 that is the `request_timeout` of `protocol`.
+    pub share_timeout: Duration,
     /// The kind of channel with pools of Stratum V2.
     pub channel: Channel,
     /// Hashes a second that such a pool is told of before
@@ -84,6 +89,7 @@ impl SessionSettings {
             ledger: None,
             seed: 0,
             protocol: ClientConfig::new("", "", ""),
+            share_timeout: Duration::from_secs(300),
             channel: Channel::Standard,
             hash_rate: 1e7,
             trust: None,

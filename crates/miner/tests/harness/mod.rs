@@ -9,6 +9,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use zcn::{Runtime, TcpListener, TcpStream};
@@ -33,8 +34,13 @@ pub(crate) fn listen(address: SocketAddr) -> TcpListener {
     TcpListener::bind(address).expect("a free port")
 }
 
+/// Any port of a loopback address that nobody else has: what a test lets go of there, for a while,
+/// is not taken by the tests beside it, whose miners and pools would talk to this one's.
 pub(crate) fn any() -> SocketAddr {
-    ([127, 0, 0, 1], 0).into()
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    ([127, 64 | high & 0x3f, low, next], 0).into()
 }
 
 /// The address again, as soon as whoever had it is done with it.
@@ -182,14 +188,14 @@ impl Miner {
 /// at the second again.
 pub(crate) async fn follow_the_first(
     pools: Vec<Pool>,
-    begin_first: impl FnOnce() -> PoolServer,
+    begin_first: impl AsyncFnOnce() -> PoolServer,
     second: &PoolServer,
 ) {
     let miner = Miner::start(settings(pools));
     miner.until("the second pool", |log| log.ready == [1]).await;
     miner.until("work", |log| log.work.is_some()).await;
     assert!(miner.find());
-    let first = begin_first();
+    let first = begin_first().await;
     miner
         .until("the first pool", |log| log.ready == [1, 0])
         .await;
