@@ -112,8 +112,8 @@ pub struct ListenOptions {
     pub keepalive: Option<Duration>,
     /// Takes data that comes with a SYN and the right cookie (TCP Fast Open, RFC 7413), for at
     /// most so many connections whose handshake is not complete. Such data may come twice, on two
-    /// connections: only for requests to whom that does no harm. The kernel also wants bit 2 of
-    /// `net.ipv4.tcp_fastopen`, without which it ignores this.
+    /// connections: only for requests to whom that does no harm. The kernel also wants the bit of value
+    /// 2 (servers) in `net.ipv4.tcp_fastopen`, without which it ignores this.
     pub fast_open: Option<u32>,
 }
 
