@@ -460,6 +460,47 @@ fn progress_confirms_the_neighbour() {
     assert_eq!(arp.count(), 3);
 }
 
+/// The arrival of new data tells who only receives that its acknowledgements arrive (RFC 4861
+/// section 7.3.1), whichever segment of a millisecond is the first.
+#[test]
+fn a_neighbour_that_only_sends_or_only_receives_is_confirmed() {
+    for (predict, to) in [
+        (true, "10.0.0.2:80"),
+        (false, "10.0.0.2:80"),
+        (true, "[fd00::2]:80"),
+    ] {
+        for (from, other) in [(0, 1), (1, 0)] {
+            let mut config = config();
+            config.header_prediction = predict;
+            let mut net = Net::with(config, 1_500);
+            let (client, server) = pair(&mut net, to);
+            let ends = [client, server];
+            // Their addresses are announced.
+            net.run_for(Duration::from_secs(3));
+            net.log.clear();
+            for second in 0..120 {
+                let (from, to) = ((from, ends[from]), (other, ends[other]));
+                carry(&mut net, from, to, &[second; 4_000], LIMIT);
+                net.run_for(Duration::from_secs(1));
+            }
+            let asks = |bytes: &[u8]| match bytes[12..14] {
+                [0x08, 0x06] => bytes[21] == 1,
+                [0x86, 0xdd] => bytes[20] == 58 && bytes[54] == 135,
+                _ => false,
+            };
+            let log = net.log.iter();
+            let askers: Vec<_> = log
+                .filter(|(_, bytes)| asks(bytes))
+                .map(|(end, _)| end)
+                .collect();
+            assert!(
+                askers.is_empty(),
+                "{to} from {from}, {predict}: {askers:?} asked"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_host_that_nobody_finds_is_unreachable() {
     let mut net = Net::plain(1_500);

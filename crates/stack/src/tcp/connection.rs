@@ -447,17 +447,10 @@ impl Connection {
         (next < Instant::MAX).then_some(next)
     }
 
-    /// How far the peer has acknowledged, and when it last did.
+    /// How far the peer has acknowledged, and how far it was received.
     #[inline]
-    pub(crate) fn standing(&self) -> (SeqNum, Stamp) {
-        (self.sender.snd_una(), self.last_ack_in)
-    }
-
-    /// Whether the peer has acknowledged more than when it stood so, a millisecond ago at least:
-    /// neighbours need not be told more often that they are there.
-    #[inline]
-    pub(crate) fn has_progressed(&self, before: (SeqNum, Stamp)) -> bool {
-        self.sender.snd_una() != before.0 && self.last_ack_in != before.1
+    pub(crate) fn standing(&self) -> (SeqNum, SeqNum) {
+        (self.sender.snd_una(), self.rcv_nxt)
     }
 
     /// The smoothed round-trip time, zero if there is none.

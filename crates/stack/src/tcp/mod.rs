@@ -75,6 +75,7 @@ use isn::Isn;
 use listener::Listener;
 use ports::Ports;
 use reply::Replies;
+use stamp::Stamp;
 use syncache::{Expired, SynCache};
 use time_wait::{TimeWait, TimeWaits};
 use tuple::Tuple;
@@ -133,6 +134,8 @@ pub struct Tcp {
     ends: Demux<Place>,
     /// The connection that a predicted segment came to last.
     last: Id,
+    /// Of which connection it was last told that it got on, and when.
+    progress_told: (Id, Stamp),
     half_open: SynCache,
     /// Half-open connections whose SYN-ACK is to leave.
     syn_acks: VecDeque<Id>,
@@ -160,16 +163,18 @@ impl Tcp {
         let half_open = SynCache::new(config.half_open, config.syn_ack_retries, config.syn_timeout);
         let time_waits = TimeWaits::new(config.time_wait, config.time_waits);
         let ports = Ports::new(seed, config.ports);
+        let nobody = Id {
+            index: 0,
+            generation: 0,
+        };
         Self {
             common: Common::new(config, pool, challenges, replies, fast_open),
             connections: Slab::new(),
             listeners: Slab::new(),
             bindings: Listeners::default(),
             ends: Demux::new(SecretKey::derive(seed, "tcp ends")),
-            last: Id {
-                index: 0,
-                generation: 0,
-            },
+            last: nobody,
+            progress_told: (nobody, Stamp::NEVER),
             half_open,
             syn_acks: VecDeque::new(),
             time_waits,
@@ -222,9 +227,9 @@ impl Tcp {
     }
 
     /// A segment arrived: parsed, its checksum good, neither address multicast or broadcast.
-    /// Answers whether it acknowledged something new, and none did in the same millisecond before:
-    /// the way to the peer works in both directions (RFC 4861 section 7.3.1). The payload is
-    /// taken out of it.
+    /// Answers whether the way to the peer is known to work in both directions: it acknowledged
+    /// something new, or brought the next data (RFC 4861 section 7.3.1). Of one connection this
+    /// is told once in a millisecond. The payload is taken out of the segment.
     pub fn handle_segment(
         &mut self,
         now: Instant,
@@ -249,9 +254,17 @@ impl Tcp {
         };
         let before = connection.standing();
         connection.handle_segment(now, &mut self.common, segment);
-        let progress = connection.has_progressed(before);
+        let progress = connection.standing() != before;
         self.settle(now, id);
-        progress
+        progress && self.tells_progress(now, id)
+    }
+
+    /// Whether nobody was told in this millisecond that a connection got on: neighbours need not
+    /// hear more often that they are there.
+    #[inline]
+    fn tells_progress(&mut self, now: Instant, id: Id) -> bool {
+        let told = (id, Stamp::of(now));
+        core::mem::replace(&mut self.progress_told, told) != told
     }
 
     /// An ICMP error about a segment of ours came; the IP layer found out which. It counts

@@ -87,9 +87,9 @@ impl Tcp {
         if connection.acknowledge(now, common, &head) {
             connection.receive_next(now, common, &head, payload);
         }
-        let progress = connection.has_progressed(before);
+        let progress = connection.standing() != before;
         self.settle(now, id);
-        progress
+        progress && self.tells_progress(now, id)
     }
 }
 
