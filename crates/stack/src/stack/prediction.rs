@@ -52,13 +52,7 @@ impl Stack {
         {
             return false;
         }
-        if !frame.meta.checksum.is_trusted() {
-            let transport = link_header + ipv4::HEADER_LEN;
-            let pseudo = segment.pseudo_header().sum(len - transport);
-            if !frame_sum(pseudo, frame, transport, len - transport).is_valid() {
-                return false;
-            }
-        }
+        // Before its payload is looked at: who goes the long way has it summed up there.
         let connection = if alone {
             let Some(connection) = self.tcp.predicted(&segment) else {
                 return false;
@@ -67,6 +61,13 @@ impl Stack {
         } else {
             None
         };
+        if !frame.meta.checksum.is_trusted() {
+            let transport = link_header + ipv4::HEADER_LEN;
+            let pseudo = segment.pseudo_header().sum(len - transport);
+            if !frame_sum(pseudo, frame, transport, len - transport).is_valid() {
+                return false;
+            }
+        }
         let stats = &mut self.ip.stats.ipv4;
         stats.in_receives += 1;
         stats.in_octets += (len - link_header) as u64;
