@@ -27,8 +27,8 @@ pub enum SegmentError {
 /// itself). A frame that is no super-frame is appended as it is.
 ///
 /// The payload is not copied. Sequence numbers and IPv4 identifications count on, FIN and
-/// PSH are in the last packet only and CWR in the first only, as a device with segmentation
-/// offload does it. The packets' checksums are left to be finished
+/// PSH are in the last packet only, and CWR in the first only if the frame's [`Gso::ecn`] says so,
+/// as a device with segmentation offload does it. The packets' checksums are left to be finished
 /// ([`Checksum::Partial`]) if the super-frame's was, so that a link that can do it need not
 /// be spared; otherwise they are complete.
 ///
@@ -117,6 +117,8 @@ struct Layout {
     payload: usize,
     /// Of the checksum field, from `transport` on.
     checksum: usize,
+    /// TCP: CWR is in the first packet only.
+    cwr_once: bool,
 }
 
 const TCP: u8 = 6;
@@ -172,6 +174,7 @@ impl Layout {
             transport,
             payload,
             checksum,
+            cwr_once: gso.ecn,
         })
     }
 
@@ -227,8 +230,9 @@ impl Layout {
                 // FIN and PSH belong to the end of the data.
                 transport[13] &= !0x09;
             }
-            if index > 0 {
-                // CWR is said once (RFC 3168, 6.1.2).
+            if index > 0 && self.cwr_once {
+                // CWR is said once (RFC 3168, 6.1.2). Where the flag is not set it is a bit of a
+                // counter, which every packet tells (RFC 9768, 3.3).
                 transport[13] &= !0x80;
             }
             pseudo.add_u16(TCP.into());

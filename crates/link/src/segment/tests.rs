@@ -81,6 +81,11 @@ fn made() -> impl Strategy<Value = Made> {
 }
 
 impl Made {
+    /// Whether CWR is said once, as half of those have it that have it set.
+    fn cwr_once(&self) -> bool {
+        self.flags & 0x80 != 0 && self.ident.is_multiple_of(2)
+    }
+
     fn link_header(&self) -> usize {
         if self.ethernet { 14 } else { 0 }
     }
@@ -200,7 +205,7 @@ impl Made {
                 kind: self.kind,
                 size: self.size,
                 hdr_len,
-                ecn: self.flags & 0x80 != 0,
+                ecn: self.cwr_once(),
             }),
         };
         if !self.partial {
@@ -249,7 +254,7 @@ impl Made {
         if index + 1 < count {
             flags &= !0x09;
         }
-        if index > 0 {
+        if index > 0 && self.cwr_once() {
             flags &= !0x80;
         }
         assert_eq!(transport[13], flags);
