@@ -90,8 +90,20 @@ pub(crate) fn bytes(info: &TcpInfo) -> Vec<u8> {
             info.tcpi_rcv_wnd,
             0, // rehash
             info.tcpi_total_rto & 0xffff,
+            0, // total_rto_time
+            info.tcpi_received_ce,
+            info.tcpi_delivered_e1_bytes,
+            info.tcpi_delivered_e0_bytes,
+            info.tcpi_delivered_ce_bytes,
+            info.tcpi_received_e1_bytes,
+            info.tcpi_received_e0_bytes,
+            info.tcpi_received_ce_bytes,
         ],
     );
+    // Of 16 bits each, as in Linux 6.18.
+    for value in [info.tcpi_accecn_fail_mode, info.tcpi_accecn_opt_seen] {
+        out.extend(u16::from(value).to_ne_bytes());
+    }
     out
 }
 

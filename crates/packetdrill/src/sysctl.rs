@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use zcn_stack::StackConfig;
-use zcn_stack::tcp::{Ecn, SocketOptions, SynCookies};
+use zcn_stack::tcp::{AccEcnOption, Ecn, SocketOptions, SynCookies};
 
 /// Where the kernel shows those of the network namespace that the tool runs in.
 const FOLDER: &str = "/proc/sys/net/ipv4";
@@ -14,6 +14,9 @@ const NO_LIMIT: u64 = u32::MAX as u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Setting {
     Ecn,
+    AccEcnOption,
+    AccEcnBeacon,
+    EcnFallback,
     Timestamps,
     Sack,
     WindowScaling,
@@ -38,8 +41,11 @@ pub(crate) enum Setting {
 }
 
 /// Name, and the value that a kernel begins with.
-const ALL: [(&str, u64, Setting); 22] = [
+const ALL: [(&str, u64, Setting); 25] = [
     ("tcp_ecn", 2, Setting::Ecn),
+    ("tcp_ecn_option", 2, Setting::AccEcnOption),
+    ("tcp_ecn_option_beacon", 3, Setting::AccEcnBeacon),
+    ("tcp_ecn_fallback", 1, Setting::EcnFallback),
     ("tcp_timestamps", 1, Setting::Timestamps),
     ("tcp_sack", 1, Setting::Sack),
     ("tcp_window_scaling", 1, Setting::WindowScaling),
@@ -138,9 +144,22 @@ impl Sysctls {
                     tcp.ecn = match value {
                         0 => Ecn::Never,
                         1 => Ecn::Offer,
+                        3 => Ecn::Accurate,
+                        4 => Ecn::AcceptAccurateOfferClassic,
+                        5 => Ecn::AcceptAccurate,
                         _ => Ecn::Accept,
                     }
                 }
+                Setting::AccEcnOption => {
+                    tcp.acc_ecn_option = match value {
+                        0 => AccEcnOption::Never,
+                        1 => AccEcnOption::Sparingly,
+                        2 => AccEcnOption::Always,
+                        _ => AccEcnOption::Persistently,
+                    }
+                }
+                Setting::AccEcnBeacon => tcp.acc_ecn_beacon = small,
+                Setting::EcnFallback => tcp.ecn_fallback = on,
                 Setting::Timestamps => tcp.timestamps = on,
                 Setting::Sack => tcp.sack = on,
                 Setting::WindowScaling => tcp.window_scaling = on,
@@ -210,14 +229,22 @@ mod tests {
             ("tcp_keepalive_time", 30),
             ("tcp_notsent_lowat", 4_000),
             ("tcp_fastopen", 0x403),
-            ("tcp_ecn", 0),
+            ("tcp_ecn_option", 1),
+            ("tcp_ecn_option_beacon", 0),
+            ("tcp_ecn_fallback", 0),
+            ("tcp_ecn", 3),
         ] {
             assert!(sysctls.set(name, value), "{name}");
         }
         assert!(!sysctls.set("tcp_colour", 1));
         let mut config = StackConfig::default();
         sysctls.configure(&mut config);
-        assert_eq!(config.tcp.ecn, Ecn::Never);
+        assert_eq!(config.tcp.ecn, Ecn::Accurate);
+        assert_eq!(config.tcp.acc_ecn_option, AccEcnOption::Sparingly);
+        assert_eq!(
+            (config.tcp.acc_ecn_beacon, config.tcp.ecn_fallback),
+            (0, false)
+        );
         assert!(!config.tcp.timestamps && config.tcp.sack);
         let mut options = SocketOptions::default();
         sysctls.prepare(&mut options);

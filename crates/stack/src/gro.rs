@@ -17,6 +17,9 @@ use crate::udp::endpoint;
 
 /// Flows put together at the same time; the oldest goes on when one more comes.
 const FLOWS: usize = 16;
+/// What may be set if it is the same in all: a counter of accurate ECN (RFC 9768 section 3.3), or
+/// the classic ECE. CWR of the classic one is set in one segment only.
+const ECN_FLAGS: TcpFlags = TcpFlags::AE.union(TcpFlags::CWR).union(TcpFlags::ECE);
 /// Bytes of one super-segment.
 const BYTES_MAX: usize = 65_535 - 60 - 40;
 
@@ -180,7 +183,7 @@ impl Gro {
 fn starts_a_train(arrived: &Arrived) -> bool {
     let segment = &arrived.segment;
     !segment.payload.is_empty()
-        && segment.tcp.flags == TcpFlags::ACK
+        && segment.tcp.flags.without(ECN_FLAGS) == TcpFlags::ACK
         && segment.payload.len().is_multiple_of(arrived.unit)
 }
 
@@ -199,7 +202,7 @@ fn join(held: &mut Arrived, arrived: &mut Arrived) -> Joined {
     let flags = new.tcp.flags;
     let fits = !new.payload.is_empty()
         && new.tcp.seq == end
-        && (flags == TcpFlags::ACK || flags == TcpFlags::ACK | TcpFlags::PSH)
+        && flags.without(TcpFlags::PSH) == old.tcp.flags
         && new.tcp.ack == old.tcp.ack
         && new.tcp.window == old.tcp.window
         && new.tcp.options == old.tcp.options

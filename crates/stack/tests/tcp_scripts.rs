@@ -15,6 +15,7 @@ macro_rules! features {
 }
 
 features! {
+    acc_ecn,
     attacks,
     close,
     cookies,

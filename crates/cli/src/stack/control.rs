@@ -160,5 +160,15 @@ fn fields(info: &TcpInfo) -> Value {
         tcpi_delivery_rate,
         tcpi_reord_seen,
         tcpi_total_rto,
+        tcpi_delivered_ce,
+        tcpi_received_ce,
+        tcpi_delivered_e1_bytes,
+        tcpi_delivered_e0_bytes,
+        tcpi_delivered_ce_bytes,
+        tcpi_received_e1_bytes,
+        tcpi_received_e0_bytes,
+        tcpi_received_ce_bytes,
+        tcpi_accecn_fail_mode,
+        tcpi_accecn_opt_seen,
     )
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use zcn_link::{BurstLoss, Impairments, Rate};
 use zcn_stack::tcp::congestion::Algorithm;
-use zcn_stack::tcp::{Ecn, PushAck, SocketOptions, SynCookies};
+use zcn_stack::tcp::{AccEcnOption, Ecn, PushAck, SocketOptions, SynCookies};
 use zcn_stack::{Instant, StackConfig};
 
 use super::{Fault, Scenario, Traffic, Wrap};
@@ -73,6 +73,7 @@ impl Scenario {
         // Of dice of their own, so that the seeds keep their other fates.
         let mut more = Dice::new(seed, "later additions");
         let fast = draw_later_additions(&mut more, &mut nodes, &mut paths, &mut traffic);
+        draw_accurate_ecn(&mut Dice::new(seed, "accurate ECN"), &mut nodes);
         // The data of a SYN may come twice, as may the connection.
         let reopens = reopens || fast && !calm;
         if fast {
@@ -171,6 +172,23 @@ fn draw_later_additions(
         }
     }
     dice.percent(15)
+}
+
+/// Accurate ECN for some of the hosts, whatever the others have.
+fn draw_accurate_ecn(dice: &mut Dice, nodes: &mut [NodeConfig]) {
+    for node in nodes {
+        let tcp = &mut node.stack.tcp;
+        if dice.percent(60) {
+            tcp.ecn = dice.pick(&[Ecn::Accurate, Ecn::Accurate, Ecn::AcceptAccurate]);
+        }
+        tcp.acc_ecn_option = dice.pick(&[
+            AccEcnOption::Always,
+            AccEcnOption::Always,
+            AccEcnOption::Sparingly,
+            AccEcnOption::Never,
+        ]);
+        tcp.acc_ecn_beacon = dice.between(0, 3) as u8;
+    }
 }
 
 /// Bytes from the client, bytes from the server, and turns on one connection.

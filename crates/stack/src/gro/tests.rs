@@ -152,3 +152,15 @@ fn super_frames_join_when_their_pieces_have_one_size() {
     let train = vec![super_frame(0, 450, 100), super_frame(450, 400, 100)];
     assert_eq!(coalesced(train), [(1, 0, 450, 5), (1, 450, 400, 4)]);
 }
+
+#[test]
+fn the_same_counter_of_accurate_ecn_becomes_one() {
+    let ace = |ace: u16| TcpFlags::ACK | TcpFlags::from_bits(ace << 6);
+    let train = vec![
+        segment(1, 0, MSS, ace(5)),
+        segment(1, 100, MSS, ace(5)),
+        segment(1, 200, MSS, ace(6)),
+        segment(1, 300, MSS, ace(6) | TcpFlags::PSH),
+    ];
+    assert_eq!(coalesced(train), [(1, 0, 200, 2), (1, 200, 200, 2)]);
+}

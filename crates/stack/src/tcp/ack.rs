@@ -28,6 +28,8 @@ pub(crate) struct AckPolicy {
     /// When the delayed one is due; `MAX`: none is.
     pub(crate) deadline: Instant,
     last_data: Stamp,
+    /// When a segment that was not acceptable was answered last.
+    pub(crate) last_invalid: Stamp,
     /// Size of the peer's full segments, as far as they show.
     pub(crate) rcv_mss: u16,
     /// The pace of arrivals, in milliseconds; 0: nothing arrived yet.
@@ -88,6 +90,7 @@ impl AckPolicy {
         Self {
             deadline: Instant::MAX,
             last_data: Stamp::NEVER,
+            last_invalid: Stamp::NEVER,
             rcv_mss: DEFAULT_MSS as u16,
             ato_ms: 0,
             quick: 0,

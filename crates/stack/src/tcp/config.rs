@@ -14,17 +14,57 @@ pub enum SynCookies {
     Always,
 }
 
-/// Explicit congestion notification (RFC 3168), in the numbers of Linux's `tcp_ecn`.
+/// Explicit congestion notification, in the numbers of Linux's `tcp_ecn`: classic (RFC 3168), or
+/// accurate (AccECN, RFC 9768). A peer that knows the classic one only gets that; who knows none
+/// gets none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Ecn {
     /// Neither offered nor taken (0).
     Never,
-    /// Taken when a peer's SYN offers it (2).
+    /// The classic one is taken when a peer's SYN offers it (2).
     #[default]
     Accept,
-    /// Offered with our SYN, too (1). A SYN that is sent again offers it no more, in case that
-    /// was what lost it.
+    /// The classic one is offered with our SYN, too (1). A SYN that is sent again offers it no
+    /// more, in case that was what lost it.
     Offer,
+    /// The accurate one is offered and taken (3). A SYN that is sent again a second time offers it
+    /// no more.
+    Accurate,
+    /// The accurate one is taken, the classic one offered (4).
+    AcceptAccurateOfferClassic,
+    /// The accurate one is taken, and none offered (5).
+    AcceptAccurate,
+}
+
+impl Ecn {
+    /// Whether a peer's offer of the accurate one is taken.
+    pub(crate) fn takes_accurate(self) -> bool {
+        matches!(
+            self,
+            Self::Accurate | Self::AcceptAccurateOfferClassic | Self::AcceptAccurate
+        )
+    }
+
+    /// Whether our SYN offers the classic one.
+    pub(crate) fn offers_classic(self) -> bool {
+        matches!(self, Self::Offer | Self::AcceptAccurateOfferClassic)
+    }
+}
+
+/// When segments carry the AccECN option, which counts bytes (RFC 9768 section 3.2.3), in the
+/// numbers of Linux's `tcp_ecn_option`. It is sent only to a peer that has sent one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum AccEcnOption {
+    /// Never, and not in a SYN-ACK either (0).
+    Never,
+    /// When the network's marks change, for every 4 MiB, and several times a round trip (1); in
+    /// acknowledgements and in segments of data with room for it.
+    Sparingly,
+    /// In every segment that has room; segments of data are made smaller for it (2).
+    #[default]
+    Always,
+    /// The same, also where such segments seem to be lost on the way (3).
+    Persistently,
 }
 
 /// How a segment with PSH is acknowledged.
@@ -55,6 +95,15 @@ pub struct TcpConfig {
     pub window_scale: Option<u8>,
     /// Explicit congestion notification. A connection that begins with a SYN cookie has none.
     pub ecn: Ecn,
+    /// When the AccECN option is sent.
+    pub acc_ecn_option: AccEcnOption,
+    /// How many times in a round trip it is sent at least, where it is sent sparingly
+    /// (`tcp_ecn_option_beacon`); 0: no such least.
+    pub acc_ecn_beacon: u8,
+    /// Whether ECN is given up where the way seems not to bear it: SYNs that are sent again do
+    /// not offer it, and data is not marked as capable after bits of IP or TCP were changed on
+    /// the way (`tcp_ecn_fallback`; RFC 3168 section 6.1.1.1, RFC 9768 section 3.2.2.3).
+    pub ecn_fallback: bool,
     /// Acknowledge the first segments of a connection, and those after a long silence,
     /// without delay.
     pub quick_ack: bool,
@@ -164,6 +213,9 @@ impl Default for TcpConfig {
             window_scaling: true,
             window_scale: None,
             ecn: Ecn::Accept,
+            acc_ecn_option: AccEcnOption::Always,
+            acc_ecn_beacon: 3,
+            ecn_fallback: true,
             quick_ack: true,
             push_ack: PushAck::AtOnce,
             sack_compression: false,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use zcn_pool::LocalPool;
 use zcn_wire::SeqNum;
 
+use super::accurate::{AccurateEcn, RESERVED};
 use super::ack::AckPolicy;
 use super::challenge::Challenges;
 use super::config::TcpConfig;
@@ -133,6 +134,8 @@ impl Flags {
     pub(crate) const ECN_SEEN: u32 = 1 << 24;
     /// Congestion was experienced: acknowledgements say so until the peer has reduced.
     pub(crate) const ECE_DUE: u32 = 1 << 25;
+    /// Accurate ECN is in use (RFC 9768), and `ECN` is not.
+    pub(crate) const ACC_ECN: u32 = 1 << 26;
     /// Counted among the orphans.
     pub(crate) const COUNTED_ORPHAN: u32 = 1 << 20;
 
@@ -221,11 +224,12 @@ pub(crate) struct Connection {
     /// Since when nothing was acknowledged, or the zero window was not opened.
     pub(crate) stalled_since: Instant,
     pub(crate) last_ack_in: Stamp,
-    /// When we last answered a segment that was not acceptable.
-    pub(crate) last_invalid: Stamp,
     /// Times SYN or probe were sent without success.
     pub(crate) probes: u8,
     pub(crate) backoff: u8,
+
+    /// Accurate ECN, if it is in use, or offered by our SYN.
+    pub(crate) accurate: Option<Box<AccurateEcn>>,
 
     // The application.
     /// What arose since the layer last looked.
@@ -370,7 +374,10 @@ impl Connection {
         let path = self.mtu.saturating_sub(self.tuple.header_bytes());
         let wanted = self.options.max_segment.unwrap_or(u16::MAX);
         let mss = u32::from(self.peer_mss).min(path).min(u32::from(wanted));
-        let options = if self.timestamps.enabled { 12 } else { 0 };
+        let mut options = if self.timestamps.enabled { 12 } else { 0 };
+        if self.accurate.as_ref().is_some_and(|a| a.reserves) {
+            options += RESERVED;
+        }
         let least = u32::from(config.min_mss).max(options + 8);
         (mss.max(least) - options).min(u32::from(u16::MAX)) as u16
     }

@@ -1,6 +1,6 @@
 //! A header that arrived, as the state machine reads it.
 
-use zcn_wire::{SackBlocks, SeqNum, TcpFlags, TcpTimestamps};
+use zcn_wire::{AccEcn, SackBlocks, SeqNum, TcpFlags, TcpTimestamps};
 
 use super::segment::SegmentIn;
 
@@ -31,6 +31,13 @@ pub(crate) struct Incoming {
     pub(crate) segments: u16,
     pub(crate) timestamps: Option<TcpTimestamps>,
     pub(crate) sack: SackBlocks,
+    /// The ECN flags as the counter of accurate ECN (RFC 9768 section 3.2.2); `None` in a segment
+    /// with SYN, where they are none.
+    pub(crate) ace: Option<u8>,
+    /// Counters of bytes.
+    pub(crate) acc_ecn: Option<AccEcn>,
+    /// Whether the timestamp moves `TS.Recent` on: no segment that left before the last one.
+    pub(crate) later: bool,
 }
 
 impl Incoming {
@@ -53,6 +60,9 @@ impl Incoming {
             segments: segment.segments.max(1),
             timestamps: segment.tcp.options.timestamps,
             sack: segment.tcp.options.sack,
+            ace: (!flags.syn()).then(|| super::accurate::ace_of(flags)),
+            acc_ecn: segment.tcp.options.acc_ecn,
+            later: false,
         }
     }
 

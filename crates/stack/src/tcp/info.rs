@@ -1,5 +1,6 @@
 //! What a connection tells of itself, in the names of Linux's `struct tcp_info`.
 
+use super::accurate::AccurateEcn;
 use super::connection::{Connection, Flags};
 use super::state::State;
 use crate::time::Instant;
@@ -11,7 +12,7 @@ pub const TCPI_OPT_SACK: u8 = 2;
 /// `tcpi_options`: window scaling is in use.
 pub const TCPI_OPT_WSCALE: u8 = 4;
 
-/// `tcpi_options`: ECN is in use (RFC 3168).
+/// `tcpi_options`: ECN is in use (RFC 3168, or RFC 9768).
 pub const TCPI_OPT_ECN: u8 = 8;
 /// `tcpi_options`: a segment of an ECN-capable transport came.
 pub const TCPI_OPT_ECN_SEEN: u8 = 16;
@@ -79,7 +80,8 @@ pub struct TcpInfo {
     pub tcpi_data_segs_in: u32,
     pub tcpi_data_segs_out: u32,
     pub tcpi_delivered: u32,
-    /// Of these, the segments that an acknowledgement with ECE told of.
+    /// Of these, the segments that acknowledgements with ECE told of; with accurate ECN, how many
+    /// segments of any kind arrived marked.
     pub tcpi_delivered_ce: u32,
     pub tcpi_bytes_sent: u64,
     pub tcpi_bytes_retrans: u64,
@@ -100,6 +102,26 @@ pub struct TcpInfo {
     pub tcpi_sndbuf_limited: u64,
     /// Retransmission timeouts.
     pub tcpi_total_rto: u32,
+    /// Accurate ECN (RFC 9768): segments that came marked.
+    pub tcpi_received_ce: u32,
+    /// Bytes of ours that arrived as ECT(1), by the peer's option.
+    pub tcpi_delivered_e1_bytes: u32,
+    /// As ECT(0).
+    pub tcpi_delivered_e0_bytes: u32,
+    /// Marked.
+    pub tcpi_delivered_ce_bytes: u32,
+    /// Bytes that came as ECT(1).
+    pub tcpi_received_e1_bytes: u32,
+    /// As ECT(0).
+    pub tcpi_received_e0_bytes: u32,
+    /// Marked.
+    pub tcpi_received_ce_bytes: u32,
+    /// What of it does not work, bit by bit: 1 and 2, our data is not marked as of a capable
+    /// transport, as a segment of the handshake had no ECN, or the peer's feedback cannot be
+    /// relied on; 4, the option is not sent, as it seems to get lost; 8, the peer's is not read.
+    pub tcpi_accecn_fail_mode: u8,
+    /// Of the peer's option was seen: 0 nothing, 1 an empty one, 2 counters, 3 broken ones.
+    pub tcpi_accecn_opt_seen: u8,
 }
 
 impl Connection {
@@ -115,7 +137,7 @@ impl Connection {
             (self.timestamps.enabled, TCPI_OPT_TIMESTAMPS),
             (self.has(Flags::SACK), TCPI_OPT_SACK),
             (self.has(Flags::SCALING), TCPI_OPT_WSCALE),
-            (self.has(Flags::ECN), TCPI_OPT_ECN),
+            (self.has(Flags::ECN | Flags::ACC_ECN), TCPI_OPT_ECN),
             (self.has(Flags::ECN_SEEN), TCPI_OPT_ECN_SEEN),
             (self.has(Flags::FAST_OPEN), TCPI_OPT_SYN_DATA),
         ] {
@@ -124,6 +146,11 @@ impl Connection {
             }
         }
         let opening = self.state == State::SynSent;
+        let accurate = self.accurate.as_deref();
+        let [delivered_e1, delivered_e0, delivered_ce] =
+            accurate.map_or([0; 3], |accurate| accurate.marks.bytes());
+        let [received_e1, received_e0, received_ce] =
+            accurate.map_or([0; 3], AccurateEcn::received);
         TcpInfo {
             tcpi_state: self.state,
             tcpi_ca_state: sender.ca_state as u8,
@@ -178,7 +205,10 @@ impl Connection {
             tcpi_data_segs_out: sender.data_segs_out,
             // Our SYN was delivered, too.
             tcpi_delivered: sender.delivered + u32::from(self.state.is_synchronised()),
-            tcpi_delivered_ce: sender.delivered_ce,
+            tcpi_delivered_ce: match accurate {
+                Some(accurate) => accurate.marks.segments(),
+                None => sender.delivered_ce,
+            },
             tcpi_bytes_sent: self.counters.bytes_sent,
             tcpi_bytes_retrans: sender.bytes_retrans,
             tcpi_dsack_dups: sender.dsack_dups,
@@ -192,6 +222,15 @@ impl Connection {
             tcpi_rwnd_limited: sender.rwnd_limited,
             tcpi_sndbuf_limited: sender.sndbuf_limited,
             tcpi_total_rto: sender.total_rto,
+            tcpi_received_ce: accurate.map_or(0, AccurateEcn::received_ce),
+            tcpi_delivered_e1_bytes: delivered_e1,
+            tcpi_delivered_e0_bytes: delivered_e0,
+            tcpi_delivered_ce_bytes: delivered_ce,
+            tcpi_received_e1_bytes: received_e1,
+            tcpi_received_e0_bytes: received_e0,
+            tcpi_received_ce_bytes: received_ce,
+            tcpi_accecn_fail_mode: accurate.map_or(0, AccurateEcn::fail_mode),
+            tcpi_accecn_opt_seen: accurate.map_or(0, |accurate| accurate.marks.option_seen()),
         }
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! A super-segment is the native one: output is cut late, input was put together early.
 
+mod accurate;
 mod ack;
 mod calls;
 mod challenge;
@@ -80,7 +81,7 @@ use syncache::{Expired, SynCache};
 use time_wait::{TimeWait, TimeWaits};
 use tuple::Tuple;
 
-pub use config::{Ecn, PushAck, SynCookies, TcpConfig};
+pub use config::{AccEcnOption, Ecn, PushAck, SynCookies, TcpConfig};
 pub use error::{
     AcceptError, CloseError, ConnectError, ListenError, OptionError, RecvError, SendBufError,
     SendError, TcpError,
@@ -377,6 +378,7 @@ impl Tcp {
             connection.rcv_nxt,
             connection.sender.snd_nxt(),
             connection.window.field(false),
+            connection.ace(),
             &connection.timestamps,
         );
         let (local, remote) = (connection.local(), connection.remote());

@@ -3,8 +3,9 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use zcn_wire::{SeqNum, WindowScale};
+use zcn_wire::{Ecn as Codepoint, SeqNum, WindowScale};
 
+use super::accurate::AccurateEcn;
 use super::ack::AckPolicy;
 use super::config::{Ecn, TcpConfig};
 use super::connection::{Common, Connection, Counters, Flags};
@@ -123,7 +124,7 @@ impl Connection {
             long_deadline: Instant::MAX,
             stalled_since: Instant::MAX,
             last_ack_in: Stamp::of(now),
-            last_invalid: Stamp::NEVER,
+            accurate: None,
             probes: 0,
             backoff: 0,
             signals: Readiness::NONE,
@@ -140,7 +141,12 @@ impl Connection {
         let config = &common.config;
         connection.flags.set(Flags::SYN_DUE, true);
         connection.flags.set(Flags::SACK, config.sack);
-        connection.flags.set(Flags::ECN, config.ecn == Ecn::Offer);
+        connection
+            .flags
+            .set(Flags::ECN, config.ecn.offers_classic());
+        if config.ecn == Ecn::Accurate {
+            connection.accurate = Some(Box::new(AccurateEcn::new(Codepoint::NotEct.bits())));
+        }
         connection.flags.set(Flags::SCALING, config.window_scaling);
         connection.probe_deadline = now + config.syn_timeout;
         connection
@@ -157,6 +163,9 @@ impl Connection {
         connection.peer_mss = entry.mss.max(config.min_mss);
         connection.flags.set(Flags::SACK, entry.has(SACK));
         connection.flags.set(Flags::ECN, entry.has(ECN));
+        connection.accurate = entry.accurate.open();
+        let accurate = connection.accurate.is_some();
+        connection.flags.set(Flags::ACC_ECN, accurate);
         connection.flags.set(Flags::UNACCEPTED, true);
         if entry.has(WINDOW_SCALE) {
             connection.flags.set(Flags::SCALING, true);

@@ -4,6 +4,7 @@
 use zcn_frame::SEGMENTS_MAX;
 use zcn_wire::{SackBlock, SackBlocks, SeqNum, TcpFlags, TcpOptions, TcpTimestamps};
 
+use super::config::TcpConfig;
 use super::connection::{Common, Connection, Flags};
 use super::segment::SegmentOut;
 use super::sender::Transmission;
@@ -28,15 +29,16 @@ impl Connection {
         }
         segment.payload.clear();
         if self.flags.take(Flags::SYN_DUE) {
-            self.syn(now, segment);
+            self.syn(now, &common.config, segment);
             self.offer_fast_open(now, common, segment);
             return true;
         }
         if self.state.transmits() || self.is_open_fast() {
             // What SACK has to tell goes by itself: in a segment of data it would cost the
             // data its place.
-            if self.ack.is_due() && self.has_sack_news() {
-                self.pure_ack(now, segment);
+            // So does what accurate ECN tells in pure acknowledgements only.
+            if self.ack.is_due() && (self.has_sack_news() || self.has_ecn_news(&common.config)) {
+                self.pure_ack(now, &common.config, segment);
                 return true;
             }
             if self.data(now, common, segment) {
@@ -46,11 +48,11 @@ impl Connection {
             self.note_activity(now);
         }
         if self.flags.take(Flags::PROBE_DUE) {
-            self.probe(now, segment);
+            self.probe(now, &common.config, segment);
             return true;
         }
         if self.ack.is_due() && self.state != State::SynSent {
-            self.pure_ack(now, segment);
+            self.pure_ack(now, &common.config, segment);
             return true;
         }
         false
@@ -112,14 +114,21 @@ impl Connection {
         blocks
     }
 
-    /// Fills in acknowledgement and window, and notes that they leave.
-    fn fill_ack(&mut self, segment: &mut SegmentOut) {
+    /// Fills in acknowledgement and window, and notes that they leave. `duplicate`: what its
+    /// first SACK block reports, if that is one (RFC 2883).
+    fn fill_ack(
+        &mut self,
+        now: Instant,
+        config: &TcpConfig,
+        duplicate: Option<SeqNum>,
+        segment: &mut SegmentOut,
+    ) {
         let mss = u32::from(self.ack.rcv_mss);
         self.window.wnd = self.window.select(self.waiting(), self.unacked_in(), mss);
         self.rcv_wup = self.rcv_nxt;
         segment.tcp.flags |= TcpFlags::ACK;
-        if self.has(Flags::ECE_DUE) {
-            segment.tcp.flags |= TcpFlags::ECE;
+        if self.has(Flags::ECE_DUE | Flags::ACC_ECN) {
+            self.tell_marks(now, config, duplicate, segment);
         }
         segment.tcp.ack = self.rcv_nxt;
         segment.tcp.window = self.window.field(false);
@@ -127,7 +136,7 @@ impl Connection {
     }
 
     /// SYN, or SYN-ACK after a simultaneous open.
-    fn syn(&mut self, now: Instant, segment: &mut SegmentOut) {
+    fn syn(&mut self, now: Instant, config: &TcpConfig, segment: &mut SegmentOut) {
         let answer = self.state == State::SynReceived;
         let mut options = TcpOptions {
             mss: Some(self.advertised_mss),
@@ -145,7 +154,7 @@ impl Connection {
         self.begin_segment(TcpFlags::SYN, self.first_data() - 1_u32, segment);
         segment.tcp.options = options;
         segment.tcp.window = self.window.field(true);
-        segment.tcp.flags |= self.ecn_of_syn(answer);
+        self.offer_ecn(config, answer, segment);
         if answer {
             segment.tcp.flags |= TcpFlags::ACK;
             segment.tcp.ack = self.rcv_nxt;
@@ -158,14 +167,15 @@ impl Connection {
     }
 
     /// An acknowledgement by itself.
-    fn pure_ack(&mut self, now: Instant, segment: &mut SegmentOut) {
+    fn pure_ack(&mut self, now: Instant, config: &TcpConfig, segment: &mut SegmentOut) {
+        let duplicate = self.has_duplicate().then_some(self.dsack.0);
         self.begin_segment(TcpFlags::ACK, self.sender.snd_nxt(), segment);
         self.stamp_segment(now, segment);
         if self.has(Flags::SACK) {
             segment.tcp.options.sack = self.sack_blocks();
         }
         self.point_at_urgent(segment);
-        self.fill_ack(segment);
+        self.fill_ack(now, config, duplicate, segment);
     }
 
     /// Where urgent data ends, if it is not before `seq`.
@@ -185,10 +195,10 @@ impl Connection {
 
     /// A probe of a silent peer or a closed window: a number that the peer has acknowledged
     /// already, so that it must answer and has nothing to take.
-    fn probe(&mut self, now: Instant, segment: &mut SegmentOut) {
+    fn probe(&mut self, now: Instant, config: &TcpConfig, segment: &mut SegmentOut) {
         self.begin_segment(TcpFlags::ACK, self.sender.snd_una() - 1_u32, segment);
         self.stamp_segment(now, segment);
-        self.fill_ack(segment);
+        self.fill_ack(now, config, None, segment);
     }
 
     /// What of the unsent data may leave now, as far as Nagle's algorithm and cork decide;
@@ -267,9 +277,7 @@ impl Connection {
         }
         let next = self.sender.snd_nxt();
         let mut burst = self.burst(common);
-        if burst > mss
-            && (self.tells_reduction() || self.urgent_end(self.sender.snd_una()).is_some())
-        {
+        if burst > mss && (self.tells_cwr() || self.urgent_end(self.sender.snd_una()).is_some()) {
             // CWR is told once, and the urgent pointer counts from each segment: who cuts a
             // super-frame copies both.
             burst = mss;
@@ -332,7 +340,7 @@ impl Connection {
             self.flags.set(Flags::FIN_SENT, true);
         }
         self.point_at_urgent(segment);
-        self.fill_ack(segment);
+        self.fill_ack(now, &common.config, None, segment);
         if len > u32::from(self.mss) {
             segment.gso_size = Some(self.mss);
         }

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use zcn_wire::tcp::MAX_OPTIONS_LEN;
 use zcn_wire::{SeqNum, TcpFlags, TcpOptions, TcpTimestamps};
 
-use super::config::SynCookies;
+use super::accurate::{AccurateOffer, fit};
+use super::config::{AccEcnOption, SynCookies};
 use super::connection::Connection;
 use super::cookies::Cookies;
 use super::fast_open::FastSyn;
@@ -25,6 +27,14 @@ use crate::time::Instant;
 
 /// How long after a cookie was sent an acknowledgement may still be one.
 const COOKIE_LIFETIME: core::time::Duration = core::time::Duration::from_secs(192);
+
+/// What both ends will use of a SYN.
+struct Agreed {
+    flags: u8,
+    scale: u8,
+    ts_recent: u32,
+    accurate: AccurateOffer,
+}
 
 impl Tcp {
     /// Answers with RST, or drops.
@@ -89,11 +99,12 @@ impl Tcp {
     }
 
     /// What both ends will use of the options of a SYN.
-    fn agreed(&self, segment: &SegmentIn) -> (u8, u8, u32) {
+    fn agreed(&self, segment: &SegmentIn) -> Agreed {
         let config = &self.common.config;
         let options = &segment.tcp.options;
         let mut flags = 0;
-        if super::ecn::is_offered(config, segment) {
+        let (classic_ecn, accurate) = super::ecn::offered(config, segment);
+        if classic_ecn {
             flags |= ECN;
         }
         let scale = options.window_scale.filter(|_| config.window_scaling);
@@ -107,7 +118,12 @@ impl Tcp {
         if stamps.is_some() {
             flags |= TIMESTAMPS;
         }
-        (flags, scale.unwrap_or(0), stamps.map_or(0, |s| s.val))
+        Agreed {
+            flags,
+            scale: scale.unwrap_or(0),
+            ts_recent: stamps.map_or(0, |s| s.val),
+            accurate,
+        }
     }
 
     /// A SYN for a listener.
@@ -140,7 +156,12 @@ impl Tcp {
             self.common.drop(DropReason::TcpSynTableFull);
             return;
         }
-        let (flags, scale, ts_recent) = self.agreed(segment);
+        let Agreed {
+            flags,
+            scale,
+            ts_recent,
+            accurate,
+        } = self.agreed(segment);
         let default = if segment.remote.is_ipv6() { 1220 } else { 536 };
         let mss = segment.tcp.options.mss.unwrap_or(default);
         let irs = segment.tcp.seq;
@@ -177,6 +198,7 @@ impl Tcp {
             FastSyn::GiveCookie => flags | FAST_OPEN_COOKIE,
         };
         let mut entry = HalfOpen::new(listener_id, tuple, irs, iss, mss, scale, ts_recent, flags);
+        entry.accurate = accurate;
         if fast == FastSyn::Open {
             entry.sent_at = clock(now);
             let mss = mss.max(self.common.config.min_mss);
@@ -215,6 +237,7 @@ impl Tcp {
     ) -> Option<SegmentOut> {
         let entry = self.half_open.get_mut(id)?;
         entry.flags &= !SYN_ACK_DUE;
+        entry.accurate.note_syn_ack(entry.retries());
         let entry = *entry;
         self.syn_ack_of(now, &entry, paths)
     }
@@ -234,7 +257,7 @@ impl Tcp {
         let scale = offered_scale(config, socket);
         let stamps = entry.has(TIMESTAMPS);
         let window = first_window(now, config, socket, scale, mss, stamps);
-        let options = TcpOptions {
+        let mut options = TcpOptions {
             mss: Some(mss),
             sack_permitted: entry.has(SACK),
             window_scale: entry.has(WINDOW_SCALE).then_some(scale),
@@ -250,6 +273,11 @@ impl Tcp {
         let mut flags = TcpFlags::SYN | TcpFlags::ACK;
         if entry.has(ECN) {
             flags |= TcpFlags::ECE;
+        }
+        let (accurate, with_option) = entry.accurate.syn_ack(entry.retries());
+        flags |= accurate;
+        if with_option && config.acc_ecn_option > AccEcnOption::Never {
+            fit(&mut options, [0; 3], 0, MAX_OPTIONS_LEN);
         }
         let mut segment = bare(
             local,
@@ -291,7 +319,18 @@ impl Tcp {
         let rcv_nxt = entry.irs + 1_u32;
         if head.syn && !head.rst && !head.has_ack && head.seq == entry.irs {
             // The SYN again: our SYN-ACK was lost, or is on its way.
-            self.send_syn_ack(id);
+            let same = self
+                .half_open
+                .get_mut(id)
+                .is_none_or(|entry| entry.accurate.take_again(segment.tcp.flags, segment.ecn));
+            if same {
+                self.send_syn_ack(id);
+            } else {
+                // Nobody asks for both kinds of ECN in one handshake (RFC 9768 section 3.1.5).
+                self.drop_half_open(id, &entry);
+                self.common.stats.attempt_fails += 1;
+                self.refuse(now, segment, DropReason::TcpBadFlags);
+            }
             return;
         }
         let old = entry.has(TIMESTAMPS)
@@ -387,7 +426,7 @@ impl Tcp {
         let tcp = &mut segment.tcp;
         let shift = tcp.options.window_scale.unwrap_or(0);
         tcp.window = tcp.window.div_ceil(1 << shift);
-        tcp.flags = TcpFlags::ACK;
+        tcp.flags = TcpFlags::ACK | entry.accurate.ack();
         tcp.seq += 1_u32;
         tcp.options = TcpOptions {
             timestamps: tcp.options.timestamps,
@@ -584,7 +623,7 @@ impl Tcp {
         self.common.replies.push(bare(
             segment.local,
             segment.remote,
-            TcpFlags::ACK,
+            TcpFlags::ACK | entry.ace,
             entry.snd_nxt,
             entry.rcv_nxt,
             entry.window,

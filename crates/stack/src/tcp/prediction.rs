@@ -82,6 +82,9 @@ impl Tcp {
             segments: 1,
             timestamps: segment.timestamps,
             sack: SackBlocks::EMPTY,
+            ace: None, // no connection with accurate ECN comes this way
+            acc_ecn: None,
+            later: false,
         };
         let before = connection.standing();
         if connection.acknowledge(now, common, &head) {
@@ -138,7 +141,7 @@ impl Connection {
     /// Whether a segment is the next one: all in order, acknowledging what was sent, and no
     /// case for any of the checks of RFC 9293 section 3.10.7.4 and RFC 7323 section 5.
     fn expects(&self, segment: &Tcp4Segment) -> bool {
-        const UNUSUAL: u32 = Flags::FIN_PENDING | Flags::READ_SHUT | Flags::ORPHAN;
+        const UNUSUAL: u32 = Flags::FIN_PENDING | Flags::READ_SHUT | Flags::ORPHAN | Flags::ACC_ECN;
         let len = segment.payload_len as u32;
         let una = self.sender.snd_una();
         let stamps = match segment.timestamps {

@@ -17,6 +17,7 @@ use super::open::Opening;
 use super::path::Paths;
 use super::socket_options::{SocketOption, SocketOptions};
 use super::state::State;
+use super::syncache::LISTENERS_MAX;
 use super::timestamps::clock;
 use super::{Place, STARVED_WAIT, Tcp, Tuple, find};
 use crate::demux::Binding;
@@ -59,6 +60,9 @@ impl Tcp {
         }
         if self.bindings.conflicts(&binding) {
             return Err(ListenError::AddressInUse);
+        }
+        if self.listeners.len() >= LISTENERS_MAX {
+            return Err(ListenError::NoPort);
         }
         let id = self
             .listeners

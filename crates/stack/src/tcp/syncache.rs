@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use zcn_wire::SeqNum;
 
+use super::accurate::AccurateOffer;
 use super::timestamps::clock;
 use super::tuple::Tuple;
 use crate::slab::{Id, Slab};
@@ -38,8 +39,10 @@ pub(crate) struct HalfOpen {
     pub(crate) iss: SeqNum,
     /// The TSval of the SYN.
     pub(crate) ts_recent: u32,
-    /// Index of the listener, and the low half of its generation.
-    listener: u32,
+    /// Index of the listener in 24 bits, and the low half of its generation.
+    listener: [u8; 3],
+    /// What SYN and SYN-ACKs said of accurate ECN.
+    pub(crate) accurate: AccurateOffer,
     listener_generation: u16,
     /// Which options both ends use.
     pub(crate) flags: u8,
@@ -50,6 +53,9 @@ pub(crate) struct HalfOpen {
 }
 
 const _: () = assert!(size_of::<HalfOpen>() <= 64);
+
+/// Listeners that an entry can tell apart.
+pub(crate) const LISTENERS_MAX: usize = 1 << 24;
 
 impl HalfOpen {
     #[expect(clippy::too_many_arguments, reason = "all that a SYN says")]
@@ -69,7 +75,8 @@ impl HalfOpen {
             irs,
             iss,
             ts_recent,
-            listener: listener.index,
+            listener: index_of(listener),
+            accurate: AccurateOffer::default(),
             listener_generation: listener.generation as u16,
             flags,
             scale_and_retries: scale.min(14),
@@ -89,7 +96,8 @@ impl HalfOpen {
 
     /// Index of the listener in its slab.
     pub(crate) fn listener_index(&self) -> u32 {
-        self.listener
+        let [low, middle, high] = self.listener;
+        u32::from_le_bytes([low, middle, high, 0])
     }
 
     pub(crate) fn has(&self, flag: u8) -> bool {
@@ -97,8 +105,16 @@ impl HalfOpen {
     }
 
     pub(crate) fn is_of(&self, listener: Id) -> bool {
-        self.listener == listener.index && self.listener_generation == listener.generation as u16
+        self.listener_index() == listener.index
+            && self.listener_generation == listener.generation as u16
     }
+}
+
+/// The three bytes that name a listener: there are never so many that they are too few
+/// ([`LISTENERS_MAX`]).
+fn index_of(listener: Id) -> [u8; 3] {
+    let [low, middle, high, _] = listener.index.to_le_bytes();
+    [low, middle, high]
 }
 
 /// What is to be done with an entry whose time is over.

@@ -4,7 +4,7 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use zcn_wire::SeqNum;
+use zcn_wire::{SeqNum, TcpFlags};
 
 use super::timestamps::{Timestamps, clock};
 use super::tuple::Tuple;
@@ -25,6 +25,8 @@ pub(crate) struct TimeWait {
     /// When the entry ends, in milliseconds, wrapped.
     deadline: u32,
     pub(crate) ts_enabled: bool,
+    /// The ECN flags of our answers: the counter of accurate ECN, if that is in use.
+    pub(crate) ace: TcpFlags,
 }
 
 impl TimeWait {
@@ -33,6 +35,7 @@ impl TimeWait {
         rcv_nxt: SeqNum,
         snd_nxt: SeqNum,
         window: u16,
+        ace: TcpFlags,
         timestamps: &Timestamps,
     ) -> Self {
         Self {
@@ -44,6 +47,7 @@ impl TimeWait {
             ts_recent_at: timestamps.recent_at,
             deadline: 0,
             ts_enabled: timestamps.enabled,
+            ace,
         }
     }
 
@@ -172,7 +176,8 @@ mod tests {
     fn entry(port: u16) -> TimeWait {
         let remote = core::net::SocketAddr::new([10, 0, 0, 2].into(), port);
         let tuple = Tuple::new("10.0.0.1:80".parse().unwrap(), remote);
-        TimeWait::new(tuple, SeqNum(1), SeqNum(2), 500, &Timestamps::default())
+        let stamps = Timestamps::default();
+        TimeWait::new(tuple, SeqNum(1), SeqNum(2), 500, TcpFlags::NONE, &stamps)
     }
 
     #[test]

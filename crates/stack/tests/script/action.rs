@@ -1,6 +1,6 @@
 //! Scripts as text, and what their lines mean.
 
-use zcn_wire::{FastOpenCookie, TcpFlags};
+use zcn_wire::{AccEcn, AccEcnOrder, FastOpenCookie, TcpFlags};
 
 /// A segment as a script writes it. What is `None` is not compared, or is the default.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,7 @@ pub(crate) struct Segment {
     /// The two ECN bits of the IP header.
     pub(crate) ecn: u8,
     pub(crate) fast_open: Option<FastOpenCookie>,
+    pub(crate) acc_ecn: Option<AccEcn>,
     /// Options are not compared.
     pub(crate) any_options: bool,
     /// Segments of the wire that it stands for.
@@ -153,6 +154,16 @@ pub(crate) fn hex(digits: &str) -> Result<Vec<u8>, String> {
     bytes.ok_or(format!("not hexadecimal: {digits}"))
 }
 
+/// Counters in the order of the wire, with commas between them; none is `-`.
+fn counters(order: AccEcnOrder, word: &str) -> Result<Option<AccEcn>, String> {
+    let numbers = word.split(',').filter(|number| *number != "-");
+    let numbers: Vec<u32> = numbers.map(parse_number).collect::<Result<_, _>>()?;
+    match AccEcn::new(order, &numbers) {
+        None => Err(format!("three counters at most: {word}")),
+        counters => Ok(counters),
+    }
+}
+
 fn parse_segment(flow: &str, words: &[&str]) -> Result<Segment, String> {
     let mut segment = Segment {
         flow: if flow.is_empty() {
@@ -174,6 +185,7 @@ fn parse_segment(flow: &str, words: &[&str]) -> Result<Segment, String> {
             'U' => TcpFlags::URG,
             'E' => TcpFlags::ECE,
             'W' => TcpFlags::CWR,
+            'N' => TcpFlags::AE,
             '-' => TcpFlags::NONE,
             _ => return Err(format!("unknown flag {letter}")),
         };
@@ -195,6 +207,13 @@ fn parse_segment(flow: &str, words: &[&str]) -> Result<Segment, String> {
                 };
                 segment.fast_open = FastOpenCookie::new(&cookie);
             }
+            "ace" => {
+                let ace: u16 = parse_number(next()?)?;
+                segment.flags |= TcpFlags::from_bits((ace & 7) << 6);
+            }
+            "acc0" => segment.acc_ecn = counters(AccEcnOrder::Zero, next()?)?,
+            "acc1" => segment.acc_ecn = counters(AccEcnOrder::One, next()?)?,
+            "ect1" => segment.ecn = 1,
             "ect0" => segment.ecn = 2,
             "ce" => segment.ecn = 3,
             "urg" => segment.urg = parse_number(next()?)?,

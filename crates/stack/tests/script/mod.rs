@@ -14,8 +14,10 @@
 //! +0 connect [data N]            with data that is sent before the SYN leaves
 //! +0 < S seq 0 win 65535 mss 1460 sackok ts 100 0 ws 7
 //! +0 > SA seq 0 ack 1 mss 1460
-//! +0 < A seq 1 ack 1 win 1000 [len N] [sack A-B ...] [urg N] [ect0|ce]
-//! +0 < S seq 0 ... [fo HEX|request]       flags: S A F P R U, E for ECE, W for CWR, - for none
+//! +0 < A seq 1 ack 1 win 1000 [len N] [sack A-B ...] [urg N] [ect0|ect1|ce]
+//! +0 < S seq 0 ... [fo HEX|request]       flags: S A F P R U, E for ECE, W for CWR, N for AE,
+//!                                         - for none; ace N: the last three as a number
+//! +0 > A seq 1 ack 1 ace 5 acc1 1,0,1     the AccECN option of order 0 or 1; no counters: -
 //! +0 accept [= wouldblock]
 //! +0 send N [more] [eor] [urgent] [= N|wouldblock|closed|reset|...]
 //! +0 sendbuf N    recv N [= N|eof|...]    close    abort    shutdown    shutread

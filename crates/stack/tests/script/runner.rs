@@ -15,7 +15,8 @@ use zcn_stack::tcp::{
 };
 use zcn_stack::time::Instant;
 use zcn_wire::{
-    OptionLayout, SackBlock, SeqNum, TcpFlags, TcpOptions, TcpRepr, TcpTimestamps, TcpView,
+    AccEcnOrder, OptionLayout, SackBlock, SeqNum, TcpFlags, TcpOptions, TcpRepr, TcpTimestamps,
+    TcpView,
 };
 
 use super::action::{Action, Line, Script, Segment};
@@ -273,6 +274,7 @@ impl Runner {
             (TcpFlags::URG, 'U'),
             (TcpFlags::ECE, 'E'),
             (TcpFlags::CWR, 'W'),
+            (TcpFlags::AE, 'N'),
         ] {
             if tcp.flags.contains(flag) {
                 text.push(letter);
@@ -289,6 +291,14 @@ impl Runner {
         text.push_str(&format!(" win {}", tcp.window));
         if segment.traffic_class & 3 == 2 {
             text.push_str(" ect0");
+        }
+        if let Some(option) = tcp.options.acc_ecn {
+            let kind = match option.order() {
+                AccEcnOrder::Zero => "acc0",
+                AccEcnOrder::One => "acc1",
+            };
+            let counters: Vec<String> = option.counters().iter().map(u32::to_string).collect();
+            text.push_str(&format!(" {kind} {}", counters.join(",")));
         }
         if tcp.flags.contains(TcpFlags::URG) {
             text.push_str(&format!(" urg {}", tcp.urgent));
@@ -368,6 +378,7 @@ impl Runner {
             check("mss", tcp.flags.syn() == options.mss.is_some());
             check("ws", options.window_scale == wanted.ws);
             check("fo", options.fast_open == wanted.fast_open);
+            check("option of AccECN", options.acc_ecn == wanted.acc_ecn);
             check("sackok", options.sack_permitted == wanted.sackok);
             let blocks: Vec<(u32, u32)> = options
                 .sack
@@ -432,6 +443,7 @@ impl Runner {
             window_scale: segment.ws,
             sack_permitted: segment.sackok,
             fast_open: segment.fast_open,
+            acc_ecn: segment.acc_ecn,
             timestamps: segment.ts.map(|(value, echo)| TcpTimestamps {
                 val: value.unwrap_or(0),
                 ecr: match echo.unwrap_or(0) {

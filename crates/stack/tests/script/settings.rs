@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use zcn_stack::tcp::{Ecn, PushAck, SocketOption, SocketOptions, SynCookies, TcpConfig};
+use zcn_stack::tcp::{
+    AccEcnOption, Ecn, PushAck, SocketOption, SocketOptions, SynCookies, TcpConfig,
+};
 
 fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {
     value.parse().map_err(|_| format!("not a number: {value}"))
@@ -74,9 +76,23 @@ pub(crate) fn configure(
                 "never" => Ecn::Never,
                 "accept" => Ecn::Accept,
                 "offer" => Ecn::Offer,
-                _ => return Err(format!("never, accept or offer, not {value}")),
+                "accurate" => Ecn::Accurate,
+                "accept-accurate-offer-classic" => Ecn::AcceptAccurateOfferClassic,
+                "accept-accurate" => Ecn::AcceptAccurate,
+                _ => return Err(format!("no kind of ECN: {value}")),
             }
         }
+        "acc_ecn_option" => {
+            config.acc_ecn_option = match value {
+                "never" => AccEcnOption::Never,
+                "sparingly" => AccEcnOption::Sparingly,
+                "always" => AccEcnOption::Always,
+                "persistently" => AccEcnOption::Persistently,
+                _ => return Err(format!("no way to send the option: {value}")),
+            }
+        }
+        "acc_ecn_beacon" => config.acc_ecn_beacon = number(value)?,
+        "ecn_fallback" => config.ecn_fallback = switch(value)?,
         "timestamps" => config.timestamps = switch(value)?,
         "sack" => config.sack = switch(value)?,
         "window_scaling" => config.window_scaling = switch(value)?,

@@ -12,11 +12,14 @@ use zcn_stack::id::{InterfaceId, SocketId};
 use zcn_stack::random::Random;
 use zcn_stack::slab::Id;
 use zcn_stack::tcp::{
-    IcmpError, Path, Paths, SegmentIn, SegmentOut, SocketOption, SocketOptions, SynCookies, Tcp,
-    TcpConfig,
+    AccEcnOption, Ecn, IcmpError, Path, Paths, SegmentIn, SegmentOut, SocketOption, SocketOptions,
+    SynCookies, Tcp, TcpConfig,
 };
 use zcn_stack::time::Instant;
-use zcn_wire::{FastOpenCookie, SackBlock, SeqNum, TcpFlags, TcpOptions, TcpRepr, TcpTimestamps};
+use zcn_wire::{
+    AccEcn, AccEcnOrder, FastOpenCookie, SackBlock, SeqNum, TcpFlags, TcpOptions, TcpRepr,
+    TcpTimestamps,
+};
 
 struct Route;
 
@@ -166,6 +169,21 @@ impl Fuzz<'_> {
                 options.sack.push(SackBlock::new(left, right));
             }
         }
+        if self.below(3) == 0 {
+            let order = [AccEcnOrder::Zero, AccEcnOrder::One][self.below(2) as usize];
+            let counters = [(); 3].map(|()| match self.below(3) {
+                0 => self.random.next_u32(),
+                _ => self.below(3_000),
+            });
+            let count = self.below(4) as usize;
+            options.acc_ecn = AccEcn::new(order, &counters[..count]);
+        }
+        let flags = match self.below(4) {
+            0 => flags,
+            // The three of ECN.
+            _ => flags | TcpFlags::from_bits((self.below(8) as u16) << 6),
+        };
+        let ecn = self.below(4) as u8;
         let seq = self.near(peer.theirs);
         let ack = self.near(peer.ours);
         let local_port = if self.below(20) == 0 { 81 } else { 80 };
@@ -174,7 +192,7 @@ impl Fuzz<'_> {
             local: SocketAddr::new([10, 0, 0, 1].into(), local_port),
             remote: SocketAddr::new([10, 0, 0, 2].into(), 4000 + which as u16),
             interface: InterfaceId(0),
-            ecn: 0,
+            ecn,
             tcp: TcpRepr {
                 src_port: 4000 + which as u16,
                 dst_port: local_port,
@@ -366,6 +384,19 @@ pub(crate) fn run(seed: u64, random: Choices<'_>, steps: usize) {
     config.orphans = 2;
     config.syn_cookies =
         [SynCookies::WhenFull, SynCookies::Always, SynCookies::Never][(seed % 3) as usize];
+    let ecn = [
+        Ecn::Accept,
+        Ecn::Accurate,
+        Ecn::Accurate,
+        Ecn::AcceptAccurate,
+    ];
+    config.ecn = ecn[(seed / 3 % 4) as usize];
+    let option = [
+        AccEcnOption::Always,
+        AccEcnOption::Sparingly,
+        AccEcnOption::Persistently,
+    ];
+    config.acc_ecn_option = option[(seed / 12 % 3) as usize];
     let mut fuzz = Fuzz {
         random,
         tcp: Tcp::new(config, pool.local(), &bytes, now),

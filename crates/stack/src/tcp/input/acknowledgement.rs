@@ -8,7 +8,7 @@ use crate::stats::DropReason;
 use crate::tcp::config::TcpConfig;
 use crate::tcp::connection::{Common, Connection, Flags};
 use crate::tcp::incoming::Incoming;
-use crate::tcp::sender::{Ack, CaState, Sender, SenderConfig};
+use crate::tcp::sender::{Ack, CaState, Feedback, Sender, SenderConfig};
 use crate::tcp::stamp::Stamp;
 use crate::tcp::state::State;
 use crate::time::Instant;
@@ -25,22 +25,33 @@ impl Connection {
         common: &mut Common,
         head: &Incoming,
     ) -> bool {
-        if self.state == State::SynReceived && !self.complete_handshake(now, common, head) {
+        let opening = self.state == State::SynReceived;
+        if opening && !self.complete_handshake(now, common, head) {
             return false;
         }
         let before = self.sender.ca_state();
-        let result = self.sender.handle_ack(
-            now,
-            &Ack {
-                ack: head.ack,
-                sack: &head.sack,
-                window: self.told_window(head),
-                segment_seq: head.seq,
-                ts_ecr: self.echo(head),
-                carries_data: head.len > 0 || head.fin,
-                ece: self.hears_ece(head),
-            },
-        );
+        let ack = Ack {
+            ack: head.ack,
+            sack: &head.sack,
+            window: self.told_window(head),
+            segment_seq: head.seq,
+            ts_ecr: self.echo(head),
+            carries_data: head.len > 0 || head.fin,
+            ece: self.hears_ece(head),
+        };
+        let feedback = match &mut self.accurate {
+            Some(accurate) => Some(Feedback {
+                marks: &mut accurate.marks,
+                // That of the segment that completes the handshake was read there.
+                ace: head.ace.filter(|_| !opening),
+                counters: head.acc_ecn,
+                later: head.later,
+                bytes_sent: self.counters.bytes_sent,
+                fallback: common.config.ecn_fallback,
+            }),
+            None => None,
+        };
+        let result = self.sender.handle_ack(now, &ack, feedback);
         let Ok(outcome) = result else {
             // Nobody who sees the connection acknowledges that (RFC 5961 section 5.2).
             common.drop(DropReason::TcpBadAck);
@@ -101,6 +112,9 @@ impl Connection {
             .then(|| self.handshake_rtt(now, head))
             .flatten();
         let window = self.told_window(head);
+        if self.has(Flags::ACC_ECN) {
+            self.take_third_ack(&common.config, head);
+        }
         // With fast open it runs since the SYN, and may have sent something.
         if !fast || self.sender.snd_nxt() == self.first_data() {
             self.start_sender(

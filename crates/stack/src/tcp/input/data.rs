@@ -122,6 +122,9 @@ impl Connection {
     /// Data that was there before, all of it.
     fn receive_old(&mut self, _now: Instant, common: &mut Common, head: &Incoming) {
         common.drop(DropReason::TcpDuplicate);
+        if let Some(accurate) = &mut self.accurate {
+            accurate.note_duplicate(head.seq);
+        }
         if head.len > 0 {
             self.note_duplicate(head.seq, (head.seq + head.len).min(self.rcv_nxt));
         }
@@ -309,6 +312,7 @@ impl Connection {
         let mut segment = SegmentOut::default();
         self.begin_segment(TcpFlags::RST | TcpFlags::ACK, seq, &mut segment);
         self.stamp_segment(now, &mut segment);
+        segment.tcp.flags |= self.ace();
         segment.tcp.ack = self.rcv_nxt;
         segment.tcp.window = self.window.field(false);
         if common.replies.push(segment) {

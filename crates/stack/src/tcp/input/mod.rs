@@ -62,13 +62,18 @@ impl Connection {
         if let Some(stamps) = head.timestamps {
             // Only what was acknowledged already, so that a delayed ACK echoes the first
             // segment that it covers.
+            let before = self.timestamps.recent;
             self.timestamps
                 .update(now, stamps.val, head.seq, self.rcv_wup);
+            head.later = self.timestamps.recent != before;
         }
         // Fifth: a segment without ACK is dropped.
         if !head.has_ack {
             common.drop(DropReason::TcpNoAck);
             return;
+        }
+        if self.has(Flags::ACC_ECN) {
+            self.count_marks(head);
         }
         if !self.acknowledge(now, common, head) || self.state == State::Closed {
             return;
@@ -93,6 +98,9 @@ impl Connection {
         if self.is_open_fast() && head.syn && !head.has_ack && !head.rst && head.seq == began {
             // The SYN again: our SYN-ACK was lost, or is on its way.
             self.flags.set(Flags::SYN_DUE, true);
+            if let Some(accurate) = &mut self.accurate {
+                accurate.take_syn_again(head.ecn);
+            }
             return Check::Drop;
         }
         if let Some(stamps) = head.timestamps
@@ -117,7 +125,7 @@ impl Connection {
                 return Check::Drop;
             }
             if head.syn {
-                self.challenge(now, common);
+                self.challenge_syn(now, common, head);
             } else {
                 self.answer_unacceptable(now, common, head);
             }
@@ -130,7 +138,7 @@ impl Connection {
         if head.syn {
             // RFC 5961 section 4: whoever really restarted answers the challenge with RST.
             common.drop(DropReason::TcpUnexpectedSyn);
-            self.challenge(now, common);
+            self.challenge_syn(now, common, head);
             return Check::Drop;
         }
         Check::Accept
@@ -158,10 +166,10 @@ impl Connection {
     }
 
     fn may_answer_invalid(&mut self, now: Instant, common: &Common) -> bool {
-        if self.last_invalid.elapsed(now) < common.config.invalid_interval {
+        if self.ack.last_invalid.elapsed(now) < common.config.invalid_interval {
             return false;
         }
-        self.last_invalid = Stamp::of(now);
+        self.ack.last_invalid = Stamp::of(now);
         true
     }
 
@@ -173,6 +181,17 @@ impl Connection {
         } else {
             common.stats.challenge_ack_limited += 1;
         }
+    }
+
+    /// The same for a SYN. One with ACK may be the SYN-ACK again, which is answered as the first
+    /// was (RFC 9768 section 3.2.2.1).
+    fn challenge_syn(&mut self, now: Instant, common: &mut Common, head: &Incoming) {
+        if head.has_ack
+            && let Some(accurate) = self.accurate.as_mut()
+        {
+            accurate.take_syn_ack(head);
+        }
+        self.challenge(now, common);
     }
 
     /// Whether an RST has the number of the peer's FIN: some that have closed count it so.

@@ -97,7 +97,7 @@ impl Connection {
                 self.window.scale = 0;
             }
         }
-        self.take_ecn_answer(segment.tcp.flags);
+        self.take_ecn_answer(config, segment);
         self.flags
             .set(Flags::SACK, options.sack_permitted && config.sack);
         match options.timestamps.filter(|_| config.timestamps) {

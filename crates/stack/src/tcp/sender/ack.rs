@@ -5,6 +5,7 @@ use core::time::Duration;
 use thiserror::Error;
 use zcn_wire::{SackBlock, SackBlocks, SeqNum};
 
+use super::marks::{Delivered, Feedback};
 use super::rack::Rack;
 use super::rate::{Candidate, RateEstimator};
 use super::records::Record;
@@ -79,6 +80,8 @@ pub(super) struct Verdict {
     pub(super) acked: u32,
     pub(super) sacked: u32,
     pub(super) delivered: u32,
+    /// Segments that were delivered.
+    pub(super) segments: u32,
     pub(super) lost: u32,
     pub(super) advanced: bool,
     pub(super) duplicate: bool,
@@ -108,6 +111,7 @@ impl Verdict {
             acked: 0,
             sacked: 0,
             delivered: 0,
+            segments: 0,
             lost: 0,
             advanced: false,
             duplicate: false,
@@ -186,13 +190,19 @@ impl Delivery<'_> {
 
 impl Sender {
     /// Takes the acknowledgment of a segment in, which the connection has found to be in
-    /// the window.
+    /// the window. `feedback`: what it says of marks, on a connection with accurate ECN (RFC
+    /// 9768); otherwise [`Ack::ece`] says it.
     ///
     /// # Errors
     ///
     /// [`AckError`]: it acknowledges what it cannot. The connection answers and drops the
     /// segment.
-    pub fn handle_ack(&mut self, now: Instant, ack: &Ack<'_>) -> Result<AckOutcome, AckError> {
+    pub fn handle_ack(
+        &mut self,
+        now: Instant,
+        ack: &Ack<'_>,
+        feedback: Option<Feedback<'_>>,
+    ) -> Result<AckOutcome, AckError> {
         if ack.ack.after(self.snd_nxt) {
             return Err(AckError::BeyondSndNxt);
         }
@@ -204,13 +214,21 @@ impl Sender {
                 return Ok(AckOutcome::default());
             }
         }
-        if let Some(outcome) = self.handle_plain_ack(now, ack) {
+        if feedback.is_none()
+            && let Some(outcome) = self.handle_plain_ack(now, ack)
+        {
             return Ok(outcome);
         }
+        // An old one has been superseded by another.
+        let mut feedback = feedback.filter(|_| ack.ack.after_eq(self.snd_una));
         let window_updated = self.update_window(ack);
         // With nothing in flight a D-SACK, or a duplicate for a probe, may still tell something.
         let telling = !ack.sack.is_empty() || self.probe != Probe::None;
         if self.records.is_empty() && !telling {
+            if let Some(feedback) = &mut feedback {
+                // Marks on acknowledgements of ours: nothing is there to be reduced.
+                feedback.read(&self.delivered_by(&Verdict::new(now, ack.ack)));
+            }
             return Ok(AckOutcome {
                 window_updated,
                 ..AckOutcome::default()
@@ -224,6 +242,12 @@ impl Sender {
         let (candidate, rtt) = self.deliver(ack, &mut v);
         v.duplicate =
             !v.advanced && ack.ack == self.snd_una && !ack.carries_data && !window_updated;
+        if let Some(feedback) = &mut feedback {
+            v.ece = feedback.read(&self.delivered_by(&v)) > 0;
+            // Acknowledgements of marked acknowledgements report nothing (RFC 9768 section
+            // 3.2.2.5.1).
+            v.duplicate &= !self.sack || !ack.sack.is_empty();
+        }
         if v.advanced {
             self.retransmits = 0;
             self.demand = Demand::None;
@@ -329,6 +353,7 @@ impl Sender {
         v.delivered = delivery.delivered;
         v.original_delivered = delivery.original;
         let segments = delivery.segments;
+        v.segments = segments;
         let reordered = delivery.reordered;
         let Delivery {
             candidate,
@@ -382,6 +407,17 @@ impl Sender {
             v.restart = sacked < since(front.sent_at);
         }
         (candidate, newest.or(sacked))
+    }
+
+    /// What an acknowledgment has delivered, for who reads marks out of it.
+    fn delivered_by(&self, v: &Verdict) -> Delivered {
+        Delivered {
+            segments: v.segments,
+            bytes: v.delivered,
+            acked: v.advanced,
+            exact: self.sack || matches!(self.state, CaState::Open | CaState::Cwr),
+            mss: self.window.mss,
+        }
     }
 
     /// The peer reports something that came twice (RFC 2883).

@@ -22,6 +22,7 @@
 mod ack;
 mod chronograph;
 mod info;
+mod marks;
 mod plain_ack;
 mod prr;
 mod rack;
@@ -47,6 +48,7 @@ use crate::time::Instant;
 
 pub use ack::{Ack, AckError, AckOutcome};
 pub use info::SenderInfo;
+pub use marks::{Feedback, Marks};
 pub use recovery::CaState;
 pub use rtt::{FALLBACK_RTO, INITIAL_RTO, MAX_RTO, MIN_RTO, backed_off};
 pub use timeout::TimeoutOutcome;

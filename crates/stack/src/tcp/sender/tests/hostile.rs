@@ -73,7 +73,7 @@ impl Storm {
             ece: self.random.below(20) == 0,
         };
         let before = self.sender.snd_una();
-        match self.sender.handle_ack(self.now, &ack) {
+        match self.sender.handle_ack(self.now, &ack, None) {
             Ok(outcome) => {
                 assert_eq!(self.sender.snd_una().distance(before), outcome.acked);
             }
@@ -149,7 +149,7 @@ fn a_hostile_peer_breaks_nothing() {
             };
             storm
                 .sender
-                .handle_ack(storm.now, &ack)
+                .handle_ack(storm.now, &ack, None)
                 .expect("what was sent");
             assert_eq!(storm.sender.flight_size(), 0);
             assert_eq!(storm.sender.next_timeout(), None);

@@ -388,7 +388,7 @@ impl Network<'_> {
             carries_data: false,
             ece: false,
         };
-        let outcome = self.sender.handle_ack(self.now, &ack);
+        let outcome = self.sender.handle_ack(self.now, &ack, None);
         let outcome = outcome.expect("the receiver acknowledges what was sent");
         assert!(!self.sender.snd_una().before(before), "snd_una went back");
         assert_eq!(self.sender.snd_una().distance(before), outcome.acked);

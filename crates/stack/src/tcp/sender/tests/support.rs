@@ -135,7 +135,9 @@ impl Bench {
             carries_data: false,
             ece,
         };
-        self.sender.handle_ack(self.now, &ack).expect("acceptable")
+        self.sender
+            .handle_ack(self.now, &ack, None)
+            .expect("acceptable")
     }
 
     /// Goes to the deadline and through it.

@@ -68,7 +68,7 @@ fn an_optimistic_acknowledgment_is_refused() {
         ece: false,
     };
     assert_eq!(
-        b.sender.handle_ack(b.now, &ack),
+        b.sender.handle_ack(b.now, &ack, None),
         Err(AckError::BeyondSndNxt)
     );
     assert_eq!(
@@ -76,9 +76,12 @@ fn an_optimistic_acknowledgment_is_refused() {
         (b.seq(0), 1 << 20)
     );
     ack.ack = b.seq(0) - ((1_u32 << 20) + 1);
-    assert_eq!(b.sender.handle_ack(b.now, &ack), Err(AckError::TooOld));
+    assert_eq!(
+        b.sender.handle_ack(b.now, &ack, None),
+        Err(AckError::TooOld)
+    );
     ack.ack = b.seq(0) - (1_u32 << 20);
-    assert!(b.sender.handle_ack(b.now, &ack).is_ok());
+    assert!(b.sender.handle_ack(b.now, &ack, None).is_ok());
 }
 
 /// SACK blocks that cannot be: backwards, beyond `snd_nxt`, from `snd_una` on, far away.
@@ -198,7 +201,7 @@ fn windows_come_from_the_newest_segment() {
             carries_data: true,
             ece: false,
         };
-        b.sender.handle_ack(b.now, &ack).expect("acceptable");
+        b.sender.handle_ack(b.now, &ack, None).expect("acceptable");
         b.sender.snd_wnd()
     };
     assert_eq!(tell(10, 1_000, 5_000), 5_000);
