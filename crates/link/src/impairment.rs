@@ -99,6 +99,19 @@ pub struct Rate {
     pub queue_bytes: u64,
 }
 
+/// Makes of a seed that of the marks.
+const MARKS: u64 = 0x6d61_726b_7365_6564;
+
+/// With this probability. Draws nothing where it is none.
+fn chance(random: &mut Pcg64Mcg, probability: f64) -> bool {
+    if probability <= 0.0 {
+        return false;
+    }
+    // 53 bits are what the type holds, so the number is even from 0 to below 1.
+    let drawn = (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+    drawn < probability
+}
+
 /// One direction of an impaired path: frames go in, and come out when they are due, if at
 /// all.
 ///
@@ -108,6 +121,8 @@ pub struct Rate {
 pub struct Impairment {
     settings: Impairments,
     random: Pcg64Mcg,
+    /// Draws who is marked: marks leave the other fates of a seed as they are.
+    marks: Pcg64Mcg,
     bad: bool,
     /// When the bottleneck will have sent what it holds.
     busy_until: Duration,
@@ -156,6 +171,7 @@ impl Impairment {
         Self {
             settings,
             random: Pcg64Mcg::seed_from_u64(seed),
+            marks: Pcg64Mcg::seed_from_u64(seed ^ MARKS),
             bad: false,
             busy_until: Duration::ZERO,
             last_due: Duration::ZERO,
@@ -209,7 +225,7 @@ impl Impairment {
             self.statistics.count_drops(DropReason::Lost, 1);
             return;
         }
-        if self.chance(self.settings.mark) {
+        if chance(&mut self.marks, self.settings.mark) {
             frame = mark(frame, self.link_header);
         }
         let copy = self.chance(self.settings.duplicate).then(|| frame.clone());
@@ -330,14 +346,9 @@ impl Impairment {
         })
     }
 
-    /// With this probability. Draws nothing where the answer is certain.
+    /// With this probability.
     fn chance(&mut self, probability: f64) -> bool {
-        if probability <= 0.0 {
-            return false;
-        }
-        // 53 bits are what the type holds, so the number is even from 0 to below 1.
-        let drawn = (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        drawn < probability
+        chance(&mut self.random, probability)
     }
 
     /// Evenly from none to `most`.

@@ -102,6 +102,26 @@ fn loss_is_as_often_as_asked() {
 }
 
 #[test]
+fn marks_leave_the_other_fates_of_a_seed_as_they_are() {
+    let fates = |mark: f64| {
+        let mut path = path(Impairments {
+            mark,
+            loss: 0.1,
+            duplicate: 0.1,
+            corrupt: 0.1,
+            jitter: 5 * MS,
+            reorder: 0.1,
+            ..Impairments::default()
+        });
+        let out = run(&mut path, 1_000, MS);
+        let frames = out.iter().map(|(due, frame)| (*due, frame.to_vec()));
+        frames.collect::<Vec<_>>()
+    };
+    // None of them is of a transport that can be marked.
+    assert!(fates(0.0) == fates(0.5));
+}
+
+#[test]
 fn bursts_are_as_long_as_asked() {
     let mut path = path(Impairments {
         burst: Some(BurstLoss {

@@ -21,6 +21,9 @@ struct Arguments {
     /// Run one seed, and tell of it.
     #[arg(long, conflicts_with_all = ["seeds", "first"])]
     seed: Option<u64>,
+    /// Without ECN with marks, urgent data and fast open, as seeds once were.
+    #[arg(long, requires = "seed")]
+    without_later_additions: bool,
     /// Print everything that happens.
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -58,7 +61,11 @@ fn main() -> ExitCode {
 }
 
 fn one(seed: u64, arguments: &Arguments) -> bool {
-    let scenario = Scenario::of(seed);
+    let scenario = if arguments.without_later_additions {
+        Scenario::without_later_additions(seed)
+    } else {
+        Scenario::of(seed)
+    };
     print!("{scenario}");
     let frames = match arguments.pcapng.as_deref().map(capture).transpose() {
         Ok(frames) => frames,

@@ -20,6 +20,17 @@ const GRACE: Duration = Duration::from_secs(1_800);
 impl Scenario {
     /// The scenario of a seed.
     pub fn of(seed: u64) -> Self {
+        Self::draw(seed, true)
+    }
+
+    /// The scenario of a seed without what was added to scenarios after the first hundreds of
+    /// thousands had been run: ECN with marks, urgent data, fast open. A seed that was told of
+    /// before has the fates here that it had then.
+    pub fn without_later_additions(seed: u64) -> Self {
+        Self::draw(seed, false)
+    }
+
+    fn draw(seed: u64, additions: bool) -> Self {
         let mut dice = Dice::new(seed, "scenario");
         let count = if dice.percent(75) {
             2
@@ -72,8 +83,11 @@ impl Scenario {
         let mut options = options(&mut dice);
         // Of dice of their own, so that the seeds keep their other fates.
         let mut more = Dice::new(seed, "later additions");
-        let fast = draw_later_additions(&mut more, &mut nodes, &mut paths, &mut traffic);
-        draw_accurate_ecn(&mut Dice::new(seed, "accurate ECN"), &mut nodes);
+        let mut fast = false;
+        if additions {
+            fast = draw_later_additions(&mut more, &mut nodes, &mut paths, &mut traffic);
+            draw_accurate_ecn(&mut Dice::new(seed, "accurate ECN"), &mut nodes);
+        }
         // The data of a SYN may come twice, as may the connection.
         let reopens = reopens || fast && !calm;
         if fast {
