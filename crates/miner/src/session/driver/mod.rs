@@ -1,5 +1,7 @@
 //! Pools one after the other, and what happens while one lasts.
 
+mod delivery;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -7,20 +9,20 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use zcn::Buf;
-use zcn_stratum::client::{Event, Resume, SubmitError};
+use zcn_stratum::client::{Event, Resume};
 use zcn_stratum::hash::Hash;
 use zcn_stratum::reject::RejectReason;
 use zcn_stratum::v2;
 
-use super::backoff::Backoff;
-use super::book::Book;
-use super::connect::{connect, establish, send};
-use super::rehearsal::Rehearsals;
-use super::settings::SessionSettings;
-use super::shares::{FoundShare, Lost, ShareQueue, Waiting};
-use super::talk::{Talk, TalkConfig};
-use super::{Disconnect, Notice, PoolUrl, Protocol, SessionHandle};
 use crate::ledger::LedgerError;
+use crate::session::backoff::Backoff;
+use crate::session::book::Book;
+use crate::session::connect::{connect, establish, send};
+use crate::session::rehearsal::Rehearsals;
+use crate::session::settings::SessionSettings;
+use crate::session::shares::{Lost, ShareQueue};
+use crate::session::talk::{Talk, TalkConfig};
+use crate::session::{Disconnect, Notice, PoolUrl, Protocol, SessionHandle};
 use crate::wire::{Wire, Woken};
 
 /// A session that lasted this long, or took a share, was a good one; another that breaks soon
@@ -61,7 +63,7 @@ impl From<Disconnect> for End {
     }
 }
 
-pub(super) struct Driver<'a> {
+pub(in crate::session) struct Driver<'a> {
     settings: Rc<SessionSettings>,
     handle: SessionHandle,
     sink: &'a mut dyn FnMut(Notice<'_>),
@@ -85,7 +87,7 @@ struct Current {
 }
 
 impl<'a> Driver<'a> {
-    pub(super) fn new(
+    pub(in crate::session) fn new(
         settings: SessionSettings,
         handle: SessionHandle,
         sink: &'a mut dyn FnMut(Notice<'_>),
@@ -112,74 +114,7 @@ impl<'a> Driver<'a> {
         Ok(driver)
     }
 
-    /// Takes up the shares that the program before has left.
-    fn open_book(&mut self) -> Result<(), LedgerError> {
-        let settings = self.settings.clone();
-        let Some(ledger) = &settings.ledger else {
-            return Ok(());
-        };
-        let (book, left) = Book::open(ledger, &settings.pools)?;
-        let (shares, foreign) = (left.len(), book.foreign());
-        self.book = Some(book);
-        if shares + foreign > 0 {
-            (self.sink)(Notice::Left { shares, foreign });
-        }
-        for share in left {
-            if share.resume.is_some() {
-                // The latest session is the one that a pool is most likely to know.
-                self.pools[share.found.pool].resume = share.resume;
-            }
-            self.enqueue(share.found, true, Some(share.number));
-        }
-        Ok(())
-    }
-
-    fn enqueue(&mut self, found: FoundShare, sent_before: bool, number: Option<u64>) {
-        if let Some(dropped) = self.queue.push(found, sent_before, number) {
-            self.lose(&dropped, Lost::Full);
-        }
-    }
-
-    /// Tells of a share that cannot be sent any more.
-    fn lose(&mut self, waiting: &Waiting, why: Lost) {
-        self.settle(waiting);
-        let share = &waiting.found;
-        (self.sink)(Notice::Lost { share, why });
-    }
-
-    /// Marks a share in the ledger: the next program does not send it again.
-    fn settle(&mut self, waiting: &Waiting) {
-        if let (Some(book), Some(number)) = (&mut self.book, waiting.number)
-            && let Err(error) = book.settle(number)
-        {
-            (self.sink)(Notice::Unwritten { error: &error });
-        }
-    }
-
-    /// Writes a share into the ledger: the number that settles it, if there is a ledger that
-    /// can be written to.
-    fn write(&mut self, found: &FoundShare) -> Option<u64> {
-        let book = self.book.as_mut()?;
-        // A pool that is not in the list is the mistake of whoever handed it in; it goes nowhere.
-        let pool = self.settings.pools.get(found.pool)?;
-        if book.is_long() {
-            let pools = &self.pools;
-            let open = self.queue.shares.iter().filter_map(|waiting| {
-                let resume = pools[waiting.found.pool].resume.as_ref();
-                Some((waiting.number?, &waiting.found, resume))
-            });
-            if let Err(error) = book.compact(&self.settings.pools, open) {
-                (self.sink)(Notice::Unwritten { error: &error });
-            }
-        }
-        let resume = self.pools[found.pool].resume.as_ref();
-        let written = book.found(found, pool, resume);
-        written
-            .inspect_err(|error| (self.sink)(Notice::Unwritten { error }))
-            .ok()
-    }
-
-    pub(super) async fn run(mut self) {
+    pub(in crate::session) async fn run(mut self) {
         let mut next: Option<Ready> = None;
         let mut redirect: Option<(usize, PoolUrl)> = None;
         while !self.stopped() {
@@ -457,16 +392,6 @@ impl<'a> Driver<'a> {
         });
     }
 
-    /// Takes over what workers have found.
-    fn take_found(&mut self) {
-        let found = std::mem::take(&mut *self.handle.0.found.borrow_mut());
-        for share in found {
-            // Before anything of it is sent.
-            let number = self.write(&share);
-            self.enqueue(share, false, number);
-        }
-    }
-
     /// Tells what the session has told; whether there was a job.
     fn tell(&mut self, current: &mut Current, received_at: Instant) -> bool {
         let (mut resumed_now, mut told_work) = (false, false);
@@ -543,64 +468,5 @@ impl<'a> Driver<'a> {
             });
         }
         told_work
-    }
-
-    /// Sends the shares that count here, keeps those that may, and gives up the others.
-    fn offer(&mut self, current: &mut Current) {
-        if !current.session.is_ready() {
-            return;
-        }
-        let now = Instant::now();
-        let mut index = 0;
-        while let Some(waiting) = self.queue.shares.get_mut(index) {
-            index += 1;
-            if waiting.sent.is_some() {
-                continue;
-            }
-            let why = match place(current, &waiting.found) {
-                Place::Wait => continue,
-                Place::Nowhere(why) => why,
-                Place::Here => {
-                    // Its job may be unknown to this connection.
-                    match current.session.submit(now, &waiting.found.share) {
-                        Ok(id) => {
-                            waiting.sent = Some(id);
-                            continue;
-                        }
-                        Err(SubmitError::Duplicate) => Lost::Duplicate,
-                        Err(SubmitError::Stale) => Lost::Stale,
-                        // Not now.
-                        Err(_) => return,
-                    }
-                }
-            };
-            index -= 1;
-            if let Some(waiting) = self.queue.shares.remove(index) {
-                self.lose(&waiting, why);
-            }
-        }
-    }
-}
-
-/// Where a share belongs.
-enum Place {
-    Here,
-    /// Here or elsewhere, later.
-    Wait,
-    Nowhere(Lost),
-}
-
-fn place(current: &Current, found: &FoundShare) -> Place {
-    let same_pool = found.pool == current.pool;
-    if same_pool && current.session.knows(found) {
-        return Place::Here;
-    }
-    match current.prev_hash {
-        // Which block is being worked on shows with the first job.
-        None => Place::Wait,
-        Some(hash) if hash != found.prev_hash => Place::Nowhere(Lost::Stale),
-        Some(_) if !same_pool => Place::Wait,
-        Some(_) if current.session.continues(found) => Place::Here,
-        Some(_) => Place::Nowhere(Lost::NewSession),
     }
 }
