@@ -3,6 +3,8 @@
 mod harness;
 
 use std::cell::Cell;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -195,6 +197,95 @@ fn what_one_session_leaves_in_the_ledger_the_next_sends_once() {
         let stats = server.stats();
         assert_eq!((stats.accepted, stats.refused), (11, 0), "{stats:?}");
         assert_eq!(ledger.open_shares(), 0);
+    });
+}
+
+/// Who is killed then has it, too.
+#[test]
+fn what_is_handed_in_while_there_is_no_pool_is_in_the_ledger_at_once() {
+    on_runtime(async || {
+        let ledger = LedgerFile::new("written");
+        let server = pool(listen(any()), |_| {});
+        let mut settings = settings(vec![at(server.local_addr(), "tcp")]);
+        settings.ledger = Some(ledger.settings());
+        settings.retry = (10 * HANG, 10 * HANG);
+        let miner = Miner::start(settings);
+        miner.until("work", |log| log.work.is_some()).await;
+        server.stop();
+        miner
+            .until("the pool is gone", |log| !log.causes.is_empty())
+            .await;
+        let length = || std::fs::metadata(&ledger.0).expect("it is there").len();
+        let before = length();
+        assert!(miner.find());
+        miner.until("it is written", |_| length() > before).await;
+        let log = miner.stop().await;
+        assert_eq!(log.borrow().kept, 1);
+        assert_eq!(ledger.open_shares(), 1);
+    });
+}
+
+#[test]
+fn a_session_stops_in_the_middle_of_a_handshake() {
+    on_runtime(async || {
+        // It lets everybody in and says nothing.
+        let silent = listen(any());
+        let mut settings = settings(vec![at(silent.local_addr(), "stratum+ssl")]);
+        settings.connect_timeout = 10 * HANG;
+        let miner = Miner::start(settings);
+        let (_stream, _) = silent.accept().await.expect("the miner");
+        let log = miner.stop().await;
+        assert_eq!(log.borrow().causes, [(0, "stopped".to_owned())]);
+    });
+}
+
+/// A pool that resumes every session, and lets nobody in before it has read an answer to what it
+/// asks in between.
+fn pool_with_a_question() -> SocketAddr {
+    let listener = std::net::TcpListener::bind(any()).expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let lines = BufReader::new(stream.try_clone().expect("a descriptor")).lines();
+            let mut subscribed = false;
+            for line in lines.map_while(Result::ok) {
+                let says = if line.contains("mining.configure") {
+                    r#"{"id":1,"result":{},"error":null}"#
+                } else if line.contains("mining.subscribe") {
+                    subscribed = true;
+                    concat!(
+                        r#"{"id":2,"result":[[["mining.notify","s"]],"01020304",4],"error":null}"#,
+                        "\n",
+                        r#"{"id":77,"method":"client.get_version","params":[]}"#,
+                    )
+                } else if line.contains(r#""id":77"#) && subscribed {
+                    r#"{"id":3,"result":true,"error":null}"#
+                } else {
+                    continue;
+                };
+                if stream.write_all(format!("{says}\n").as_bytes()).is_err() {
+                    break;
+                }
+                // And good-bye, so that there is a session to be resumed.
+                if says.contains(r#""id":3"#) {
+                    break;
+                }
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_session_is_resumed_even_if_the_answers_come_one_by_one() {
+    on_runtime(async || {
+        let miner = Miner::start(settings(vec![at(pool_with_a_question(), "tcp")]));
+        miner
+            .until("two sessions", |log| log.ready.len() >= 2)
+            .await;
+        let log = miner.stop().await;
+        let log = log.borrow();
+        assert_eq!(log.resumed, log.ready.len() - 1, "{:?}", log.causes);
     });
 }
 

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use zcn::Buf;
@@ -25,8 +26,8 @@ use crate::session::talk::{Talk, TalkConfig};
 use crate::session::{Disconnect, Notice, PoolUrl, Protocol, SessionHandle};
 use crate::wire::{Wire, Woken};
 
-/// A session that lasted this long, or took a share, was a good one; another that breaks soon
-/// counts as one failure more.
+/// A session that took a share, or lasted this long without a fault of the pool, was a good one;
+/// any other counts as one failure more.
 const GOOD_AFTER: Duration = Duration::from_secs(30);
 /// Redirects that are followed in [`REDIRECT_SPAN`].
 const MAX_REDIRECTS: usize = 5;
@@ -50,6 +51,18 @@ struct End {
     good: bool,
     next: Option<Ready>,
     redirect: Option<(PoolUrl, Duration)>,
+}
+
+impl End {
+    /// Whether the pool may be had again at once. One that goes silent, leaves requests unanswered
+    /// or breaks the rules has failed, however long it took.
+    fn was_good(&self, lasted: Duration) -> bool {
+        let fault = matches!(
+            self.cause,
+            Disconnect::Protocol(_) | Disconnect::ProtocolV2(_) | Disconnect::Send(_)
+        );
+        self.good || lasted >= GOOD_AFTER && !fault
+    }
 }
 
 impl From<Disconnect> for End {
@@ -79,6 +92,8 @@ struct Current {
     pool: usize,
     url: PoolUrl,
     session: Talk,
+    /// The pool knows the session before.
+    resumed: bool,
     ready: bool,
     took_share: bool,
     /// The block that the current work follows.
@@ -133,7 +148,7 @@ impl<'a> Driver<'a> {
             self.queue.disconnected();
             next = end.next.take();
             let known = &mut self.pools[pool];
-            let retry_after = if end.good || begun.elapsed() >= GOOD_AFTER {
+            let retry_after = if end.was_good(begun.elapsed()) {
                 known.backoff.succeed();
                 Duration::ZERO
             } else {
@@ -183,18 +198,29 @@ impl<'a> Driver<'a> {
 
     /// Waits until then, or until stopped.
     async fn pause(&mut self, until: Instant) {
-        let signal = &self.handle.0.signal;
-        let (heard, stopped) = (&mut self.heard, &self.handle.0.stopped);
-        let mut time = pin!(zcn::sleep_until(until));
-        std::future::poll_fn(|context| {
-            while signal.poll_heard(context, heard).is_ready() {
-                if stopped.get() {
-                    return std::task::Poll::Ready(());
-                }
+        self.unless_stopped(zcn::sleep_until(until)).await;
+    }
+
+    /// What comes of `work`; `None` when stopped before. What workers hand in meanwhile waits for
+    /// a pool, but not to be written.
+    async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        loop {
+            self.take_found();
+            if self.stopped() {
+                return None;
             }
-            time.as_mut().poll(context)
-        })
-        .await;
+            let (signal, heard) = (&self.handle.0.signal, &mut self.heard);
+            let done = std::future::poll_fn(|context| {
+                if signal.poll_heard(context, heard).is_ready() {
+                    return Poll::Ready(None);
+                }
+                work.as_mut().poll(context).map(Some)
+            });
+            if let Some(done) = done.await {
+                return Some(done);
+            }
+        }
     }
 
     /// Settings of a session with a pool at `url`.
@@ -228,12 +254,13 @@ impl<'a> Driver<'a> {
             None => {
                 (self.sink)(Notice::Connecting { pool });
                 let settings = self.settings.clone();
-                let started = connect(&settings, &settings.pools[pool], &url)
-                    .await
-                    .and_then(|wire| {
-                        let config = self.config(pool, &url);
-                        Ok((wire, Talk::start(config, Instant::now())?))
-                    });
+                let connecting = connect(&settings, &settings.pools[pool], &url);
+                let connected = self.unless_stopped(connecting).await;
+                let connected = connected.unwrap_or(Err(Disconnect::Stopped));
+                let started = connected.and_then(|wire| {
+                    let config = self.config(pool, &url);
+                    Ok((wire, Talk::start(config, Instant::now())?))
+                });
                 match started {
                     Ok(started) => started,
                     Err(cause) => return cause.into(),
@@ -244,6 +271,7 @@ impl<'a> Driver<'a> {
             pool,
             url,
             session,
+            resumed: false,
             ready: false,
             took_share: false,
             prev_hash: None,
@@ -254,9 +282,11 @@ impl<'a> Driver<'a> {
         self.tell(&mut current, Instant::now());
         match current.session.resume() {
             Some(resume) => self.pools[pool].resume = Some(resume),
-            // Some pools hang up on a method that they do not know.
+            // Some pools hang up on a method that they do not know; others were just not there
+            // yet.
             None if matches!(end.cause, Disconnect::EndedEarly) => {
-                self.pools[pool].configure = false;
+                let configure = &mut self.pools[pool].configure;
+                *configure = !*configure && self.settings.protocol.configure;
             }
             None => {}
         }
@@ -394,12 +424,12 @@ impl<'a> Driver<'a> {
 
     /// Tells what the session has told; whether there was a job.
     fn tell(&mut self, current: &mut Current, received_at: Instant) -> bool {
-        let (mut resumed_now, mut told_work) = (false, false);
+        let mut told_work = false;
         while let Some(event) = current.session.poll_event() {
             match event {
                 Event::ConfigureUnanswered => self.pools[current.pool].configure = false,
                 Event::Subscribed { resumed, .. } => {
-                    resumed_now = resumed;
+                    current.resumed = resumed;
                     // Shares of this session are written with it.
                     if let Some(resume) = current.session.resume() {
                         self.pools[current.pool].resume = Some(resume);
@@ -464,9 +494,34 @@ impl<'a> Driver<'a> {
             current.ready = true;
             (self.sink)(Notice::Ready {
                 pool: current.pool,
-                resumed: resumed_now,
+                resumed: current.resumed,
             });
         }
         told_work
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_that_goes_silent_is_left_for_the_next_however_long_it_took() {
+        let after = Duration::from_secs(300);
+        let silent = || Disconnect::from(zcn_stratum::client::ClientError::Silent { after });
+        let deaf = v2::client::ClientError::Unanswered {
+            stage: "share",
+            after,
+        };
+        assert!(!End::from(silent()).was_good(after));
+        assert!(!End::from(Disconnect::from(deaf)).was_good(after));
+        assert!(End::from(Disconnect::Ended).was_good(after));
+        assert!(!End::from(Disconnect::Ended).was_good(Duration::from_secs(1)));
+        // It took shares before.
+        let end = End {
+            good: true,
+            ..End::from(silent())
+        };
+        assert!(end.was_good(after));
     }
 }
