@@ -200,7 +200,7 @@ impl ServerSession {
             (Stage::Standard | Stage::Extended, FromMiner::UpdateChannel(update))
                 if update.channel_id == ours =>
             {
-                self.updated(update.nominal_hash_rate)
+                self.updated(update.nominal_hash_rate, update.maximum_target)
             }
             (_, FromMiner::UpdateChannel(update)) => {
                 let message = UpdateChannelError {
@@ -344,15 +344,21 @@ impl ServerSession {
         Ok(self.send(FromPool::SubmitSharesError(message))?)
     }
 
-    fn updated(&mut self, nominal_hash_rate: f32) -> Result<(), ServerError> {
-        if nominal_hash_rate.is_finite() && nominal_hash_rate >= 0.0 {
+    fn updated(&mut self, nominal_hash_rate: f32, max_target: U256<'_>) -> Result<(), ServerError> {
+        let code = if !(nominal_hash_rate.is_finite() && nominal_hash_rate >= 0.0) {
+            "invalid-nominal-hashrate"
+        } else if let Some(easiest) = Target::from_le_bytes(max_target.to_array()) {
+            self.easiest = easiest;
             self.events
                 .push_back(ServerEvent::Updated { nominal_hash_rate });
-            return Ok(());
-        }
+            // The pool has to follow one that is harder (part 5).
+            return Ok(self.set_target(self.config.target)?);
+        } else {
+            "max-target-out-of-range"
+        };
         let message = UpdateChannelError {
             channel_id: self.config.channel_id,
-            error_code: field("invalid-nominal-hashrate")?,
+            error_code: field(code)?,
         };
         Ok(self.send(FromPool::UpdateChannelError(message))?)
     }

@@ -19,6 +19,10 @@ struct ByHand {
     now: Instant,
     link: Link,
     pool: ServerSession,
+    /// What the pool said last, by the numbers of its messages.
+    heard: Vec<u8>,
+    /// The job whose shares are sent.
+    job_id: u32,
 }
 
 fn words(words: &str) -> Str0255<'_> {
@@ -33,7 +37,13 @@ impl ByHand {
         let mut pool = ServerSession::new(config, now, UNIX_S, [2; 32]);
         pool.announce(now, &Arc::new(job(9, true))).expect("short");
         let link = Link::initiator(secret().public(), [1; 32], 1 << 20, 1 << 24);
-        let mut this = Self { now, link, pool };
+        let mut this = Self {
+            now,
+            link,
+            pool,
+            heard: Vec::new(),
+            job_id: 1,
+        };
         this.carry();
         this.says(FromMiner::SetupConnection(SetupConnection {
             protocol: Protocol::MiningProtocol,
@@ -57,7 +67,8 @@ impl ByHand {
         let down = self.pool.output().to_vec();
         self.pool.consume_output(down.len());
         self.link.receive(&down);
-        while self.link.next(UNIX_S).expect("good").is_some() {}
+        let frames = std::iter::from_fn(|| self.link.next(UNIX_S).expect("good"));
+        self.heard = frames.map(|frame| frame.kind).collect();
     }
 
     /// What comes of a message.
@@ -98,9 +109,9 @@ impl ByHand {
         assert_eq!(told, [ServerEvent::Closed]);
     }
 
-    /// Why a share of the first job is refused, if it is.
+    /// Why a share is refused, if it is.
     fn submit(&mut self, extended: bool, nonce: u32) -> Option<RejectReason> {
-        let (channel_id, sequence_number, job_id) = (1, nonce, 1);
+        let (channel_id, sequence_number, job_id) = (1, nonce, self.job_id);
         let (ntime, version) = (UNIX_S, 0x2000_0000);
         let told = self.says(if extended {
             FromMiner::SubmitSharesExtended(mining::SubmitSharesExtended {
@@ -145,4 +156,37 @@ fn a_channel_that_is_opened_again_takes_shares_of_the_job_and_none_twice() {
     miner.open(true);
     assert_eq!(miner.submit(true, 2), Some(RejectReason::Duplicate));
     assert_eq!(miner.submit(true, 3), None);
+}
+
+#[test]
+fn a_target_that_the_miner_wants_harder_holds_for_the_next_job() {
+    let mut miner = ByHand::new();
+    miner.open(false);
+    let update = |miner: &mut ByHand, maximum_target: &[u8; 32]| {
+        miner.says(FromMiner::UpdateChannel(mining::UpdateChannel {
+            channel_id: 1,
+            nominal_hash_rate: 1e6,
+            maximum_target: U256::from(maximum_target),
+        }))
+    };
+    let mut hard = [0; 32];
+    hard[0] = 1;
+    let told = update(&mut miner, &hard);
+    assert!(
+        matches!(told[..], [ServerEvent::Updated { .. }]),
+        "{told:?}"
+    );
+    assert_eq!(miner.heard, [mining::MESSAGE_TYPE_SET_TARGET]);
+    // That of the job before stays what it was.
+    assert_eq!(miner.submit(false, 1), None);
+    miner
+        .pool
+        .announce(miner.now, &Arc::new(job(9, false)))
+        .expect("short");
+    miner.carry();
+    miner.job_id = 2;
+    assert_eq!(miner.submit(false, 1), Some(RejectReason::LowDifficulty));
+    // Nothing meets a target of zero.
+    assert_eq!(update(&mut miner, &[0; 32]), []);
+    assert_eq!(miner.heard, [mining::MESSAGE_TYPE_UPDATE_CHANNEL_ERROR]);
 }
