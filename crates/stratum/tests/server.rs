@@ -266,6 +266,23 @@ fn a_session_that_is_resumed_on_another_block_is_told_so() {
 }
 
 #[test]
+fn a_resumed_session_takes_no_shares_of_jobs_that_the_pool_has_forgotten() {
+    let mut pool = Pool::ready(|_| {});
+    pool.announce(&job("k", false));
+    let (name, mut parked) = pool.session.park().expect("subscribed");
+    parked.retain_jobs(|id| id.as_bytes() != b"j");
+    let mut pool = Pool::new(|_| {});
+    pool.try_hears(r#"{"id":1,"method":"mining.subscribe","params":["a","s1"]}"#)
+        .expect("fine");
+    pool.session.resume(pool.now, Some((name, parked)));
+    pool.hears(r#"{"id":2,"method":"mining.authorize","params":["me","x"]}"#);
+    pool.says();
+    let share = |id: &str| format!(r#""{id}","00000000","504e86b9","00000001""#);
+    assert_eq!(pool.submit("me", &share("j")), refusal(RejectReason::Stale));
+    assert!(pool.submit("me", &share("k")).contains("true"));
+}
+
+#[test]
 fn a_clean_job_that_is_told_again_on_resumption_keeps_its_shares() {
     let current = job("j", true);
     let mut pool = Pool::new(|_| {});

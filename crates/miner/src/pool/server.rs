@@ -248,6 +248,13 @@ impl Shared {
         self.tell(PoolNotice::Refused { peer, reason });
     }
 
+    /// The template of a job that a block may still come of.
+    pub(super) fn template(&self, job: &JobId) -> Option<Rc<Template>> {
+        let recent = self.recent.borrow();
+        let (_, template) = recent.iter().find(|(id, _)| id == job)?;
+        Some(template.clone())
+    }
+
     /// What a share is worth beyond its answer.
     pub(super) fn found(&self, peer: SocketAddr, found: &Find) {
         self.count(|stats| stats.accepted += 1);
@@ -256,13 +263,10 @@ impl Shared {
             return;
         }
         self.count(|stats| stats.blocks += 1);
-        let recent = self.recent.borrow();
-        let template = recent
-            .iter()
-            .find(|(id, _)| *id == found.job)
-            .map(|(_, template)| template.clone());
-        drop(recent);
-        let Some(template) = template else { return };
+        let Some(template) = self.template(&found.job) else {
+            tracing::error!(job = ?found.job, "a block was found of a job that is forgotten");
+            return;
+        };
         let (tag, extranonces) = (&self.settings.tag, EXTRANONCE_1 + EXTRANONCE_2);
         let Ok(job) = template.job(found.job, tag, extranonces, false) else {
             return;

@@ -93,7 +93,10 @@ fn tell(shared: &Shared, peer: SocketAddr, session: &mut ServerSession) {
             ServerEvent::Resume { session: name } => {
                 let parked = shared.parked.borrow_mut().remove(&name);
                 shared.count(|stats| stats.resumed += u64::from(parked.is_some()));
-                let parked = parked.map(|(_, parked)| (name, parked));
+                let parked = parked.map(|(_, mut parked)| {
+                    parked.retain_jobs(|id| shared.template(id).is_some());
+                    (name, parked)
+                });
                 session.resume(Instant::now(), parked);
             }
             // A pool of one's own lets everybody in.

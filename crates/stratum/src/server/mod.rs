@@ -55,6 +55,13 @@ pub struct Parked {
     seen: SeenShares,
 }
 
+impl Parked {
+    /// Forgets the jobs that a pool can make no block of any more: shares of them are stale.
+    pub fn retain_jobs(&mut self, mut keep: impl FnMut(&JobId) -> bool) {
+        self.given.retain(|given| keep(&given.job.id));
+    }
+}
+
 /// A connection to a miner without the connection: bytes, jobs and time go in, bytes, events
 /// and the next deadline come out. Calling order as of
 /// [`ClientSession`](crate::client::ClientSession).
