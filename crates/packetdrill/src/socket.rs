@@ -6,7 +6,7 @@ use std::time::Duration;
 use libc::{c_int, c_short};
 use zcn_stack::demux::Binding;
 use zcn_stack::slab::Id;
-use zcn_stack::tcp::{RecvError, SendError, SocketOptions, State};
+use zcn_stack::tcp::{RecvError, SocketOptions, State};
 use zcn_stack::{Instant, SocketId};
 
 use crate::address;
@@ -336,15 +336,17 @@ impl Core {
         if whole && flags & libc::MSG_OOB != 0 {
             self.stack.tcp_mark_urgent(self.now, id)?;
         }
-        match sent {
-            Err(SendError::Connection(_)) => {
-                // Told once, as SO_ERROR.
-                self.stack.tcp_take_error(id);
-            }
-            Ok(count) => self.socket_mut(fd)?.written += count as u64,
-            Err(_) => {}
+        if let Ok(count) = sent {
+            self.socket_mut(fd)?.written += count as u64;
         }
         Ok(sent?)
+    }
+
+    /// A send failed, and its caller is told so: an error is told once, as SO_ERROR.
+    pub(crate) fn told_of_failure(&mut self, fd: c_int) {
+        if let Ok(Kind::Connection(id)) = self.socket(fd).map(|socket| socket.kind) {
+            self.stack.tcp_take_error(id);
+        }
     }
 
     /// Where a connection stands: bytes acknowledged, and sent, of those that were written.

