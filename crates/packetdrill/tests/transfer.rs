@@ -19,10 +19,6 @@ fn spliced_bytes_go_through_a_pipe_from_socket_to_socket() {
         (File::from(reader), File::from(writer))
     };
     let (out, into) = (reader.as_raw_fd(), writer.as_raw_fd());
-    assert_eq!(
-        tool.splice(connection, into, 9, NONBLOCK),
-        Err(libc::EAGAIN)
-    );
     tool.inject(&Segment::new(ACK | PSH, 1, seq).payload(b"hello").v4());
     tool.expect();
     assert_eq!(tool.splice(connection, into, 3, 0), Ok(3));
@@ -36,6 +32,42 @@ fn spliced_bytes_go_through_a_pipe_from_socket_to_socket() {
     assert_eq!(tool.splice(connection, into, 9, 0), Ok(0));
     drop(writer);
     assert_eq!(tool.splice(out, connection, 9, 0), Ok(0));
+}
+
+/// As Linux: the flag speaks of the pipe only.
+#[test]
+fn splice_waits_for_a_socket_as_long_as_that_says() {
+    let tool = Tool::new("");
+    let (_listener, connection, _) = accepted(&tool);
+    tool.set_send_buffer(connection, 4_144);
+    tool.set_receive_timeout(connection, 3);
+    tool.set_send_timeout(connection, 2);
+    let (reader, writer) = tool.pipe();
+    let (out, into) = (reader.as_raw_fd(), writer.as_raw_fd());
+    for flags in [0, NONBLOCK] {
+        let before = tool.clock();
+        let none = tool.splice(connection, into, 9, flags);
+        assert_eq!(
+            (none, tool.clock() - before),
+            (Err(libc::EAGAIN), 3_000_001)
+        );
+    }
+    let nothing = tool.splice(out, connection, 9, NONBLOCK);
+    assert_eq!(nothing, Err(libc::EAGAIN), "an empty pipe");
+    let mut writer = File::from(writer);
+    writer.write_all(&[7; 20_000]).expect("room in the pipe");
+    tool.splice(out, connection, 20_000, 0).expect("some");
+    let before = tool.clock();
+    let none = tool.splice(out, connection, 9, NONBLOCK);
+    assert_eq!(
+        (none, tool.clock() - before),
+        (Err(libc::EAGAIN), 2_000_001)
+    );
+    tool.nonblocking(connection);
+    let before = tool.clock();
+    assert_eq!(tool.splice(out, connection, 9, 0), Err(libc::EAGAIN));
+    assert_eq!(tool.splice(connection, into, 9, 0), Err(libc::EAGAIN));
+    assert_eq!(tool.clock() - before, 1);
 }
 
 /// Pieces are written into a pipe and spliced to a connection whose peer acknowledges nothing, until
@@ -111,7 +143,8 @@ fn a_full_pipe_leaves_in_the_socket_what_it_does_not_take() {
     }
     let into = writer.as_raw_fd();
     assert_eq!(tool.splice(connection, into, 9_000, 0), Ok(4_096));
-    assert_eq!(tool.splice(connection, into, 9_000, 0), Err(libc::EAGAIN));
+    let full = tool.splice(connection, into, 9_000, NONBLOCK);
+    assert_eq!(full, Err(libc::EAGAIN));
     let rest = tool.read(connection, 9_000).expect("the rest");
     assert!(rest == data[4_096..], "{} left", rest.len());
     drop(writer);

@@ -16,6 +16,8 @@ use crate::world::World;
 /// Most bytes that are carried at once: what a pipe holds.
 const CHUNK: usize = 65_536;
 
+const DO_NOT_WAIT: c_uint = libc::SPLICE_F_NONBLOCK;
+
 /// A pipe of our own, empty between two uses: it holds what goes on if it is taken, and is
 /// forgotten if not.
 struct Aside {
@@ -38,9 +40,9 @@ impl Aside {
 
     /// What waits in another pipe, and still waits there afterwards: at most `max` bytes, none
     /// if nobody writes there any more.
-    fn copy_of(&self, pipe: c_int, max: usize, flags: c_uint) -> Result<Vec<u8>> {
+    fn copy_of(&self, pipe: c_int, max: usize, wait: c_uint) -> Result<Vec<u8>> {
         // SAFETY: no pointer is passed.
-        let count = unsafe { libc::tee(pipe, self.writer.as_raw_fd(), max, flags) };
+        let count = unsafe { libc::tee(pipe, self.writer.as_raw_fd(), max, wait) };
         let mut bytes = vec![0; counted(count)?];
         let mut filled = 0;
         while filled < bytes.len() {
@@ -61,7 +63,7 @@ impl Aside {
     /// Takes the first bytes out of another pipe, in which so many wait.
     fn take_from(&self, pipe: c_int, mut count: usize) -> Result<()> {
         while count > 0 {
-            let taken = move_on(pipe, self.writer.as_raw_fd(), count)?;
+            let taken = move_on(pipe, self.writer.as_raw_fd(), count, DO_NOT_WAIT)?;
             if taken == 0 {
                 break;
             }
@@ -70,8 +72,8 @@ impl Aside {
         Ok(())
     }
 
-    /// Gives another pipe as many of the bytes as it has room for.
-    fn give_to(&self, pipe: c_int, bytes: &[u8]) -> Result<usize> {
+    /// Gives another pipe as many of the bytes as it has room for, at least one if it is to wait.
+    fn give_to(&self, pipe: c_int, bytes: &[u8], wait: c_uint) -> Result<usize> {
         // SAFETY: no pointer is passed.
         let room = unsafe { libc::fcntl(self.writer.as_raw_fd(), libc::F_GETPIPE_SZ) };
         let room = usize::try_from(room).map_err(|_| descriptor::last())?;
@@ -83,30 +85,26 @@ impl Aside {
                 bytes.len().min(room),
             )
         };
-        move_on(self.reader.as_raw_fd(), pipe, counted(written)?)
+        move_on(self.reader.as_raw_fd(), pipe, counted(written)?, wait)
     }
 }
 
-/// From pipe to pipe, without waiting.
-fn move_on(from: c_int, to: c_int, max: usize) -> Result<usize> {
+/// From pipe to pipe.
+fn move_on(from: c_int, to: c_int, max: usize, wait: c_uint) -> Result<usize> {
     let none = ptr::null_mut();
     // SAFETY: pipes have no offsets.
-    counted(unsafe { libc::splice(from, none, to, none, max, libc::SPLICE_F_NONBLOCK) })
+    counted(unsafe { libc::splice(from, none, to, none, max, wait) })
+}
+
+/// Whether splice(2) waits for the pipe. For the socket it waits as its other calls do, by
+/// O_NONBLOCK and its time limits.
+fn wait_of(flags: c_uint) -> c_uint {
+    flags & DO_NOT_WAIT
 }
 
 /// A number of bytes, or the C library's error.
 fn counted(count: ssize_t) -> Result<usize> {
     usize::try_from(count).map_err(|_| descriptor::last())
-}
-
-/// What the flags of splice(2) mean to a socket.
-fn message_flags(flags: c_uint) -> c_int {
-    let meanings = [
-        (libc::SPLICE_F_NONBLOCK, libc::MSG_DONTWAIT),
-        (libc::SPLICE_F_MORE, libc::MSG_MORE),
-    ];
-    let given = meanings.iter().filter(|(flag, _)| flags & flag != 0);
-    given.fold(0, |all, (_, meaning)| all | meaning)
 }
 
 /// Out of a socket into a pipe; what the pipe does not take stays in the socket.
@@ -117,12 +115,11 @@ fn splice_out(
     len: usize,
     flags: c_uint,
 ) -> Result<usize> {
-    let wait = message_flags(flags) & libc::MSG_DONTWAIT;
-    let found = world.receive(socket, len.min(CHUNK), libc::MSG_PEEK | wait)?;
+    let found = world.receive(socket, len.min(CHUNK), libc::MSG_PEEK)?;
     if found.bytes.is_empty() {
         return Ok(0);
     }
-    let given = Aside::new()?.give_to(pipe, &found.bytes)?;
+    let given = Aside::new()?.give_to(pipe, &found.bytes, wait_of(flags))?;
     world.receive(socket, given, libc::MSG_DONTWAIT)?;
     Ok(given)
 }
@@ -136,12 +133,13 @@ fn splice_in(
     flags: c_uint,
 ) -> Result<usize> {
     let aside = Aside::new()?;
-    let wait = flags & libc::SPLICE_F_NONBLOCK;
-    let bytes = aside.copy_of(pipe, len.min(CHUNK), wait)?;
+    let bytes = aside.copy_of(pipe, len.min(CHUNK), wait_of(flags))?;
     if bytes.is_empty() {
         return Ok(0);
     }
-    let sent = world.send(socket, bytes, message_flags(flags), None, None)?;
+    let more = flags & libc::SPLICE_F_MORE != 0;
+    let more = if more { libc::MSG_MORE } else { 0 };
+    let sent = world.send(socket, bytes, more, None, None)?;
     aside.take_from(pipe, sent)?;
     Ok(sent)
 }

@@ -269,9 +269,17 @@ impl Tool {
 
     /// SO_SNDTIMEO.
     pub fn set_send_timeout(&self, fd: c_int, seconds: i64) {
+        self.set_time_limit(fd, libc::SO_SNDTIMEO, seconds);
+    }
+
+    /// SO_RCVTIMEO.
+    pub fn set_receive_timeout(&self, fd: c_int, seconds: i64) {
+        self.set_time_limit(fd, libc::SO_RCVTIMEO, seconds);
+    }
+
+    fn set_time_limit(&self, fd: c_int, name: c_int, seconds: i64) {
         let value = [seconds.to_ne_bytes(), [0; 8]].concat();
-        let set = self.set(fd, libc::SOL_SOCKET, libc::SO_SNDTIMEO, &value);
-        assert_eq!(set, Ok(0));
+        assert_eq!(self.set(fd, libc::SOL_SOCKET, name, &value), Ok(0));
     }
 
     pub fn poll(&self, fd: c_int, events: i16, timeout: c_int) -> i16 {
