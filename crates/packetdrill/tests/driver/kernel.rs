@@ -12,6 +12,7 @@ use std::ffi::{c_int, c_long, c_longlong, c_uint, c_ulong, c_void};
 use std::io::{self, Write};
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use libc::{
@@ -30,6 +31,10 @@ pub const DEVICE: &str = "tun0";
 /// How long what must leave may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 const TCP: u8 = 6;
+/// What the device takes from us, whatever its MTU.
+const LARGEST: u32 = 65_535;
+/// How many threads have had a namespace; they share the cores evenly.
+static OPENED: AtomicUsize = AtomicUsize::new(0);
 
 /// Settings under `/proc/sys/net` that scripts of the tool count on, and those without which
 /// connections would not be independent of each other and of the machine's settings.
@@ -110,16 +115,17 @@ pub fn open(settings: &Settings<'_>) -> Result<Tool, String> {
     };
     // Packets of one core keep their order.
     let cores = allowed_cores().map_err(said("the thread's cores"))?;
-    let core = cores[std::process::id() as usize % cores.len()];
+    let core = cores[OPENED.fetch_add(1, Ordering::Relaxed) % cores.len()];
     pin_current_thread(core).map_err(said("one core for the thread"))?;
     enter_new_network().map_err(said("no network namespace of our own"))?;
     for (name, value) in SYSCTLS.iter().chain(settings.sysctls) {
         let path = format!("/proc/sys/net/{name}");
         std::fs::write(&path, value).map_err(said(&format!("{path} cannot be set")))?;
     }
-    let tun = Tun::tun(DEVICE).offload(false).mtu(settings.mtu).open();
+    let tun = Tun::tun(DEVICE).offload(false).mtu(LARGEST).open();
     let mut queues = tun.map_err(|error| format!("no TUN device: {error}"))?;
     let tun = queues.pop().ok_or("no TUN device")?;
+    ip(&format!("link set dev {DEVICE} mtu {}", settings.mtu))?;
     ip("link set lo up")?;
     ip(&format!("addr add 192.168.0.1/16 dev {DEVICE}"))?;
     let metrics = format!("dev {DEVICE} congctl {}", settings.congestion);
@@ -247,7 +253,6 @@ library! {
         fd: c_int, level: c_int, name: c_int, value: *const c_void, len: socklen_t
     ) -> c_int;
     poll(entries: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int;
-    usleep(micros: c_uint) -> c_int;
     epoll_create(size: c_int) -> c_int;
     epoll_ctl(fd: c_int, what: c_int, of: c_int, event: *mut epoll_event) -> c_int;
     epoll_wait(fd: c_int, events: *mut epoll_event, count: c_int, timeout: c_int) -> c_int;
@@ -320,6 +325,24 @@ unsafe extern "C" fn netdev_receive(
     }
 }
 
+/// Sleeps, and notes the time of what leaves meanwhile.
+unsafe extern "C" fn usleep(device: *mut c_void, micros: c_uint) -> c_int {
+    let end = Instant::now() + Duration::from_micros(micros.into());
+    // SAFETY: the table's device.
+    unsafe {
+        with(device, |device| {
+            loop {
+                device.look()?;
+                let rest = end.saturating_duration_since(Instant::now());
+                if rest.is_zero() {
+                    return Ok(());
+                }
+                device.tun.wait(Duration::ZERO, Some(rest))?;
+            }
+        })
+    }
+}
+
 unsafe extern "C" fn free(device: *mut c_void) {
     // SAFETY: made of a box by `table`; the last call.
     drop(unsafe { Box::from_raw(device.cast::<Mutex<Device>>()) });
@@ -353,7 +376,7 @@ fn table(device: Device) -> Table {
         poll: Some(library::poll),
         netdev_send: Some(netdev_send),
         netdev_receive: Some(netdev_receive),
-        usleep: Some(library::usleep),
+        usleep: Some(usleep),
         gettimeofday: Some(gettimeofday),
         epoll_create: Some(library::epoll_create),
         epoll_ctl: Some(library::epoll_ctl),

@@ -18,6 +18,10 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use zcn_packetdrill::{Table, packetdrill_interface_init};
 
+/// Protocol numbers.
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
 pub const FIN: u8 = 1;
 pub const SYN: u8 = 2;
 pub const RST: u8 = 4;
@@ -88,12 +92,16 @@ impl Tool {
         let fd = self.socket(v6);
         let any = if v6 { "[::]:8080" } else { "0.0.0.0:8080" };
         self.bind(fd, any).expect("bound");
-        call!(self, listen, fd, 1).expect("listening");
+        self.listen_for(fd, 1).expect("listening");
         fd
     }
 
     pub fn listen(&self, fd: c_int) -> Answer<c_int> {
-        call!(self, listen, fd, 3)
+        self.listen_for(fd, 3)
+    }
+
+    pub fn listen_for(&self, fd: c_int, backlog: c_int) -> Answer<c_int> {
+        call!(self, listen, fd, backlog)
     }
 
     pub fn accept(&self, fd: c_int) -> Answer<c_int> {
@@ -309,25 +317,42 @@ impl Tool {
         call!(self, netdev_send, packet.as_ptr().cast(), packet.len()).expect("sent");
     }
 
-    /// The next packet, and when it left, in microseconds.
+    /// The next segment, and when it left, in microseconds.
     pub fn expect(&self) -> (Segment, i64) {
+        let (bytes, time) = self.packet();
+        (Segment::parse(&bytes), time)
+    }
+
+    /// The next packet, and when it left, in microseconds.
+    pub fn packet(&self) -> (Vec<u8>, i64) {
         let mut bytes = vec![0_u8; 65_536];
         let (mut count, mut time) = (bytes.len(), 0);
         let buffer = bytes.as_mut_ptr().cast();
         call!(self, netdev_receive, buffer, &raw mut count, &raw mut time).expect("a packet");
         bytes.truncate(count);
-        (Segment::parse(&bytes), time)
+        (bytes, time)
     }
 
     /// All that left until now and was not looked at: a segment to a closed port is answered after
     /// it, at once and by whoever it is.
     pub fn fence(&self) -> Vec<Segment> {
+        let packets = self.fence_packets();
+        let parsed = packets.iter().map(|(packet, _)| Segment::parse(packet));
+        parsed.collect()
+    }
+
+    /// As [`fence`](Self::fence): packets, and when they left, in microseconds.
+    pub fn fence_packets(&self) -> Vec<(Vec<u8>, i64)> {
         let mut mark = Segment::new(ACK, 0, 0xfe_0ce5);
         (mark.from, mark.to) = (1, 7);
         self.inject(&mark.v4());
-        let left = std::iter::from_fn(|| Some(self.expect().0));
-        let is_answer = |left: &Segment| (left.from, left.to) == (7, 1);
-        left.take_while(|left| !is_answer(left)).collect()
+        let left = std::iter::from_fn(|| Some(self.packet()));
+        let is_answer = |packet: &[u8]| {
+            let left = Segment::parse(packet);
+            (left.from, left.to) == (7, 1)
+        };
+        let before = left.take_while(|(packet, _)| !is_answer(packet));
+        before.collect()
     }
 }
 
@@ -386,12 +411,12 @@ pub struct Segment {
     pub seq: u32,
     pub ack: u32,
     pub flags: u8,
+    /// AE, the bit before the others (RFC 9768).
+    pub accurate: bool,
     pub window: u16,
     pub options: Vec<u8>,
     pub payload: Vec<u8>,
-    /// Of a packet that left.
     pub urgent: u16,
-    /// Of a packet that left.
     pub traffic_class: u8,
 }
 
@@ -439,9 +464,11 @@ impl Segment {
         tcp.extend(self.to.to_be_bytes());
         tcp.extend(self.seq.to_be_bytes());
         tcp.extend(self.ack.to_be_bytes());
-        tcp.extend([((20 + self.options.len()) / 4 * 16) as u8, self.flags]);
+        let header = ((20 + self.options.len()) / 4 * 16) as u8;
+        tcp.extend([header | u8::from(self.accurate), self.flags]);
         tcp.extend(self.window.to_be_bytes());
-        tcp.extend([0; 4]);
+        tcp.extend([0; 2]);
+        tcp.extend(self.urgent.to_be_bytes());
         tcp.extend(&self.options);
         tcp.extend(&self.payload);
         let checksum = fold(pseudo + sum(&tcp) + 6 + tcp.len() as u32);
@@ -453,7 +480,7 @@ impl Segment {
     pub fn v4(&self) -> Vec<u8> {
         let ends = [192, 0, 2, 1, 192, 168, 0, 1];
         let tcp = self.tcp(sum(&ends));
-        let mut packet = vec![0x45, 0];
+        let mut packet = vec![0x45, self.traffic_class];
         packet.extend((20 + tcp.len() as u16).to_be_bytes());
         packet.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
         packet.extend(ends);
@@ -469,11 +496,43 @@ impl Segment {
         let mut ends = address("fd3d:fa7b:d17d::1").octets().to_vec();
         ends.extend(address("fd3d:a0b:17d6::1").octets());
         let tcp = self.tcp(sum(&ends));
-        let mut packet = vec![0x60, 0, 0, 0];
+        let class = self.traffic_class;
+        let mut packet = vec![0x60 | class >> 4, class << 4, 0, 0];
         packet.extend((tcp.len() as u16).to_be_bytes());
         packet.extend([6, 64]);
         packet.extend(ends);
         packet.extend(tcp);
+        packet
+    }
+
+    /// An ICMP error of type and code (of ICMPv6 over IPv6) from the remote side about this segment,
+    /// which is one of ours; `rest` is the second word of its header.
+    pub fn icmp(&self, v6: bool, kind: u8, code: u8, rest: u32) -> Vec<u8> {
+        let mut quoted = if v6 { self.v6() } else { self.v4() };
+        let (ends, len) = if v6 { (8, 16) } else { (12, 4) };
+        let (remote, local) = quoted[ends..ends + 2 * len].split_at_mut(len);
+        remote.swap_with_slice(local);
+        let mut packet = quoted[..ends + 2 * len].to_vec();
+        let mut icmp = vec![kind, code, 0, 0];
+        icmp.extend(rest.to_be_bytes());
+        icmp.extend(&quoted);
+        // From the remote side to us, as segments are.
+        let (first, second) = packet[ends..].split_at_mut(len);
+        first.swap_with_slice(second);
+        let mut total = sum(&icmp);
+        if v6 {
+            packet[4..6].copy_from_slice(&(icmp.len() as u16).to_be_bytes());
+            packet[6] = ICMPV6;
+            total += sum(&packet[ends..]) + u32::from(ICMPV6) + icmp.len() as u32;
+        } else {
+            packet[2..4].copy_from_slice(&(20 + icmp.len() as u16).to_be_bytes());
+            packet[9] = ICMP;
+            packet[10..12].fill(0);
+            let checksum = fold(sum(&packet));
+            packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+        }
+        icmp[2..4].copy_from_slice(&fold(total).to_be_bytes());
+        packet.extend(icmp);
         packet
     }
 
@@ -499,6 +558,7 @@ impl Segment {
             seq: word(4),
             ack: word(8),
             flags: tcp[13],
+            accurate: tcp[12] & 1 != 0,
             window: short(14),
             urgent: short(18),
             options: tcp[20..header].to_vec(),

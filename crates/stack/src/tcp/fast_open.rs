@@ -19,9 +19,11 @@ use crate::random::{SecretKey, Seed};
 use crate::slab::Id;
 use crate::time::Instant;
 
-/// How long a server is sent plain SYNs after one with data found no answer: something on
+/// How long a server is sent plain SYNs after some with data found no answer: something on
 /// the way may drop those (RFC 7413 section 4.1.3.1).
 const PLAIN_FOR: Duration = Duration::from_secs(3600);
+/// So many of them in a row: one may have been lost like any other, and Linux takes no offence.
+const LOSSES_MAX: u8 = 2;
 /// Room that the data of a SYN leaves for options.
 const OPTIONS_ROOM: u16 = 40;
 
@@ -31,6 +33,8 @@ struct Known {
     cookie: FastOpenCookie,
     mss: u16,
     plain_until: Instant,
+    /// SYNs with data that found no answer since one did.
+    losses: u8,
     used: u64,
 }
 
@@ -118,15 +122,27 @@ impl FastOpen {
             cookie,
             mss,
             plain_until: Instant::ZERO,
+            losses: 0,
             used: self.uses,
         };
         self.servers.insert(server, known);
     }
 
+    /// A server took the data of a SYN.
+    fn found(&mut self, server: IpAddr) {
+        if let Some(known) = self.servers.get_mut(&server) {
+            known.losses = 0;
+        }
+    }
+
     /// A SYN with data found no answer.
     fn lost(&mut self, now: Instant, server: IpAddr) {
         if let Some(known) = self.servers.get_mut(&server) {
-            known.plain_until = now + PLAIN_FOR;
+            known.losses += 1;
+            if known.losses >= LOSSES_MAX {
+                known.losses = 0;
+                known.plain_until = now + PLAIN_FOR;
+            }
         }
     }
 }
@@ -216,7 +232,8 @@ impl Connection {
         }
         let server = self.remote().ip();
         if self.probes > 0 {
-            if self.small_end.after(self.first_data()) {
+            // Told once: with the first SYN that goes again.
+            if self.probes == 1 && self.small_end.after(self.first_data()) {
                 common.fast_open.lost(now, server);
             }
             return;
@@ -251,6 +268,7 @@ impl Connection {
         }
         let taken = tcp.ack.distance(self.first_data());
         if taken > 0 {
+            common.fast_open.found(self.remote().ip());
             self.flags.set(Flags::FAST_OPEN, true);
             self.counters.bytes_sent += u64::from(taken);
             if let Some(queue) = &mut self.send_queue {
@@ -323,6 +341,11 @@ mod tests {
         client.learn(ip("10.0.0.3"), cookie, 1000);
         assert_eq!(client.offer(now, ip("10.0.0.2")), Offer::Request);
         assert!(client.knows(ip("10.0.0.1")) && client.knows(ip("10.0.0.3")));
+        client.lost(now, ip("10.0.0.3"));
+        assert_eq!(
+            client.offer(now, ip("10.0.0.3")),
+            Offer::Cookie(cookie, 1000)
+        );
         client.lost(now, ip("10.0.0.3"));
         assert_eq!(client.offer(now, ip("10.0.0.3")), Offer::Plain);
         let later = now + PLAIN_FOR;

@@ -71,6 +71,7 @@ impl Connection {
     fn has_sack_news(&self) -> bool {
         self.has(Flags::SACK)
             && (self.has_duplicate()
+                || self.has(Flags::FIN_PENDING)
                 || self
                     .receive_queue
                     .as_ref()
@@ -96,7 +97,7 @@ impl Connection {
     }
 
     /// What to report: a duplicate first (RFC 2883), then the islands, the one that grew
-    /// last first (RFC 2018 section 4).
+    /// last first (RFC 2018 section 4). As Linux, they cover a FIN like a byte.
     fn sack_blocks(&mut self) -> SackBlocks {
         let mut blocks = SackBlocks::EMPTY;
         let room = if self.timestamps.enabled { 3 } else { 4 };
@@ -105,10 +106,17 @@ impl Connection {
             blocks.push(SackBlock::new(left, right));
             self.dsack.0 = right;
         }
-        if let Some(queue) = &self.receive_queue {
-            for (left, right) in queue.sack_blocks(self.received, self.rcv_nxt) {
-                blocks.push(SackBlock::new(left, right));
-            }
+        let fin = self.has(Flags::FIN_PENDING).then_some(self.fin_at);
+        let islands = self.receive_queue.as_ref().into_iter();
+        let islands = islands.flat_map(|queue| queue.sack_blocks(self.received, self.rcv_nxt));
+        if let Some(fin) = fin
+            && !islands.clone().any(|(_, right)| right == fin)
+        {
+            blocks.push(SackBlock::new(fin, fin + 1_u32));
+        }
+        for (left, right) in islands {
+            let with_fin = u32::from(fin == Some(right));
+            blocks.push(SackBlock::new(left, right + with_fin));
         }
         blocks.truncate(room);
         blocks

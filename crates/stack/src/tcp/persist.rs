@@ -26,13 +26,9 @@ impl Connection {
         if self.probe_deadline != Instant::MAX {
             return;
         }
-        let corked = self.sender.usable_window() >= self.unsent();
         // What cork holds back, or data that was announced to follow, waits no longer than a
         // probe: 200 ms or the retransmission timeout (tcp(7)).
         let wait = self.probe_interval();
-        if !corked && self.stalled_since == Instant::MAX {
-            self.stalled_since = now;
-        }
         self.probe_deadline = self.not_beyond_user_timeout(now + wait);
     }
 
@@ -47,7 +43,10 @@ impl Connection {
             self.flags.set(Flags::FORCE, true);
             return;
         }
-        let waited = now.saturating_duration_since(self.stalled_since);
+        // As Linux, the user timeout counts from the first probe on.
+        let since = self.stalled_since.min(now);
+        self.stalled_since = since;
+        let waited = now.saturating_duration_since(since);
         let orphaned = self.has(Flags::ORPHAN) && self.backoff >= common.config.orphan_retries;
         // A peer that answers every probe may keep its window closed for as long as the
         // application lets it (RFC 9293 section 3.8.6.1).
@@ -63,7 +62,13 @@ impl Connection {
         common.stats.win_probes += 1;
         self.flags.set(Flags::PROBE_DUE, true);
         self.probes = self.probes.saturating_add(1);
-        self.backoff = self.backoff.saturating_add(1).min(32);
+        // As Linux, the pace slows down no further than retransmissions may.
+        let orphan_retries = match self.has(Flags::ORPHAN) {
+            true => common.config.orphan_retries,
+            false => 0,
+        };
+        let slowest = common.config.retries.max(orphan_retries).min(32);
+        self.backoff = self.backoff.saturating_add(1).min(slowest);
         self.probe_deadline = self.not_beyond_user_timeout(now + self.probe_interval());
     }
 }

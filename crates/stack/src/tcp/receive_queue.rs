@@ -340,7 +340,11 @@ impl ReceiveQueue {
 
     /// The SACK blocks to report, the one that grew last first, as offsets from
     /// `RCV.NXT`, which has position `next` and number `rcv_nxt`.
-    pub(crate) fn sack_blocks(&self, next: u64, rcv_nxt: SeqNum) -> impl Iterator<Item = Block> {
+    pub(crate) fn sack_blocks(
+        &self,
+        next: u64,
+        rcv_nxt: SeqNum,
+    ) -> impl Iterator<Item = Block> + Clone {
         self.recent[..usize::from(self.recent_len)]
             .iter()
             .map(move |&(start, end)| {

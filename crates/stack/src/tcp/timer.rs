@@ -8,6 +8,9 @@ use super::sender::{TimeoutOutcome, backed_off};
 use super::state::State;
 use crate::time::Instant;
 
+/// The time of so many doublings is the limit for SYNs: more would be beyond `timeout_max`.
+const SYN_DOUBLINGS_MAX: u8 = 7;
+
 impl Connection {
     /// Handles what is due.
     pub(crate) fn handle_timeout(&mut self, now: Instant, common: &mut Common) {
@@ -39,19 +42,21 @@ impl Connection {
             State::SynSent => common.config.syn_linear_timeouts,
             _ => 0,
         };
-        let retries = self
-            .options
-            .syn_retries
-            .unwrap_or(common.config.syn_retries)
-            .saturating_add(linear);
+        let doublings = self.options.syn_retries;
+        let doublings = doublings.unwrap_or(common.config.syn_retries);
+        let retries = doublings.saturating_add(linear);
         let retries = if self.is_open_fast() {
-            common.config.syn_ack_retries
+            // As Linux, one more: the application waits for it.
+            common.config.syn_ack_retries.saturating_add(1)
         } else {
             retries
         };
         let waited = now.saturating_duration_since(self.stalled_since);
         let user_timeout = self.options.user_timeout.is_some_and(|time| waited >= time);
-        if self.probes >= retries || user_timeout {
+        // As Linux, those that do not double leave time for no more than doublings would.
+        let double = (2_u32 << doublings.min(SYN_DOUBLINGS_MAX)) - 1;
+        let late = linear > 0 && waited >= common.config.syn_timeout * double;
+        if self.probes >= retries || late || user_timeout {
             common.stats.abort_on_timeout += 1;
             self.finish(Some(self.timeout_error()), common);
             return;

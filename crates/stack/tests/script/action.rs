@@ -1,5 +1,7 @@
 //! Scripts as text, and what their lines mean.
 
+use std::path::Path;
+
 use zcn_wire::{AccEcn, AccEcnOrder, FastOpenCookie, TcpFlags};
 
 /// A segment as a script writes it. What is `None` is not compared, or is the default.
@@ -50,25 +52,25 @@ pub(crate) struct Script {
     pub(crate) config: Vec<(usize, String, String)>,
     pub(crate) options: Vec<(usize, String, String)>,
     pub(crate) lines: Vec<Line>,
+    /// Why Linux does other than the script expects.
+    pub(crate) differs: Option<String>,
 }
 
-pub(crate) fn parse(text: &str) -> Result<Script, String> {
+/// Reads a script; prologues are in a folder of that name among the `scripts`.
+pub(crate) fn parse(text: &str, scripts: &Path) -> Result<Script, String> {
     let mut script = Script::default();
-    parse_into(&mut script, text)?;
+    parse_into(&mut script, text, scripts)?;
     Ok(script)
 }
 
 /// The lines of a prologue, as if they stood in the script.
-fn include(script: &mut Script, name: &str) -> Result<(), String> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/scripts/prologue")
-        .join(name)
-        .with_extension("script");
+fn include(script: &mut Script, name: &str, scripts: &Path) -> Result<(), String> {
+    let path = scripts.join("prologue").join(name).with_extension("script");
     let text = std::fs::read_to_string(path).map_err(|_| format!("no prologue {name}"))?;
-    parse_into(script, &text).map_err(|error| format!("in {name}:{error}"))
+    parse_into(script, &text, scripts).map_err(|error| format!("in {name}:{error}"))
 }
 
-fn parse_into(script: &mut Script, text: &str) -> Result<(), String> {
+fn parse_into(script: &mut Script, text: &str, scripts: &Path) -> Result<(), String> {
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -90,8 +92,12 @@ fn parse_into(script: &mut Script, text: &str) -> Result<(), String> {
             }
             continue;
         }
+        if words[0] == "differs" {
+            script.differs = Some(words[1..].join(" "));
+            continue;
+        }
         if let ["use", name] = words[..] {
-            include(script, name).map_err(fail)?;
+            include(script, name, scripts).map_err(fail)?;
             continue;
         }
         let time = parse_time(words[0]).map_err(fail)?;

@@ -9,6 +9,7 @@
 //! ```text
 //! config NAME=VALUE ...           before everything else; see `settings.rs`
 //! option NAME=VALUE ...           options of the sockets to come
+//! differs WHY                     Linux does otherwise (see docs/packetdrill.md)
 //! use NAME                        the lines of prologue/NAME.script
 //! +0 listen [backlog N]
 //! +0 connect [data N]            with data that is sent before the SYN leaves
@@ -36,16 +37,18 @@
 //! `>2`; a call on another socket than the first has it behind the verb: `send@2`.
 
 mod action;
+mod judge;
 mod runner;
 mod settings;
 
 use std::path::Path;
 
+/// Where the scripts are, a folder for each feature.
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
+
 /// Runs every script of a folder; panics with all that went wrong.
 pub(crate) fn run_folder(feature: &str) -> usize {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/scripts")
-        .join(feature);
+    let folder = Path::new(SCRIPTS).join(feature);
     let mut names: Vec<_> = std::fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.expect("a readable folder").path())
@@ -70,6 +73,6 @@ pub(crate) fn run_folder(feature: &str) -> usize {
 
 /// Runs one script; the error begins with the number of the line.
 pub(crate) fn run(text: &str) -> Result<(), String> {
-    let script = action::parse(text)?;
+    let script = action::parse(text, Path::new(SCRIPTS))?;
     runner::Runner::new(&script)?.run(&script)
 }

@@ -14,24 +14,17 @@ use zcn_stack::tcp::{
     SocketOptions, Tcp, TcpConfig, TcpError, TcpInfo,
 };
 use zcn_stack::time::Instant;
-use zcn_wire::{
-    AccEcnOrder, OptionLayout, SackBlock, SeqNum, TcpFlags, TcpOptions, TcpRepr, TcpTimestamps,
-    TcpView,
-};
+use zcn_wire::SeqNum;
 
 use super::action::{Action, Line, Script, Segment};
+use super::judge::{Flows, Left, PEER_PORTS, PORT, compare, pattern, take};
 use super::settings::{self, World};
 
-/// The port of ours that listens.
-const PORT: u16 = 8080;
-/// Ports of the peer: this one and the number of the connection.
-const PEER_PORTS: u16 = 40_000;
 /// No script lasts longer.
 const MAX_STEPS: usize = 200_000;
 
-/// What byte the peer, and we, send at a place of the stream.
-fn pattern(offset: u64) -> u8 {
-    (offset.wrapping_mul(7) % 251) as u8
+fn time(nanos: u64) -> Instant {
+    Instant::from_nanos(nanos)
 }
 
 struct Route(World);
@@ -59,17 +52,6 @@ fn addresses(ipv6: bool) -> (IpAddr, IpAddr) {
     }
 }
 
-/// Numbers of one connection as the script counts them.
-#[derive(Clone, Debug, Default)]
-struct Flow {
-    peer_isn: SeqNum,
-    our_isn: Option<SeqNum>,
-    /// Our first timestamp.
-    our_stamp: Option<u32>,
-    /// Our port, once known.
-    local_port: Option<u16>,
-}
-
 pub(crate) struct Runner {
     tcp: Tcp,
     pool: BufferPool,
@@ -77,7 +59,7 @@ pub(crate) struct Runner {
     now: Instant,
     local: IpAddr,
     remote: IpAddr,
-    flows: Vec<Flow>,
+    flows: Flows,
     options: SocketOptions,
     listener: Option<Id>,
     sockets: Vec<Id>,
@@ -87,7 +69,7 @@ pub(crate) struct Runner {
     /// A socket was said to be writable since the last question.
     woken: bool,
     /// What has left and was not expected yet.
-    out: VecDeque<(Instant, SegmentOut)>,
+    out: VecDeque<Left>,
 }
 
 impl Runner {
@@ -110,10 +92,7 @@ impl Runner {
             .map_err(|error| error.to_string())?;
         let now = Instant::from_secs(1000);
         let (local, remote) = addresses(world.ipv6);
-        let flow = Flow {
-            peer_isn: SeqNum(world.peer_isn),
-            ..Flow::default()
-        };
+        let flows = Flows::new(world.peer_isn);
         Ok(Self {
             tcp: Tcp::new(config, pool.local(), &[42; 32], now),
             pool,
@@ -121,7 +100,7 @@ impl Runner {
             now,
             local,
             remote,
-            flows: vec![flow; 200],
+            flows,
             options,
             listener: None,
             sockets: Vec::new(),
@@ -141,8 +120,8 @@ impl Runner {
                 .step(line, from, to)
                 .map_err(|error| format!("{}: {error}", line.number))?;
         }
-        if let Some((at, segment)) = self.out.pop_front() {
-            let text = self.describe(&segment);
+        if let Some(segment) = self.out.pop_front() {
+            let (at, text) = (time(segment.at), self.flows.describe(&segment));
             return Err(format!("at the end, unexpected at {at}: {text}"));
         }
         drop(self.tcp);
@@ -158,10 +137,11 @@ impl Runner {
             Action::Out(segment) => return self.expect(segment, from, to),
             Action::Silence => {
                 self.advance(from)?;
-                if let Some((at, segment)) = self.out.front() {
+                if let Some(segment) = self.out.front() {
                     return Err(format!(
-                        "expected silence, at {at} left: {}",
-                        self.describe(segment)
+                        "expected silence, at {} left: {}",
+                        time(segment.at),
+                        self.flows.describe(segment)
                     ));
                 }
             }
@@ -201,7 +181,12 @@ impl Runner {
             .poll_segment(self.now, &mut self.route, &mut segment)
         {
             let segment = std::mem::take(&mut segment);
-            self.out.push_back((self.now, segment));
+            self.out.push_back(Left {
+                at: self.now.as_nanos(),
+                tcp: segment.tcp,
+                payload: segment.payload.to_vec(),
+                traffic_class: segment.traffic_class,
+            });
         }
         while let Some(event) = self.tcp.poll_event() {
             self.woken |= event.readiness.contains(Readiness::WRITABLE);
@@ -223,269 +208,30 @@ impl Runner {
             self.tcp.handle_timeout(self.now);
             self.collect();
         }
-        let Some((at, mut got)) = self.out.pop_front() else {
-            return Err("nothing left".into());
-        };
-        while (got.payload.len() as u32) < wanted.len
-            && let Some((_, next)) = self.out.front()
-            && got.remote == next.remote
-            && got.tcp.seq + got.payload.len() == next.tcp.seq
-            && !next.payload.is_empty()
-        {
-            let (_, next) = self.out.pop_front().ok_or("a next one")?;
-            got.tcp.flags = next.tcp.flags;
-            got.tcp.window = next.tcp.window;
-            let mut payload = got.payload.to_vec();
-            payload.extend_from_slice(&next.payload.to_vec());
-            got.payload = Chain::from(SharedBuf::from(zcn_bytes(payload)));
-        }
-        self.compare(wanted, &got)?;
+        let got = take(&mut self.out, wanted.len).ok_or("nothing left")?;
+        self.flows.compare(wanted, &got)?;
         let early = Instant::from_nanos(from.as_nanos().saturating_sub(tolerance));
+        let at = time(got.at);
         if at < early || at > latest {
             return Err(format!(
                 "left at {at}, expected between {from} and {to}: {}",
-                self.describe(&got)
+                self.flows.describe(&got)
             ));
         }
         Ok(from.max(at.min(to)))
     }
 
-    fn flow_of(&self, segment: &SegmentOut) -> usize {
-        usize::from(segment.remote.port() - PEER_PORTS)
-    }
-
-    /// A segment of ours in the script's words.
-    fn describe(&self, segment: &SegmentOut) -> String {
-        let number = self.flow_of(segment);
-        let flow = &self.flows[number];
-        let tcp = &segment.tcp;
-        let base = flow.our_isn.unwrap_or(tcp.seq);
-        let mut text = if number == 1 {
-            String::new()
-        } else {
-            format!("(connection {number}) ")
-        };
-        for (flag, letter) in [
-            (TcpFlags::SYN, 'S'),
-            (TcpFlags::FIN, 'F'),
-            (TcpFlags::PSH, 'P'),
-            (TcpFlags::RST, 'R'),
-            (TcpFlags::ACK, 'A'),
-            (TcpFlags::URG, 'U'),
-            (TcpFlags::ECE, 'E'),
-            (TcpFlags::CWR, 'W'),
-            (TcpFlags::AE, 'N'),
-        ] {
-            if tcp.flags.contains(flag) {
-                text.push(letter);
-            }
-        }
-        text.push_str(&format!(
-            " seq {} len {}",
-            tcp.seq.offset_from(base),
-            segment.payload.len()
-        ));
-        if tcp.flags.ack() {
-            text.push_str(&format!(" ack {}", tcp.ack.distance(flow.peer_isn)));
-        }
-        text.push_str(&format!(" win {}", tcp.window));
-        if segment.traffic_class & 3 == 2 {
-            text.push_str(" ect0");
-        }
-        if let Some(option) = tcp.options.acc_ecn {
-            let kind = match option.order() {
-                AccEcnOrder::Zero => "acc0",
-                AccEcnOrder::One => "acc1",
-            };
-            let counters: Vec<String> = option.counters().iter().map(u32::to_string).collect();
-            text.push_str(&format!(" {kind} {}", counters.join(",")));
-        }
-        if tcp.flags.contains(TcpFlags::URG) {
-            text.push_str(&format!(" urg {}", tcp.urgent));
-        }
-        if let Some(mss) = tcp.options.mss {
-            text.push_str(&format!(" mss {mss}"));
-        }
-        if tcp.options.sack_permitted {
-            text.push_str(" sackok");
-        }
-        if let Some(stamps) = tcp.options.timestamps {
-            let value = stamps
-                .val
-                .wrapping_sub(flow.our_stamp.unwrap_or(stamps.val));
-            text.push_str(&format!(" ts {value} {}", stamps.ecr));
-        }
-        if let Some(shift) = tcp.options.window_scale {
-            text.push_str(&format!(" ws {shift}"));
-        }
-        if let Some(cookie) = tcp.options.fast_open {
-            text.push_str(&format!(" fo {cookie:?}"));
-        }
-        if !tcp.options.sack.is_empty() {
-            text.push_str(" sack");
-            for block in tcp.options.sack.iter() {
-                text.push_str(&format!(
-                    " {}-{}",
-                    block.left.distance(flow.peer_isn),
-                    block.right.distance(flow.peer_isn)
-                ));
-            }
-        }
-        text
-    }
-
-    fn compare(&mut self, wanted: &Segment, got: &SegmentOut) -> Result<(), String> {
-        let number = self.flow_of(got);
-        let flow = &mut self.flows[number];
-        let tcp = &got.tcp;
-        flow.local_port = Some(tcp.src_port);
-        if tcp.flags.syn() && flow.our_isn.is_none() {
-            flow.our_isn = Some(tcp.seq);
-        }
-        if let Some(stamps) = tcp.options.timestamps {
-            flow.our_stamp.get_or_insert(stamps.val);
-        }
-        let flow = self.flows[number].clone();
-        let base = flow.our_isn.unwrap_or(SeqNum(0));
-        let mut wrong = Vec::new();
-        let mut check = |name: &str, same: bool| {
-            if !same {
-                wrong.push(name.to_owned());
-            }
-        };
-        check("connection", number == wanted.flow);
-        check("flags", tcp.flags == wanted.flags);
-        if let Some(seq) = wanted.seq {
-            // An RST out of nothing has an absolute number.
-            let relative = tcp.seq.distance(base);
-            check(
-                "seq",
-                relative == seq || (tcp.flags.rst() && tcp.seq.0 == seq),
-            );
-        }
-        check("len", got.payload.len() as u32 == wanted.len);
-        check("ecn", got.traffic_class & 3 == wanted.ecn);
-        check("urg", tcp.urgent == wanted.urg);
-        if let Some(ack) = wanted.ack {
-            check("ack", tcp.ack.distance(flow.peer_isn) == ack);
-        }
-        if let Some(window) = wanted.win {
-            check("win", u32::from(tcp.window) == window);
-        }
-        if !wanted.any_options {
-            let options = &tcp.options;
-            check("mss", wanted.mss.is_none_or(|mss| options.mss == Some(mss)));
-            check("mss", tcp.flags.syn() == options.mss.is_some());
-            check("ws", options.window_scale == wanted.ws);
-            check("fo", options.fast_open == wanted.fast_open);
-            check("option of AccECN", options.acc_ecn == wanted.acc_ecn);
-            check("sackok", options.sack_permitted == wanted.sackok);
-            let blocks: Vec<(u32, u32)> = options
-                .sack
-                .iter()
-                .map(|block| {
-                    (
-                        block.left.distance(flow.peer_isn),
-                        block.right.distance(flow.peer_isn),
-                    )
-                })
-                .collect();
-            check("sack", blocks == wanted.sack);
-            if let Some((value, echo)) = wanted.ts {
-                match options.timestamps {
-                    None => check("ts", false),
-                    Some(stamps) => {
-                        let relative = stamps.val.wrapping_sub(flow.our_stamp.unwrap_or(0));
-                        let near = |value: u32| relative.wrapping_sub(value).wrapping_add(5) <= 10;
-                        check("ts", value.is_none_or(near));
-                        check("ts", echo.is_none_or(|echo| echo == stamps.ecr));
-                    }
-                }
-            }
-        }
-        // The payload is what the application sent at that place.
-        if !got.payload.is_empty() && flow.our_isn.is_some() {
-            let first = tcp.seq + u32::from(tcp.flags.syn());
-            let start = u64::from(first.distance(base)).wrapping_sub(1);
-            let good = got
-                .payload
-                .to_vec()
-                .iter()
-                .zip(start..)
-                .all(|(&byte, at)| byte == pattern(at));
-            check("payload", good);
-        }
-        // Every header can be written, in both layouts.
-        let mut header = [0; 60];
-        for layout in [OptionLayout::Linux, OptionLayout::FreeBsd] {
-            let written = tcp
-                .emit(layout, &mut header)
-                .map_err(|error| format!("header: {error}"))?;
-            let view = TcpView::new(&header[..written]).map_err(|error| error.to_string())?;
-            check("header", TcpRepr::parse(&view) == *tcp);
-        }
-        if wrong.is_empty() {
-            return Ok(());
-        }
-        wrong.dedup();
-        Err(format!(
-            "differs in {}: got {}",
-            wrong.join(", "),
-            self.describe(got)
-        ))
-    }
-
     fn inject(&mut self, segment: &Segment) -> Result<(), String> {
-        let flow = &self.flows[segment.flow];
-        let our_isn = flow.our_isn.unwrap_or(SeqNum(0));
-        let options = TcpOptions {
-            mss: segment.mss,
-            window_scale: segment.ws,
-            sack_permitted: segment.sackok,
-            fast_open: segment.fast_open,
-            acc_ecn: segment.acc_ecn,
-            timestamps: segment.ts.map(|(value, echo)| TcpTimestamps {
-                val: value.unwrap_or(0),
-                ecr: match echo.unwrap_or(0) {
-                    0 => 0,
-                    echo => flow.our_stamp.unwrap_or(0).wrapping_add(echo),
-                },
-            }),
-            sack: segment
-                .sack
-                .iter()
-                .map(|&(left, right)| SackBlock::new(our_isn + left, our_isn + right))
-                .collect(),
-            ..TcpOptions::NONE
-        };
-        let seq = segment.seq.unwrap_or(0);
-        let local_port = flow.local_port.unwrap_or(PORT);
-        let remote_port = PEER_PORTS + segment.flow as u16;
-        let syn = u64::from(segment.flags.syn());
-        let bytes: Vec<u8> = (0..u64::from(segment.len))
-            .map(|at| pattern((u64::from(seq) + syn).wrapping_sub(1).wrapping_add(at)))
-            .collect();
+        let (tcp, bytes) = self.flows.segment(segment);
         let mut segment = SegmentIn {
-            remote: SocketAddr::new(self.remote, remote_port),
-            local: SocketAddr::new(self.local, local_port),
+            remote: SocketAddr::new(self.remote, tcp.src_port),
+            local: SocketAddr::new(self.local, tcp.dst_port),
             interface: InterfaceId(0),
             ecn: segment.ecn,
-            tcp: TcpRepr {
-                src_port: remote_port,
-                dst_port: local_port,
-                seq: flow.peer_isn + seq,
-                ack: match segment.ack {
-                    Some(ack) => our_isn + ack,
-                    None => SeqNum(0),
-                },
-                flags: segment.flags,
-                window: segment.win.unwrap_or(65_535).min(65_535) as u16,
-                urgent: segment.urg,
-                options,
-            },
+            psh_seen: tcp.flags.psh(),
+            tcp,
             payload: Chain::from(SharedBuf::from(zcn_bytes(bytes))),
             segments: segment.segments,
-            psh_seen: segment.flags.psh(),
         };
         self.tcp
             .handle_segment(self.now, &mut segment, &mut self.route);
@@ -757,7 +503,7 @@ impl Runner {
             (Some("seq"), Some(seq)) => seq.parse().map_err(|_| "seq needs a number")?,
             _ => return Err("icmp quotes a seq".into()),
         };
-        let flow = &self.flows[number];
+        let flow = self.flows.get(number);
         let error = IcmpError {
             local: SocketAddr::new(self.local, flow.local_port.unwrap_or(PORT)),
             remote: SocketAddr::new(self.remote, PEER_PORTS + number as u16),
@@ -789,26 +535,6 @@ fn name(error: TcpError) -> &'static str {
         TcpError::Aborted => "aborted",
         TcpError::BrokenPipe => "pipe",
         _ => "unknown",
-    }
-}
-
-fn compare(name: &str, got: u64, operator: &str, wanted: &str) -> Result<(), String> {
-    let wanted: u64 = wanted
-        .parse()
-        .map_err(|_| format!("not a number: {wanted}"))?;
-    let holds = match operator {
-        "=" => got == wanted,
-        "!=" => got != wanted,
-        "<" => got < wanted,
-        "<=" => got <= wanted,
-        ">" => got > wanted,
-        ">=" => got >= wanted,
-        _ => return Err(format!("unknown comparison {operator}")),
-    };
-    if holds {
-        Ok(())
-    } else {
-        Err(format!("{name} is {got}, expected {operator} {wanted}"))
     }
 }
 

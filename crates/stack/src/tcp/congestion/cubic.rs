@@ -35,6 +35,12 @@ impl Curve {
         C * (t - self.k).powi(3) + self.w_max
     }
 
+    /// The window to aim at. As Linux, what lies between it and the plateau is whole segments, no
+    /// more than the curve says.
+    fn target(&self, t: f64) -> f64 {
+        self.w_max + (self.at(t) - self.w_max).trunc()
+    }
+
     /// Starts a stage at `cwnd` (section 4.2, figure 2).
     fn begin(&mut self, now: Instant, cwnd: f64) {
         self.epoch_start = Some(now);
@@ -105,16 +111,14 @@ impl Cubic {
         };
         curve.w_est += alpha * segments / cwnd;
 
-        let next = if curve.at(t) < curve.w_est {
-            // Reno-friendly region (section 4.3).
-            curve.w_est.max(cwnd)
-        } else {
-            // Concave and convex regions (sections 4.4 and 4.5).
-            let target = curve
-                .at(t + sample.srtt.as_secs_f64())
-                .clamp(cwnd, 1.5 * cwnd);
-            cwnd + (target - cwnd) / cwnd * segments
-        };
+        // Concave and convex regions (sections 4.4 and 4.5).
+        let target = curve.target(t + sample.srtt.as_secs_f64());
+        let target = target.clamp(cwnd, 1.5 * cwnd);
+        let mut next = cwnd + (target - cwnd) / cwnd * segments;
+        if curve.at(t) < curve.w_est {
+            // Reno-friendly region (section 4.3); as Linux, never slower than the curve.
+            next = next.max(curve.w_est);
+        }
         let growth = ((next - cwnd) * mss + self.fraction).max(0.0);
         // At most half the window: far within u32. The cast drops what `fraction` keeps.
         let whole = growth.trunc();

@@ -125,6 +125,8 @@ impl Connection {
                 head.seq,
                 rtt,
             );
+        } else {
+            self.sender.on_handshake(now, rtt, self.probes);
         }
         self.establish(now, common);
         if self.has(Flags::FIN_QUEUED) {

@@ -91,8 +91,10 @@ impl Connection {
             && head.seq + 1_u32 == self.rcv_nxt;
         if crossed {
             // Both ends sent SYN at once; this is the SYN-ACK of the other one, whose SYN we
-            // have (RFC 9293 figure 8).
+            // have (RFC 9293 figure 8). As Linux, the ACK says so.
             head.skip_syn();
+            self.note_duplicate(self.rcv_nxt - 1_u32, self.rcv_nxt);
+            self.ack.send_now();
         }
         let began = self.rcv_nxt - 1_u32 - self.received as u32;
         if self.is_open_fast() && head.syn && !head.has_ack && !head.rst && head.seq == began {
@@ -217,8 +219,6 @@ impl Connection {
         let error = match self.state {
             State::SynReceived if !self.has(Flags::FAST_OPEN) => Some(TcpError::Refused),
             State::CloseWait => Some(TcpError::BrokenPipe),
-            // Nothing is lost any more: both ends have said that they are done.
-            State::Closing | State::LastAck => None,
             _ => Some(TcpError::Reset),
         };
         self.finish(error, common);

@@ -31,9 +31,9 @@ impl Connection {
             if !head.rst && common.replies.reset(now, self.local(), self.remote(), head) {
                 common.stats.out_rsts += 1;
             }
-            if self.probes == 0 && !head.rst {
-                // Our RST ends what the peer remembers, and then our SYN is welcome: it goes
-                // again soon, not after a second.
+            if self.probes == 0 {
+                // Our RST ends what the peer remembers, or the peer's RST tells that it remembers
+                // nothing, and then our SYN is welcome: it goes again soon, not after a second.
                 self.probe_deadline = self.probe_deadline.min(now + SYN_AGAIN);
             }
             return;

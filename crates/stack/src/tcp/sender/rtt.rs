@@ -71,6 +71,11 @@ impl RttEstimator {
         }
     }
 
+    /// The handshake took a second attempt, and measured nothing (RFC 6298, section 5.7).
+    pub(super) fn fall_back(&mut self) {
+        self.rto = micros(FALLBACK_RTO);
+    }
+
     /// Takes a measurement in (RFC 6298, section 2), and ends the backoff (Karn).
     ///
     /// With several samples a round the deviation would decay too fast (RFC 7323, appendix

@@ -170,6 +170,25 @@ impl Sender {
         }
     }
 
+    /// The handshake is complete, and data left before it was (RFC 7413): what is known of the round
+    /// trip now counts, and the timeout begins anew (RFC 6298 section 5.7).
+    pub(crate) fn on_handshake(
+        &mut self,
+        now: Instant,
+        rtt: Option<Duration>,
+        syn_retransmissions: u8,
+    ) {
+        if !self.rtt.has_sample() {
+            if let Some(rtt) = rtt {
+                self.rtt.sample(rtt, self.snd_una, self.snd_nxt);
+                self.rtt.note_min(rtt, now);
+            } else if syn_retransmissions > 0 {
+                self.rtt.fall_back();
+            }
+        }
+        self.restart_timer_on_progress(now);
+    }
+
     /// After new data left.
     pub(super) fn arm_after_new(&mut self, now: Instant, was_empty: bool) {
         if was_empty {
