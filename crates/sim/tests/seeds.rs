@@ -109,8 +109,18 @@ const FIXED: [(u64, &str); 19] = [
     ),
 ];
 
+/// Such seeds since then.
+const FIXED_LATER: [(u64, &str); 1] = [(
+    400_114,
+    "a server aborts on the data of a SYN: every connect is refused",
+)];
+
 #[test]
 fn seeds_that_were_broken_once_hold() {
+    for (seed, found) in FIXED_LATER {
+        let outcome = Scenario::of(seed).run(RunOptions::default());
+        assert!(outcome.is_sound(), "{found}: {outcome}");
+    }
     for (seed, found) in FIXED {
         let outcome = Scenario::without_later_additions(seed).run(RunOptions::default());
         assert!(

@@ -12,7 +12,7 @@ use zcn_wire::IpCidr;
 
 use super::wrap::{First, epoch};
 use super::{Fault, Scenario, Traffic};
-use crate::app::{Client, ClientPlan, Ledger, Server};
+use crate::app::{Client, ClientPlan, Ending, Ledger, Server};
 use crate::link::{Direction, LinkId, NodeId};
 use crate::simulation::{Ended, Simulation, node_seed};
 use crate::trace::{Frames, Lines};
@@ -283,13 +283,21 @@ impl Scenario {
         // A port that is used again may have to wait for the end of TIME-WAIT.
         let wraps = index == 0 && self.wrap.is_some();
         let fixed = traffic.simultaneous || wraps && traffic.connections == 1;
+        // A server that has the data of a SYN may have aborted before its client is connected,
+        // to whom that is a connect that was refused.
+        let aborts = matches!(traffic.answer.ending, Ending::Abort(_));
+        let refuses = self.options.fast_open_connect && aborts;
         let plan = ClientPlan {
             remote: server,
             local: fixed.then_some(client),
             plan: traffic.ask,
             connections: traffic.connections,
             // Of two clients one may have finished before the other begins.
-            attempts: if traffic.simultaneous { 5 } else { u64::MAX },
+            attempts: if traffic.simultaneous || refuses {
+                5
+            } else {
+                u64::MAX
+            },
             parallel: if fixed { 1 } else { traffic.parallel },
             start: traffic.start,
             options: self.options.clone(),
