@@ -19,6 +19,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -101,6 +102,10 @@ impl Ledger {
         let path = path.into();
         let mut file = open(&path, false)?;
         lock(&file, &path)?;
+        if !is_at(&file, &path).map_err(|source| failed("look at", &path, source))? {
+            // Its owner has replaced it since, and has the new one.
+            return Err(LedgerError::InUse(path));
+        }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)
             .map_err(|source| failed("read", &path, source))?;
@@ -170,7 +175,8 @@ impl Ledger {
     /// [`open`](Self::open) or were written since, and are not settled.
     ///
     /// # Errors
-    /// When files cannot be written or moved. Then the old file stays.
+    /// When files cannot be written or moved. Then the old file stays. When the folder cannot be
+    /// synced, the new one is in its place, but may not survive loss of power.
     pub fn compact(&mut self, open_shares: &[OpenShare]) -> Result<(), LedgerError> {
         let mut name = self.path.clone().into_os_string();
         name.push(".new");
@@ -190,10 +196,10 @@ impl Ledger {
             .map_err(|source| failed("write to", &new_path, source))?;
         fs::rename(&new_path, &self.path)
             .map_err(|source| failed("replace", &self.path, source))?;
-        sync_folder(&self.path)?;
+        // Whatever comes now: what is written to the old file is found by nobody.
         self.length = bytes.len() as u64;
         self.file = new;
-        Ok(())
+        sync_folder(&self.path)
     }
 }
 
@@ -221,6 +227,12 @@ fn lock(file: &File, path: &Path) -> Result<(), LedgerError> {
         Err(fs::TryLockError::WouldBlock) => Err(LedgerError::InUse(path.to_owned())),
         Err(fs::TryLockError::Error(source)) => Err(failed("lock", path, source)),
     }
+}
+
+/// Whether that file is still the one at `path`.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let [ours, there] = [file.metadata()?, fs::metadata(path)?];
+    Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
 }
 
 /// Makes the new name of a file last.

@@ -140,6 +140,18 @@ fn a_second_program_is_refused() {
     folder.open();
 }
 
+/// The lock on it is free once its owner has replaced it.
+#[test]
+fn a_file_that_was_replaced_since_it_was_opened_is_told_apart() {
+    let folder = Folder::new();
+    let (mut ledger, _) = folder.open();
+    let early = open(&folder.ledger(), false).unwrap();
+    assert!(is_at(&early, &folder.ledger()).unwrap());
+    ledger.compact(&[]).unwrap();
+    lock(&early, &folder.ledger()).unwrap();
+    assert!(!is_at(&early, &folder.ledger()).unwrap());
+}
+
 #[test]
 fn a_share_that_is_too_long_is_refused_and_harms_nothing() {
     let folder = Folder::new();
