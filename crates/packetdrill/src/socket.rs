@@ -661,7 +661,7 @@ impl Core {
         if ended || self.stack.tcp_readable(id) >= low.max(1) {
             ready |= reading;
         }
-        if matches!(peeked, Err(RecvError::Connection(_))) {
+        if self.stack.tcp_error(id).is_some() {
             ready |= libc::POLLERR;
         }
         let over = state == State::Closed;

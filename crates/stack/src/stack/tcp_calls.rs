@@ -253,6 +253,11 @@ impl Stack {
         self.tcp.options(connection)
     }
 
+    /// Why a connection failed, if that was not told yet (EPOLLERR).
+    pub fn tcp_error(&self, connection: Id) -> Option<TcpError> {
+        self.tcp.error(connection)
+    }
+
     /// Why a connection failed; told once (SO_ERROR).
     pub fn tcp_take_error(&mut self, connection: Id) -> Option<TcpError> {
         self.tcp.take_error(connection)

@@ -168,10 +168,14 @@ impl Connection {
 
     /// What a receive with nothing to read answers; `Ok` means the end of the stream.
     fn nothing_to_read(&self) -> Result<(), RecvError> {
+        if self.has(Flags::FIN_RECEIVED) {
+            // All was said and read, whatever became of our side afterwards.
+            return Ok(());
+        }
         if let Some(error) = self.error {
             return Err(RecvError::Connection(error));
         }
-        if self.has(Flags::FIN_RECEIVED | Flags::READ_SHUT) || self.state == State::Closed {
+        if self.has(Flags::READ_SHUT) || self.state == State::Closed {
             return Ok(());
         }
         Err(RecvError::WouldBlock)

@@ -138,6 +138,8 @@ impl Flags {
     pub(crate) const ACC_ECN: u32 = 1 << 26;
     /// Counted among the orphans.
     pub(crate) const COUNTED_ORPHAN: u32 = 1 << 20;
+    /// We began, and the peer's SYN has come: with an acknowledgement of ours, or crossing it.
+    pub(crate) const ACTIVE: u32 = 1 << 27;
 
     pub(crate) fn has(self, flag: u32) -> bool {
         self.0 & flag != 0
@@ -159,10 +161,11 @@ impl Flags {
     }
 }
 
-/// Counters that only TCP_INFO reads.
+/// Counters for TCP_INFO.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) bytes_sent: u64,
+    /// Bytes that the peer has acknowledged, and the FIN.
+    pub(crate) bytes_acked: u64,
     pub(crate) segs_out: u32,
     pub(crate) segs_in: u32,
     pub(crate) data_segs_in: u32,
@@ -276,6 +279,18 @@ impl Connection {
         }
     }
 
+    /// Sequence numbers that the peer has acknowledged; our SYN counts if it came first, as in
+    /// Linux.
+    pub(crate) fn bytes_acked(&self) -> u64 {
+        self.counters.bytes_acked + u64::from(self.has(Flags::ACTIVE))
+    }
+
+    /// Bytes of data that were sent, each time that they were.
+    pub(crate) fn bytes_sent(&self) -> u64 {
+        let first = self.counters.bytes_acked + u64::from(self.sender.flight_size());
+        first.saturating_sub(self.has(Flags::FIN_SENT).into()) + self.sender.bytes_retrans()
+    }
+
     /// Whether our FIN has been acknowledged.
     pub(crate) fn fin_acked(&self) -> bool {
         self.has(Flags::FIN_SENT) && self.sender.snd_una().after(self.write_end)
@@ -387,8 +402,8 @@ impl Connection {
         self.signals |= readiness;
     }
 
-    /// The connection is over. What is queued to be read stays readable after a regular
-    /// end and is dropped after an error, as Linux does.
+    /// The connection is over. What came in order stays readable, also after a reset, as in Linux:
+    /// the application hears of that when it has read it.
     pub(crate) fn finish(&mut self, error: Option<TcpError>, common: &mut Common) {
         if self.state == State::Closed {
             return;
@@ -405,7 +420,7 @@ impl Connection {
         self.error = error;
         self.write_end = self.data_una();
         self.drop_send_queue(common);
-        if error.is_some() {
+        if error == Some(TcpError::Aborted) {
             self.drop_receive_queue(common);
         } else if let Some(queue) = &mut self.receive_queue {
             queue.drop_out_of_order();

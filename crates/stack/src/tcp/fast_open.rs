@@ -270,7 +270,7 @@ impl Connection {
         if taken > 0 {
             common.fast_open.found(self.remote().ip());
             self.flags.set(Flags::FAST_OPEN, true);
-            self.counters.bytes_sent += u64::from(taken);
+            self.counters.bytes_acked += u64::from(taken);
             if let Some(queue) = &mut self.send_queue {
                 queue.acknowledge(tcp.ack);
             }

@@ -188,12 +188,7 @@ impl Connection {
             tcpi_rcv_space: self.window.space(),
             tcpi_total_retrans: sender.total_retrans,
             tcpi_pacing_rate: sender.pacing_rate,
-            // A FIN sent again counts as a byte sent again.
-            tcpi_bytes_acked: self
-                .counters
-                .bytes_sent
-                .saturating_sub(sender.bytes_retrans)
-                .saturating_sub(u64::from(self.sender.flight_size())),
+            tcpi_bytes_acked: self.bytes_acked(),
             tcpi_bytes_received: self.received,
             tcpi_segs_out: self.counters.segs_out,
             tcpi_segs_in: self.counters.segs_in,
@@ -209,7 +204,7 @@ impl Connection {
                 Some(accurate) => accurate.marks.segments(),
                 None => sender.delivered_ce,
             },
-            tcpi_bytes_sent: self.counters.bytes_sent,
+            tcpi_bytes_sent: self.bytes_sent(),
             tcpi_bytes_retrans: sender.bytes_retrans,
             tcpi_dsack_dups: sender.dsack_dups,
             tcpi_snd_wnd: self.sender.snd_wnd(),

@@ -6,6 +6,7 @@ use zcn_wire::{SackBlock, SackBlocks, SeqNum, TcpFlags, TcpOptions, TcpTimestamp
 
 use super::config::TcpConfig;
 use super::connection::{Common, Connection, Flags};
+use super::open::offered_scale;
 use super::segment::SegmentOut;
 use super::sender::Transmission;
 use super::state::State;
@@ -97,7 +98,7 @@ impl Connection {
     }
 
     /// What to report: a duplicate first (RFC 2883), then the islands, the one that grew
-    /// last first (RFC 2018 section 4). As Linux, they cover a FIN like a byte.
+    /// last first (RFC 2018 section 4).
     fn sack_blocks(&mut self) -> SackBlocks {
         let mut blocks = SackBlocks::EMPTY;
         let room = if self.timestamps.enabled { 3 } else { 4 };
@@ -106,20 +107,36 @@ impl Connection {
             blocks.push(SackBlock::new(left, right));
             self.dsack.0 = right;
         }
+        // The FIN has a number of its own, behind the last byte.
         let fin = self.has(Flags::FIN_PENDING).then_some(self.fin_at);
-        let islands = self.receive_queue.as_ref().into_iter();
-        let islands = islands.flat_map(|queue| queue.sack_blocks(self.received, self.rcv_nxt));
-        if let Some(fin) = fin
-            && !islands.clone().any(|(_, right)| right == fin)
-        {
+        let queue = self.receive_queue.as_ref();
+        let islands = || {
+            let blocks = queue.map(|queue| queue.sack_blocks(self.received, self.rcv_nxt));
+            blocks.into_iter().flatten()
+        };
+        let covers = |(left, right): (SeqNum, SeqNum)| {
+            fin.is_some_and(|fin| left.before_eq(fin) && right.after_eq(fin))
+        };
+        if let Some(fin) = fin.filter(|_| !islands().any(covers)) {
             blocks.push(SackBlock::new(fin, fin + 1_u32));
         }
-        for (left, right) in islands {
-            let with_fin = u32::from(fin == Some(right));
-            blocks.push(SackBlock::new(left, right + with_fin));
+        for (left, right) in islands() {
+            let fin_length = u32::from(fin == Some(right));
+            blocks.push(SackBlock::new(left, right + fin_length));
         }
         blocks.truncate(room);
         blocks
+    }
+
+    /// As many blocks as a segment with `len` bytes of data has room for.
+    fn sack_beside_data(&mut self, len: u32, segment: &mut SegmentOut) {
+        let room = u32::from(self.mss).saturating_sub(len);
+        let count = room.saturating_sub(4) / 8;
+        if count > 0 {
+            let mut blocks = self.sack_blocks();
+            blocks.truncate(count as usize);
+            segment.tcp.options.sack = blocks;
+        }
     }
 
     /// Fills in acknowledgement and window, and notes that they leave. `duplicate`: what its
@@ -143,22 +160,30 @@ impl Connection {
         self.ack.on_sent();
     }
 
-    /// SYN, or SYN-ACK after a simultaneous open.
+    /// SYN or SYN-ACK. After a simultaneous open that is our SYN again, with all that it has
+    /// offered already, whatever the peer's offers (as Linux); else an answer has only what the
+    /// peer's SYN offered (RFC 7323, RFC 2018).
     fn syn(&mut self, now: Instant, config: &TcpConfig, segment: &mut SegmentOut) {
         let answer = self.state == State::SynReceived;
+        let crossed = answer && self.has(Flags::ACTIVE);
         let mut options = TcpOptions {
             mss: Some(self.advertised_mss),
             ..TcpOptions::NONE
         };
-        // In an answer only what the peer's SYN offered (RFC 7323, RFC 2018).
-        if self.timestamps.enabled {
+        let stamps = self.timestamps.enabled;
+        if stamps || crossed && config.timestamps {
             options.timestamps = Some(TcpTimestamps {
                 val: self.timestamps.value(now),
-                ecr: if answer { self.timestamps.recent } else { 0 },
+                ecr: if answer && stamps {
+                    self.timestamps.recent
+                } else {
+                    0
+                },
             });
         }
-        options.sack_permitted = self.has(Flags::SACK);
-        options.window_scale = self.has(Flags::SCALING).then_some(self.window.scale);
+        options.sack_permitted = self.has(Flags::SACK) || crossed && config.sack;
+        let scaling = self.has(Flags::SCALING) || crossed && config.window_scaling;
+        options.window_scale = scaling.then(|| offered_scale(config, &self.options));
         self.begin_segment(TcpFlags::SYN, self.first_data() - 1_u32, segment);
         segment.tcp.options = options;
         segment.tcp.window = self.window.field(true);
@@ -347,6 +372,9 @@ impl Connection {
             segment.tcp.flags |= TcpFlags::FIN;
             self.flags.set(Flags::FIN_SENT, true);
         }
+        if self.has_sack_news() {
+            self.sack_beside_data(len, segment);
+        }
         self.point_at_urgent(segment);
         self.fill_ack(now, &common.config, None, segment);
         if len > u32::from(self.mss) {
@@ -372,7 +400,6 @@ impl Connection {
         let segments = segment.segments() as u32;
         self.counters.segs_out = self.counters.segs_out.wrapping_add(segments - 1);
         self.sender.count_data_segments(segments);
-        self.counters.bytes_sent += u64::from(len);
         if new {
             self.note_activity(now);
             if self.options.unsent_low_water.is_some() {

@@ -337,7 +337,23 @@ impl Tcp {
             && head
                 .timestamps
                 .is_some_and(|stamps| super::timestamps::older(stamps.val, entry.ts_recent));
-        if old || !(head.seq.in_window(rcv_nxt, 65_535) || head.end() == rcv_nxt) {
+        let Some(listener) = self.listeners.id_at(entry.listener_index()) else {
+            return;
+        };
+        if head.has_ack && head.ack != entry.iss + 1_u32 {
+            // Before all else (RFC 9293 section 3.5.2, group 1). The peer may have taken a cookie
+            // that answered its SYN while the table was full; the entry is of the same SYN, sent
+            // again.
+            if !head.rst && self.take_cookie(now, hash, listener, Some(id), segment, paths) {
+                self.handle_place(now, hash, segment);
+            } else if self.may_follow_a_cookie(now, listener, segment) {
+                self.common.drop(DropReason::TcpBadAck);
+            } else {
+                self.refuse(now, segment, DropReason::TcpBadAck);
+            }
+            return;
+        }
+        if old || !(head.seq == rcv_nxt || self.overlaps_first_window(now, &entry, &head, paths)) {
             self.common.drop(if old {
                 DropReason::TcpPaws
             } else {
@@ -348,38 +364,23 @@ impl Tcp {
             }
             return;
         }
-        if head.rst {
-            if head.seq == rcv_nxt {
-                self.drop_half_open(id, &entry);
-                self.common.stats.attempt_fails += 1;
-            } else {
-                self.common.drop(DropReason::TcpBlindReset);
-                self.challenge_half_open(now, &entry, paths);
-            }
+        if head.rst && head.seq != rcv_nxt {
+            self.common.drop(DropReason::TcpBlindReset);
+            self.challenge_half_open(now, &entry, paths);
             return;
         }
-        if head.syn {
-            self.common.drop(DropReason::TcpUnexpectedSyn);
-            self.challenge_half_open(now, &entry, paths);
+        // A SYN with the number of the first one, and what was sent behind it, is known.
+        if head.rst || head.syn && head.seq != entry.irs {
+            // Back to LISTEN (RFC 9293 section 3.10.7.4, second and fourth).
+            self.drop_half_open(id, &entry);
+            self.common.stats.attempt_fails += 1;
+            if head.syn {
+                self.refuse(now, segment, DropReason::TcpUnexpectedSyn);
+            }
             return;
         }
         if !head.has_ack {
             self.common.drop(DropReason::TcpNoAck);
-            return;
-        }
-        let Some(listener) = self.listeners.id_at(entry.listener_index()) else {
-            return;
-        };
-        if head.ack != entry.iss + 1_u32 {
-            // The peer may have taken a cookie that answered its SYN while the table was full;
-            // the entry is of the same SYN, sent again.
-            if self.take_cookie(now, hash, listener, Some(id), segment, paths) {
-                self.handle_place(now, hash, segment);
-            } else if self.may_follow_a_cookie(now, listener, segment) {
-                self.common.drop(DropReason::TcpBadAck);
-            } else {
-                self.refuse(now, segment, DropReason::TcpBadAck);
-            }
             return;
         }
         let deferrals = self
@@ -410,6 +411,22 @@ impl Tcp {
         if let Some(child) = self.open_passive(now, hash, &entry, Some(id), listener, paths) {
             self.handle_for(now, child, segment);
         }
+    }
+
+    /// Whether a segment has something in the window that the SYN-ACK offered.
+    fn overlaps_first_window(
+        &self,
+        now: Instant,
+        entry: &HalfOpen,
+        head: &Incoming,
+        paths: &mut dyn Paths,
+    ) -> bool {
+        let Some(syn_ack) = self.syn_ack_of(now, entry, paths) else {
+            return false;
+        };
+        let left = entry.irs + 1_u32;
+        let right = left + u32::from(syn_ack.tcp.window);
+        head.end().after(left) && head.seq.before(right) || head.seq == right && head.seq_len() == 0
     }
 
     /// An ACK with what a half-open connection expects, within the limit: the SYN-ACK, but
@@ -595,8 +612,9 @@ impl Tcp {
         if old {
             self.common.stats.paws_estab += 1;
             self.common.drop(DropReason::TcpPaws);
-        } else if !head.syn && head.has_ack && head.seq == entry.rcv_nxt && head.seq_len() == 0 {
+        } else if head.seq == entry.rcv_nxt && head.seq_len() == 0 {
             // An acknowledgement, nothing to say.
+            self.time_waits.restart(now, id);
             if let (Some(entry), Some(value)) = (self.time_waits.get_mut(id), head.timestamps)
                 && entry.ts_enabled
             {

@@ -533,6 +533,11 @@ impl Tcp {
         self.connections.get_mut(id)?.error.take()
     }
 
+    /// Why a connection failed, if that was not told yet (EPOLLERR).
+    pub fn error(&self, id: Id) -> Option<TcpError> {
+        self.connections.get(id)?.error
+    }
+
     /// Whether acknowledgements leave at once just now (TCP_QUICKACK); the traffic decides.
     pub fn quick_ack(&self, id: Id) -> Option<bool> {
         self.connections

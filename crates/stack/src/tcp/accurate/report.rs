@@ -159,7 +159,10 @@ impl AccurateEcn {
         } else if self.reserves {
             RESERVED as usize
         } else {
-            usize::from(room.mss).saturating_sub(len)
+            // SACK beside data takes some of what is left.
+            let blocks = segment.tcp.options.sack.len();
+            let sack = if blocks > 0 { 4 + 8 * blocks } else { 0 };
+            usize::from(room.mss).saturating_sub(len + sack)
         };
         let least = usize::from(self.changed);
         if fit(&mut segment.tcp.options, self.received, least, space) {

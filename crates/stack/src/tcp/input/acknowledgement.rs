@@ -29,6 +29,14 @@ impl Connection {
         if opening && !self.complete_handshake(now, common, head) {
             return false;
         }
+        let una = self.sender.snd_una();
+        if head.ack.before(una) && u64::from(una.distance(head.ack)) > self.bytes_acked() {
+            // Before the first byte: a guess (RFC 5961 section 5.2, with the bytes that there
+            // were for the window, as in Linux).
+            common.drop(DropReason::TcpBadAck);
+            self.challenge(now, common);
+            return false;
+        }
         let before = self.sender.ca_state();
         let ack = Ack {
             ack: head.ack,
@@ -39,6 +47,7 @@ impl Connection {
             carries_data: head.len > 0 || head.fin,
             ece: self.hears_ece(head),
         };
+        let bytes_sent = self.bytes_sent();
         let feedback = match &mut self.accurate {
             Some(accurate) => Some(Feedback {
                 marks: &mut accurate.marks,
@@ -46,7 +55,7 @@ impl Connection {
                 ace: head.ace.filter(|_| !opening),
                 counters: head.acc_ecn,
                 later: head.later,
-                bytes_sent: self.counters.bytes_sent,
+                bytes_sent,
                 fallback: common.config.ecn_fallback,
             }),
             None => None,
@@ -69,6 +78,7 @@ impl Connection {
         self.flags.set(Flags::PROBE_DUE, false);
         self.probes = 0;
         if outcome.acked > 0 {
+            self.counters.bytes_acked += u64::from(outcome.acked);
             self.on_acked(now, common);
         }
         self.on_window(now);
@@ -76,7 +86,7 @@ impl Connection {
     }
 
     /// The window that a segment tells; that of a SYN is not scaled (RFC 7323 section 2.2).
-    fn told_window(&self, head: &Incoming) -> u32 {
+    pub(super) fn told_window(&self, head: &Incoming) -> u32 {
         let scale = if head.window_scaled {
             self.snd_scale
         } else {

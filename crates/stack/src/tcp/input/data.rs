@@ -28,9 +28,10 @@ impl Connection {
         if head.len == 0 && !head.fin {
             return;
         }
-        if !self.state.may_receive() {
-            // After the peer's FIN nothing can follow; what is there is old.
-            self.receive_old(now, common, head);
+        let ended = !self.state.may_receive();
+        if ended && !head.seq.before(self.rcv_nxt) {
+            // "This should not occur": after the peer's FIN nothing can follow.
+            common.drop(DropReason::TcpOutOfWindow);
             return;
         }
         if self.has(Flags::ECN) {
@@ -38,22 +39,28 @@ impl Connection {
         }
         let end = head.seq + head.len;
         let beyond = end.after(self.rcv_nxt);
-        let unread =
-            self.has(Flags::ORPHAN) || self.has(Flags::READ_SHUT) && !self.state.may_send();
-        if unread && beyond && head.len > 0 {
+        let unread = ended
+            || self.has(Flags::ORPHAN)
+            || self.has(Flags::READ_SHUT) && !self.state.may_send();
+        if unread && beyond {
             // Nobody will read it, and nobody can say so in words: say so (RFC 9293 section
             // 3.6, RFC 2525 section 2.17).
             common.stats.abort_on_close += 1;
             if common.replies.reset(now, self.local(), self.remote(), head) {
                 common.stats.out_rsts += 1;
             }
-            let orphan = self.has(Flags::ORPHAN);
-            let error = if orphan {
+            let error = if self.has(Flags::ORPHAN) {
                 TcpError::Aborted
+            } else if self.state == State::CloseWait {
+                TcpError::BrokenPipe
             } else {
                 TcpError::Reset
             };
             self.finish(Some(error), common);
+            return;
+        }
+        if ended {
+            self.receive_old(now, common, head);
             return;
         }
         let rcv_wnd = self.rcv_wnd();
@@ -75,6 +82,14 @@ impl Connection {
         if end.after(limit) {
             payload.truncate(limit.distance(seq.min(limit)) as usize);
             fin = false;
+        }
+        if fin
+            && seq == self.rcv_nxt
+            && end.after_eq(seq)
+            && let Some(queue) = &mut self.receive_queue
+        {
+            // It ends here, whatever was said to come behind.
+            queue.drop_out_of_order();
         }
         let rto = self.sender.rto();
         if head.len > 0 && seq.after(self.rcv_nxt) {
@@ -106,12 +121,13 @@ impl Connection {
         } else {
             at_once = self.store(now, common, head, seq, payload);
         }
-        if fin && !self.has(Flags::FIN_RECEIVED) {
+        // One behind a hole takes a number of the window itself (RFC 9293 section 3.4).
+        if fin && (end == self.rcv_nxt || end.before(limit)) {
             self.flags.set(Flags::FIN_PENDING, true);
             self.fin_at = end;
-            if end.after(self.rcv_nxt) {
-                self.ack.send_now();
-            }
+        }
+        if fin && end.after(self.rcv_nxt) {
+            self.ack.send_now();
         }
         if self.has(Flags::FIN_PENDING) && self.fin_at == self.rcv_nxt {
             self.receive_fin(now, common);
@@ -125,9 +141,7 @@ impl Connection {
         if let Some(accurate) = &mut self.accurate {
             accurate.note_duplicate(head.seq);
         }
-        if head.len > 0 {
-            self.note_duplicate(head.seq, (head.seq + head.len).min(self.rcv_nxt));
-        }
+        self.note_duplicate(head.seq, head.end().min(self.rcv_nxt));
         let wnd = self.rcv_wnd();
         self.ack.enter_quick(&common.config, wnd);
         self.ack.send_now();
@@ -242,6 +256,8 @@ impl Connection {
             State::SynReceived | State::Established => {
                 self.state = State::CloseWait;
                 self.ack.on_fin(&common.config);
+                // There is nothing more to fill: what duplicates tell serves nobody.
+                self.dsack.0 = self.dsack.1;
             }
             State::FinWait1 => {
                 // Had our FIN been acknowledged, this would be FIN-WAIT-2 already.

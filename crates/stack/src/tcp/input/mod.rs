@@ -56,6 +56,12 @@ impl Connection {
         head: &mut Incoming,
         payload: &mut Chain,
     ) {
+        if !(head.has_ack || head.rst || head.syn) {
+            // Fifth: a segment without ACK is dropped. Before all else, as in Linux: it is no
+            // segment of a connection's, and draws no answer.
+            common.drop(DropReason::TcpNoAck);
+            return;
+        }
         if self.check(now, common, head) == Check::Drop {
             return;
         }
@@ -67,15 +73,12 @@ impl Connection {
                 .update(now, stamps.val, head.seq, self.rcv_wup);
             head.later = self.timestamps.recent != before;
         }
-        // Fifth: a segment without ACK is dropped.
-        if !head.has_ack {
-            common.drop(DropReason::TcpNoAck);
-            return;
-        }
         if self.has(Flags::ACC_ECN) {
             self.count_marks(head);
         }
-        if !self.acknowledge(now, common, head) || self.state == State::Closed {
+        if !self.acknowledge(now, common, head)
+            || matches!(self.state, State::Closed | State::TimeWait)
+        {
             return;
         }
         // Sixth, the urgent pointer: RFC 6093 makes urgent data ordinary data, in line.
@@ -108,11 +111,13 @@ impl Connection {
         if let Some(stamps) = head.timestamps
             && self.timestamps.refuses(now, stamps.val)
             && !head.rst
+            && !self.is_reordered_ack(head, stamps.val)
         {
             common.stats.paws_estab += 1;
             common.drop(DropReason::TcpPaws);
-            let harmless = head.len == 0 && !head.syn && !head.fin && head.seq == self.rcv_nxt;
-            if !harmless {
+            if head.syn {
+                self.challenge(now, common);
+            } else if head.seq_len() > 0 || !head.seq.before(self.rcv_nxt) {
                 self.answer_unacceptable(now, common, head);
             }
             return Check::Drop;
@@ -146,6 +151,20 @@ impl Connection {
         Check::Accept
     }
 
+    /// Whether a segment that PAWS refuses may be a duplicate acknowledgement that was overtaken
+    /// by a later segment on its way: it counts, as in Linux, so that losses are seen.
+    fn is_reordered_ack(&self, head: &Incoming, stamp: u32) -> bool {
+        let replay = self.sender.rto().as_millis() * 6 / 5;
+        head.has_ack
+            && head.seq_len() == 0
+            && head.seq == self.rcv_nxt
+            && head.ack == self.sender.snd_una()
+            && !self
+                .sender
+                .would_update_window(head.ack, head.seq, self.told_window(head))
+            && u128::from(self.timestamps.recent.wrapping_sub(stamp)) <= replay
+    }
+
     /// Whether a segment overlaps the window (RFC 9293 section 3.10.7.4, first). Like Linux
     /// counted from what was last acknowledged: whose ACK still hides in a delayed one is
     /// heard.
@@ -156,10 +175,10 @@ impl Connection {
     /// Answers a segment outside the window with what we expect. One without data may be
     /// an answer itself, so those have a limit in time: no two ends keep at it.
     fn answer_unacceptable(&mut self, now: Instant, common: &mut Common, head: &Incoming) {
-        if head.len == 0 && !self.may_answer_invalid(now, common) {
+        if head.seq_len() == 0 && !self.may_answer_invalid(now, common) {
             return;
         }
-        if head.len > 0 && head.seq.before(self.rcv_nxt) {
+        if head.seq_len() > 0 && head.seq.before(self.rcv_nxt) {
             let wnd = self.rcv_wnd();
             self.ack.enter_quick(&common.config, wnd);
             self.note_duplicate(head.seq, head.end().min(self.rcv_nxt));
@@ -217,7 +236,6 @@ impl Connection {
             return;
         }
         let error = match self.state {
-            State::SynReceived if !self.has(Flags::FAST_OPEN) => Some(TcpError::Refused),
             State::CloseWait => Some(TcpError::BrokenPipe),
             _ => Some(TcpError::Reset),
         };

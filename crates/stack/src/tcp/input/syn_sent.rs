@@ -51,6 +51,7 @@ impl Connection {
             return;
         }
         self.take_syn(now, common, segment);
+        self.flags.set(Flags::ACTIVE, true);
         self.take_fast_open_answer(common, segment);
         if head.has_ack {
             self.connected(now, common, head);

@@ -282,12 +282,7 @@ impl Sender {
     /// segment numbers bring a larger window or none, so that a window that opens is never
     /// missed.
     pub(super) fn update_window(&mut self, ack: &Ack<'_>) -> bool {
-        let newer = ack.ack.after(self.snd_una)
-            || (ack.ack == self.snd_una
-                && (ack.segment_seq.after(self.snd_wl1)
-                    || (ack.segment_seq == self.snd_wl1
-                        && (ack.window > self.snd_wnd || ack.window == 0))));
-        if !newer {
+        if !self.would_update_window(ack.ack, ack.segment_seq, ack.window) {
             return false;
         }
         self.snd_wl1 = ack.segment_seq;
@@ -297,6 +292,14 @@ impl Sender {
         self.snd_wnd = window;
         self.max_window = self.max_window.max(window);
         updated
+    }
+
+    /// Whether a segment's window is newer than the one that is known.
+    pub(crate) fn would_update_window(&self, ack: SeqNum, seq: SeqNum, window: u32) -> bool {
+        ack.after(self.snd_una)
+            || (ack == self.snd_una
+                && (seq.after(self.snd_wl1)
+                    || (seq == self.snd_wl1 && (window > self.snd_wnd || window == 0))))
     }
 
     /// Takes out what is acknowledged, marks what is SACKed and measures.

@@ -85,6 +85,11 @@ pub struct SenderInfo {
 }
 
 impl Sender {
+    /// Bytes that were sent again.
+    pub fn bytes_retrans(&self) -> u64 {
+        self.episode.retransmitted_bytes
+    }
+
     /// A snapshot for `TCP_INFO`. Walks the records.
     pub fn info(&self, now: Instant) -> SenderInfo {
         let mut segments = [0u32; 4];
@@ -131,7 +136,7 @@ impl Sender {
             reordering: u32::from(self.rack.reordering()),
             total_retrans: self.episode.retransmitted_segments,
             pacing_rate: self.pacing_rate().unwrap_or(u64::MAX),
-            bytes_retrans: self.episode.retransmitted_bytes,
+            bytes_retrans: self.bytes_retrans(),
             min_rtt: match micros(self.rtt.min_rtt()) {
                 0 => u32::MAX,
                 rtt => rtt,
