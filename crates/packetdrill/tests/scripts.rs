@@ -181,34 +181,28 @@ fn on_the_kernel(path: &Path, longest: u64) -> Outcome {
     if seconds > longest {
         return Outcome::Skipped(format!("takes {seconds} s"));
     }
-    // As a kernel begins, but for a window scale of 8.
-    let memory = ("tcp_rmem", "4096 131072 15728640".to_owned());
-    let sysctls: Vec<(String, String)> = [memory]
+    let sysctls: Vec<(String, String)> = plan
+        .sysctls
         .iter()
-        .chain(&plan.sysctls)
         .map(|(name, value)| (format!("ipv4/{name}"), value.clone()))
         .collect();
     let sysctls: Vec<(&str, &str)> = sysctls
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
+    let mut metrics = format!("congctl {}", plan.congestion);
+    if let Some(window) = plan.initial_window {
+        let _ = write!(metrics, " initcwnd {window}");
+    }
     let settings = kernel::Settings {
         mtu: plan.mtu,
-        congestion: &plan.congestion,
+        metrics: &metrics,
         sysctls: &sysctls,
     };
     let played = || {
         // A device was possible: what fails is a setting that this kernel does not have.
         let opened = kernel::open(&settings);
         let tool = opened.map_err(|error| format!("skip: {error}"))?;
-        if let Some(window) = plan.initial_window {
-            let metrics = format!(
-                "dev {} congctl {} initcwnd {window}",
-                kernel::DEVICE,
-                plan.congestion
-            );
-            kernel::ip(&format!("route change default {metrics}"))?;
-        }
         Player::new(&tool, &plan, REAL).run(&script)
     };
     // A namespace belongs to its thread.

@@ -55,8 +55,8 @@ const SYSCTLS: [(&str, &str); 23] = [
     ("ipv4/tcp_max_tw_buckets", "65536"),
     ("ipv4/tcp_no_metrics_save", "1"),
     ("ipv4/tcp_rfc1337", "0"),
-    // A window scale of 8, and 65535 bytes to begin with.
-    ("ipv4/tcp_rmem", "4096 540000 15728640"),
+    // A window scale of 8.
+    ("ipv4/tcp_rmem", "4096 131072 15728640"),
     ("ipv4/tcp_sack", "1"),
     ("ipv4/tcp_slow_start_after_idle", "1"),
     ("ipv4/tcp_syn_linear_timeouts", "4"),
@@ -73,8 +73,8 @@ const SYSCTLS: [(&str, &str); 23] = [
 pub struct Settings<'a> {
     /// Of the device.
     pub mtu: u32,
-    /// Of connections without a choice of their own: `reno` or `cubic`.
-    pub congestion: &'a str,
+    /// Of connections without a choice of their own, as `ip route` takes it.
+    pub metrics: &'a str,
     /// Further settings under `/proc/sys/net`: path and value.
     pub sysctls: &'a [(&'a str, &'a str)],
 }
@@ -83,7 +83,7 @@ impl Default for Settings<'_> {
     fn default() -> Self {
         Self {
             mtu: 1500,
-            congestion: "cubic",
+            metrics: "congctl cubic",
             sysctls: &[],
         }
     }
@@ -128,7 +128,8 @@ pub fn open(settings: &Settings<'_>) -> Result<Tool, String> {
     ip(&format!("link set dev {DEVICE} mtu {}", settings.mtu))?;
     ip("link set lo up")?;
     ip(&format!("addr add 192.168.0.1/16 dev {DEVICE}"))?;
-    let metrics = format!("dev {DEVICE} congctl {}", settings.congestion);
+    ip(&format!("link set {DEVICE} txqueuelen 10000"))?;
+    let metrics = format!("dev {DEVICE} {}", settings.metrics);
     ip(&format!("route add default {metrics}"))?;
     if settings.mtu >= 1280 {
         ip(&format!("addr add fd3d:a0b:17d6::1/64 dev {DEVICE} nodad"))?;

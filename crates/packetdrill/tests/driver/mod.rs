@@ -105,9 +105,15 @@ impl Tool {
     }
 
     pub fn accept(&self, fd: c_int) -> Answer<c_int> {
+        self.accept_from(fd).map(|(connection, _)| connection)
+    }
+
+    /// The connection, and the port of its peer.
+    pub fn accept_from(&self, fd: c_int) -> Answer<(c_int, u16)> {
         let mut room = [0_u8; 28];
         let mut len = 28;
-        call!(self, accept, fd, room.as_mut_ptr().cast(), &raw mut len)
+        let fd = call!(self, accept, fd, room.as_mut_ptr().cast(), &raw mut len)?;
+        Ok((fd, u16::from_be_bytes([room[2], room[3]])))
     }
 
     pub fn connect(&self, fd: c_int, to: &str) -> Answer<c_int> {
