@@ -1,5 +1,7 @@
 //! The calls of scripts as calls on sockets.
 
+use std::io::Write;
+
 use super::driver::Answer;
 use super::judge::{PEER_PORTS, PORT, compare, pattern};
 use super::plan::{self, Setting};
@@ -183,11 +185,26 @@ impl Player<'_> {
             "readable" => said(self.tool.ioctl(self.socket(number)?.fd, SIOCINQ)),
             "queued" => said(self.tool.ioctl(self.socket(number)?.fd, SIOCOUTQ)),
             "info" => {
-                let (field, operator, wanted) = compares()?;
                 let fd = self.socket(number)?.fd;
                 let (level, option) = (libc::IPPROTO_TCP, libc::TCP_INFO);
                 let info = self.tool.option(fd, level, option, 280).map_err(name)?;
-                return compare(field, probe::field(&info, field)?, operator, wanted);
+                return arguments.chunks(3).try_for_each(|words| match words {
+                    [name, operator, wanted] => {
+                        compare(name, probe::field(&info, name)?, operator, wanted)
+                    }
+                    _ => Err("info needs a field, an operator and a value".into()),
+                });
+            }
+            "show" => {
+                let fd = self.socket(number)?.fd;
+                let (level, option) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+                let info = self.tool.option(fd, level, option, 280).map_err(name)?;
+                let fields = arguments
+                    .iter()
+                    .map(|field| Ok(format!(" {field} {}", probe::field(&info, field)?)));
+                let text: String = fields.collect::<Result<_, String>>()?;
+                let _ = writeln!(std::io::stdout(), "socket {number}:{text}");
+                return Ok(());
             }
             "stat" => {
                 let (counter, operator, wanted) = compares()?;

@@ -28,7 +28,8 @@
 //! +0 writable = yes|no            whether poll(2) would say so
 //! +0 error = none|reset|refused|timedout|...
 //! +0 state = ESTABLISHED|...|gone
-//! +0 info FIELD OP VALUE          OP: = != < <= > >=
+//! +0 info FIELD OP VALUE [...]     OP: = != < <= > >=
+//! +0 show FIELD ...               prints them, to find out
 //! +0 stat NAME OP VALUE           drop REASON OP VALUE
 //! +9 silence                      nothing leaves until then
 //! ```

@@ -1,6 +1,7 @@
 //! Carries a script out.
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use zcn_frame::Chain;
@@ -420,13 +421,26 @@ impl Runner {
                 self.route.0.mtu = count(0)? as u32;
                 "ok".into()
             }
+            "show" => {
+                let info = self.tcp.info(now, self.socket(number)?);
+                let info = info.ok_or("no such connection")?;
+                for name in arguments {
+                    let value = field(&info, name)?;
+                    let _ = writeln!(std::io::stdout(), "socket {number}: {name} {value}");
+                }
+                return Ok(());
+            }
             "info" => {
                 let info = self
                     .tcp
                     .info(now, self.socket(number)?)
                     .ok_or("no such connection")?;
-                let value = field(&info, argument(0)?)?;
-                return compare(argument(0)?, value, argument(1)?, argument(2)?);
+                return arguments.chunks(3).try_for_each(|words| match words {
+                    [name, operator, wanted] => {
+                        compare(name, field(&info, name)?, operator, wanted)
+                    }
+                    _ => Err("info needs a field, an operator and a value".into()),
+                });
             }
             "stat" => {
                 let wanted = argument(0)?;
