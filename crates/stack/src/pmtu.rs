@@ -88,8 +88,8 @@ impl PathMtus {
         quoted_len: u32,
     ) -> Option<u32> {
         if destination.is_ipv6() {
-            let mtu = mtu.max(MIN_V6);
-            return (mtu < current).then_some(mtu);
+            // Less than every link must carry is discarded (RFC 8201 section 4).
+            return (MIN_V6..current).contains(&mtu).then_some(mtu);
         }
         let told = if mtu < 68 {
             // An old router names no MTU: the next plateau below what did not fit.
@@ -191,9 +191,10 @@ mod tests {
         assert_eq!(told(&mut paths, now, host(1), 68, 1_500), Some(552));
         assert!(paths.get(now, host(1)).unwrap().fragment_on_the_way);
         let v6: IpAddr = "fd00::1".parse().unwrap();
-        assert_eq!(told(&mut paths, now, v6, 0, 1_500), Some(1_280));
+        assert_eq!(told(&mut paths, now, v6, 0, 1_500), None);
+        assert_eq!(told(&mut paths, now, v6, 1_279, 1_500), None);
+        assert_eq!(told(&mut paths, now, v6, 1_280, 1_500), Some(1_280));
         assert!(!paths.get(now, v6).unwrap().fragment_on_the_way);
-        assert_eq!(told(&mut paths, now, v6, 1_000, 1_280), None);
     }
 
     #[test]

@@ -21,9 +21,16 @@ impl Connection {
         }
         match error.kind {
             NetworkError::TooBig { mtu } => {
-                // Smaller than every link must carry is a lie (RFC 1191, RFC 8200).
-                let least = if self.tuple.is_ipv6() { 1280 } else { 552 };
-                let mtu = mtu.max(least);
+                // Smaller than every link must carry is a lie (RFC 1191); over IPv6 it is discarded
+                // (RFC 8201 section 4).
+                let mtu = if self.tuple.is_ipv6() {
+                    if mtu < 1280 {
+                        return true;
+                    }
+                    mtu
+                } else {
+                    mtu.max(552)
+                };
                 if mtu < self.mtu {
                     self.mtu = mtu;
                     let mss = self.effective_mss(&common.config);

@@ -21,10 +21,14 @@ use super::window::ReceiveWindow;
 use crate::event::Readiness;
 use crate::time::Instant;
 
+/// What is announced at least, however small the MTU, as on Linux: more comes in fragments.
+const LEAST_ADVERTISED: u32 = 256;
+
 /// The MSS option for a path (RFC 6691: options are not subtracted).
 pub(crate) fn advertised_mss(path: &Path, ipv6: bool, options: &SocketOptions) -> u16 {
     let headers = if ipv6 { 60 } else { 40 };
-    let mss = path.mtu.saturating_sub(headers).min(u32::from(u16::MAX)) as u16;
+    let mss = path.mtu.saturating_sub(headers);
+    let mss = mss.clamp(LEAST_ADVERTISED, u32::from(u16::MAX)) as u16;
     mss.min(options.max_segment.unwrap_or(u16::MAX)).max(48)
 }
 

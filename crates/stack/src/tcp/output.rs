@@ -283,7 +283,9 @@ impl Connection {
     fn autosized(&self) -> u32 {
         let mss = u32::from(self.mss);
         let segments = self.sender.autosized() / mss;
-        segments.clamp(AUTOSIZE_MIN_SEGMENTS, SUPER_FRAME_MAX / mss) * mss
+        // Of the largest segments not even two fit.
+        let most = (SUPER_FRAME_MAX / mss).max(1);
+        segments.clamp(AUTOSIZE_MIN_SEGMENTS.min(most), most) * mss
     }
 
     /// What the sender wants to leave next.

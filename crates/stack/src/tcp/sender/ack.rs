@@ -437,6 +437,9 @@ impl Sender {
         if self.episode.dsack_segments > self.episode.retransmitted_segments {
             return;
         }
+        // As Linux: what arrived twice was delivered twice.
+        let delivered = &mut self.episode.delivered_segments;
+        *delivered = delivered.wrapping_add(segments);
         v.dsack = !self.is_probe_end(block.right);
         self.episode.undo.on_dsack(bytes, block.right);
     }

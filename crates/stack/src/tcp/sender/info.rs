@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::Sender;
 use super::recovery::CaState;
+use super::tlp::Probe;
 use crate::tcp::congestion::{Algorithm, RateSample};
 use crate::time::Instant;
 
@@ -124,7 +125,11 @@ impl Sender {
                 self.records.sacked_segments()
             },
             lost,
-            retrans,
+            // As Linux, a tail loss probe is none of the retransmissions in flight.
+            retrans: match self.probe {
+                Probe::Retransmission(_) => retrans.saturating_sub(1),
+                _ => retrans,
+            },
             last_data_sent: u32::try_from(idle).unwrap_or(u32::MAX),
             rtt: micros(self.rtt.srtt()),
             rttvar: micros(self.rtt.rttvar()),
