@@ -208,10 +208,15 @@ fn built(arguments: &[&str]) -> Result<(), Fault> {
     }
 }
 
-/// Builds the tests of a package; the programs that cargo says it made.
-fn test_programs(package: &str) -> Result<Vec<PathBuf>, Fault> {
+/// Builds the tests of a package, or one of them (`package/test`); the programs that cargo says it
+/// made.
+fn test_programs(tests: &str) -> Result<Vec<PathBuf>, Fault> {
     let mut programs = Vec::new();
+    let (package, test) = tests
+        .split_once('/')
+        .map_or((tests, None), |(package, test)| (package, Some(test)));
     let mut command = cargo(&["test", "-p", package, "--no-run", "--message-format=json"]);
+    command.args(test.map(|test| format!("--test={test}")));
     let output = read(&mut command)?;
     for line in output.lines() {
         let Ok(message) = serde_json::from_str::<Value>(line) else {

@@ -19,7 +19,9 @@ const PACKAGES: &[&str] = &[
     "busybox-static",
     "e2fsprogs",
     "fio",
+    "iproute2",
     "kmod",
+    "nftables",
     "qemu-system-x86",
 ];
 

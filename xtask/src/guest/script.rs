@@ -6,7 +6,7 @@
 //! | `# modules: ublk_drv nvme` | these kernel modules, loaded before the script |
 //! | `# programs: fio mkfs.ext4` | these programs of Debian, on the path |
 //! | `# zcn: yes` | the program `zcn`, on the path |
-//! | `# tests: zcn-uring` | the test programs of these packages, in `/tests` |
+//! | `# tests: zcn-uring zcn-cli/ping` | the test programs of these packages, or one of them, in `/tests` |
 //! | `# nvme: 64` | an emulated NVMe disk of so many MiB |
 //! | `# timeout: 300` | seconds after which the machine is stopped (default 120) |
 //!
