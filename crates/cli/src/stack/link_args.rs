@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use zcn::stack::{IpCidr, LinkConfig, RouteConfig, StackConfig};
+use zcn_stack::tcp::Ecn;
 
 use super::failure;
 use crate::failure::Failure;
@@ -59,6 +60,11 @@ pub struct LinkArgs {
     /// Write every frame, with nanoseconds, to this pcapng file.
     #[arg(long, value_name = "FILE")]
     pub capture: Option<PathBuf>,
+
+    /// Explicit congestion notification of TCP: never, accept (what peers offer, the default),
+    /// offer, accurate (RFC 9768), accept-accurate, accept-accurate-offer-classic.
+    #[arg(long, value_name = "KIND")]
+    pub ecn: Option<Ecn>,
 
     /// Look for frames this many microseconds before sleeping.
     #[arg(long, value_name = "US", value_parser = clap::value_parser!(u64).range(..=1_000_000))]
@@ -126,6 +132,9 @@ impl LinkArgs {
                 mtu: None,
             });
         }
+        if let Some(ecn) = self.ecn {
+            config.protocols.tcp.ecn = ecn;
+        }
         if let Some(micros) = self.spin {
             config.spin = Duration::from_micros(micros);
         }
@@ -169,6 +178,8 @@ mod tests {
             "1400",
             "--spin",
             "20",
+            "--ecn",
+            "accurate",
             "--no-offload",
         ])
         .expect("parses")
@@ -179,6 +190,7 @@ mod tests {
         assert_eq!(config.addresses.len(), 2);
         assert_eq!(config.routes[0].to.to_string(), "0.0.0.0/0");
         assert_eq!(config.spin, Duration::from_micros(20));
+        assert_eq!(config.protocols.tcp.ecn, Ecn::Accurate);
     }
 
     #[test]

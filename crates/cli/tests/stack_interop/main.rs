@@ -5,6 +5,7 @@
 //! Where a test moves little, tshark reads everything that the stack saw. The long ones
 //! run with `ZCN_LONG_TESTS=1 cargo test --release -p zcn-cli --test stack_interop`.
 
+mod ecn;
 mod errors;
 mod http;
 mod listeners;

@@ -20,6 +20,11 @@ pub(crate) fn skipped(reason: impl std::fmt::Display) {
     let _ = writeln!(io::stdout(), "SKIPPED: {reason}");
 }
 
+/// The program `zcn`: that of this build, or what `ZCN_PROGRAM` names where it lies elsewhere.
+pub(crate) fn program() -> String {
+    std::env::var("ZCN_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_zcn").to_owned())
+}
+
 /// Whether a program is installed; says so when it is not.
 pub(crate) fn there(program: &str) -> bool {
     let found = std::env::var_os("PATH")
@@ -77,6 +82,8 @@ pub(crate) struct Setting {
     /// Whether tshark reads what the stack saw. It takes a second for twenty thousand
     /// frames.
     pub(crate) captured: bool,
+    /// What the stack is told of ECN, if anything.
+    pub(crate) ecn: Option<&'static str>,
 }
 
 impl Setting {
@@ -85,6 +92,7 @@ impl Setting {
             link,
             mtu: 1500,
             captured: false,
+            ecn: None,
         }
     }
 
@@ -270,12 +278,15 @@ impl Up {
                 done("ethtool", &format!("-K {end} {off}"), None);
             }
         }
+        if let Some(ecn) = setting.ecn {
+            arguments.push_str(&format!(" --ecn {ecn}"));
+        }
         arguments.push_str(&format!(" --control {}", control().display()));
         let capture = (setting.captured && there("tshark")).then(|| Scratch::new("pcapng"));
         if let Some(capture) = &capture {
             arguments.push_str(&format!(" --capture {}", capture.0.display()));
         }
-        let mut child = Command::new(env!("CARGO_BIN_EXE_zcn"))
+        let mut child = Command::new(program())
             .args(arguments.split_whitespace())
             .stdout(Stdio::piped())
             .spawn()

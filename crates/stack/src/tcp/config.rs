@@ -1,6 +1,10 @@
 //! Settings of the whole TCP layer.
 
+use core::fmt;
+use core::str::FromStr;
 use core::time::Duration;
+
+use thiserror::Error;
 
 /// When SYN cookies (RFC 4987 section 3.6) are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -37,6 +41,19 @@ pub enum Ecn {
 }
 
 impl Ecn {
+    /// All, with the names that settings have for them.
+    const NAMES: [(Self, &'static str); 6] = [
+        (Self::Never, "never"),
+        (Self::Accept, "accept"),
+        (Self::Offer, "offer"),
+        (Self::Accurate, "accurate"),
+        (
+            Self::AcceptAccurateOfferClassic,
+            "accept-accurate-offer-classic",
+        ),
+        (Self::AcceptAccurate, "accept-accurate"),
+    ];
+
     /// Whether a peer's offer of the accurate one is taken.
     pub(crate) fn takes_accurate(self) -> bool {
         matches!(
@@ -48,6 +65,34 @@ impl Ecn {
     /// Whether our SYN offers the classic one.
     pub(crate) fn offers_classic(self) -> bool {
         matches!(self, Self::Offer | Self::AcceptAccurateOfferClassic)
+    }
+}
+
+impl fmt::Display for Ecn {
+    /// The name in settings: `accept`, `accurate`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::NAMES.iter().find(|(kind, _)| kind == self);
+        f.write_str(name.map_or("", |(_, name)| name))
+    }
+}
+
+/// No kind of ECN has this name.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "no kind of ECN is named {0:?}; there are {names}",
+    names = Ecn::NAMES.map(|(_, name)| name).join(", ")
+)]
+pub struct UnknownEcn(pub String);
+
+impl FromStr for Ecn {
+    type Err = UnknownEcn;
+
+    /// Takes the names that [`Display`](fmt::Display) gives.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let known = Self::NAMES.iter().find(|(_, known)| *known == name);
+        known
+            .map(|(kind, _)| *kind)
+            .ok_or_else(|| UnknownEcn(name.to_owned()))
     }
 }
 
@@ -285,6 +330,18 @@ impl TcpConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds_of_ecn_have_names() {
+        for (kind, name) in Ecn::NAMES {
+            assert_eq!(
+                (name.parse(), kind.to_string()),
+                (Ok(kind), name.to_owned())
+            );
+        }
+        let error = "exact".parse::<Ecn>().unwrap_err().to_string();
+        assert!(error.contains("\"exact\"") && error.contains("accept-accurate"));
+    }
 
     #[test]
     fn fifteen_retries_are_924_seconds() {

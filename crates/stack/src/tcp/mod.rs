@@ -81,7 +81,7 @@ use syncache::{Expired, SynCache};
 use time_wait::{TimeWait, TimeWaits};
 use tuple::Tuple;
 
-pub use config::{AccEcnOption, Ecn, PushAck, SynCookies, TcpConfig};
+pub use config::{AccEcnOption, Ecn, PushAck, SynCookies, TcpConfig, UnknownEcn};
 pub use error::{
     AcceptError, CloseError, ConnectError, ListenError, OptionError, RecvError, SendBufError,
     SendError, TcpError,

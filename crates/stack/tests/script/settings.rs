@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use zcn_stack::tcp::{
-    AccEcnOption, Ecn, PushAck, SocketOption, SocketOptions, SynCookies, TcpConfig,
+    AccEcnOption, PushAck, SocketOption, SocketOptions, SynCookies, TcpConfig, UnknownEcn,
 };
 
 fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {
@@ -72,15 +72,9 @@ pub(crate) fn configure(
         "initial_window" => world.initial_window = Some(number(value)?),
         "tolerance" => world.tolerance = seconds(value)?.as_nanos() as u64,
         "ecn" => {
-            config.ecn = match value {
-                "never" => Ecn::Never,
-                "accept" => Ecn::Accept,
-                "offer" => Ecn::Offer,
-                "accurate" => Ecn::Accurate,
-                "accept-accurate-offer-classic" => Ecn::AcceptAccurateOfferClassic,
-                "accept-accurate" => Ecn::AcceptAccurate,
-                _ => return Err(format!("no kind of ECN: {value}")),
-            }
+            config.ecn = value
+                .parse()
+                .map_err(|error: UnknownEcn| error.to_string())?
         }
         "acc_ecn_option" => {
             config.acc_ecn_option = match value {

@@ -3,6 +3,7 @@
 //! ```toml
 //! addresses = ["10.9.0.2/24", "fd09::2/64"]
 //! spin_us = 20
+//! ecn = "accurate"             # never, accept (the default), offer, accurate, ...
 //!
 //! [link]
 //! kind = "tap"                 # tap, tun, packet, memory
@@ -23,6 +24,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+use zcn_stack::tcp::Ecn;
 use zcn_wire::{EthernetAddress, IpCidr};
 
 use super::config::{LinkConfig, LinkKind, RouteConfig, StackConfig};
@@ -39,6 +41,7 @@ struct File {
     spin_us: Option<u64>,
     batch: Option<usize>,
     buffers: Option<usize>,
+    ecn: Option<Text<Ecn>>,
 }
 
 #[derive(Deserialize)]
@@ -133,6 +136,9 @@ impl StackConfig {
         }
         config.batch = file.batch.unwrap_or(config.batch);
         config.buffers = file.buffers.unwrap_or(config.buffers);
+        if let Some(Text(ecn)) = file.ecn {
+            config.protocols.tcp.ecn = ecn;
+        }
         Ok(config)
     }
 }
@@ -176,6 +182,7 @@ mod tests {
             spin_us = 20
             batch = 16
             buffers = 100
+            ecn = "accurate"
 
             [link]
             kind = "tap"
@@ -211,6 +218,7 @@ mod tests {
         assert_eq!(config.addresses.len(), 2);
         assert_eq!(config.spin, Duration::from_micros(20));
         assert_eq!((config.batch, config.buffers), (16, 100));
+        assert_eq!(config.protocols.tcp.ecn, Ecn::Accurate);
         assert_eq!(config.link.kernel_addresses[0].to_string(), "10.9.0.1/24");
         assert_eq!(config.link.capture, Some(PathBuf::from("zcn0.pcapng")));
         let route = config.routes[0];
@@ -228,6 +236,10 @@ mod tests {
             (
                 "addresses = [\"10.0.0.1/33\"]\n[link]\nkind = \"memory\"",
                 "10.0.0.1/33",
+            ),
+            (
+                "ecn = \"exact\"\n[link]\nkind = \"memory\"",
+                "accept-accurate",
             ),
             ("adresses = []\n[link]\nkind = \"memory\"", "adresses"),
         ] {
