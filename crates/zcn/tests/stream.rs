@@ -14,7 +14,9 @@ use common::{
     for_each_reactor, pattern, runtime,
 };
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-use zcn::{ConnectOptions, SharedBuf, TcpListener, TcpStream, UnixListener, UnixStream};
+use zcn::{
+    ConnectOptions, Runtime, SharedBuf, Sleep, TcpListener, TcpStream, UnixListener, UnixStream,
+};
 
 /// Two ends of one TCP connection, both zcn's.
 async fn pair() -> (TcpStream, TcpStream) {
@@ -214,6 +216,46 @@ fn now_is_when_this_turn_ended_its_wait() {
         });
         done.unwrap();
     });
+}
+
+#[test]
+fn now_is_when_bytes_were_seen_that_a_spinning_loop_has_fetched() {
+    let listener = StdListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let peer = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut sent = Vec::new();
+        let mut answer = [0];
+        for _ in 0..20 {
+            // Seldom enough that a turn of the loop lies far back.
+            std::thread::sleep(Duration::from_millis(1));
+            sent.push(Instant::now());
+            stream.write_all(b"x").unwrap();
+            stream.read_exact(&mut answer).unwrap();
+        }
+        sent
+    });
+    let spin = Sleep::Spin(Duration::from_secs(20));
+    let mut runtime = Runtime::builder().sleep(spin).build().unwrap();
+    let seen = runtime.block_on(async move {
+        // Such a task is polled without a turn in between.
+        let task = zcn::spawn(async move {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let mut seen = Vec::new();
+            while let Some(bytes) = stream.recv().await.unwrap() {
+                seen.push((zcn::now().expect("a runtime"), Instant::now()));
+                stream.send_copy(&bytes).await.unwrap();
+            }
+            seen
+        });
+        task.await.unwrap()
+    });
+    let sent = peer.join().unwrap();
+    let seen = seen.unwrap();
+    assert_eq!(seen.len(), sent.len());
+    for (sent, (seen, told)) in sent.into_iter().zip(seen) {
+        assert!(sent <= seen && seen <= told, "seen before it was sent");
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@
 //! More than that does not pay: asking many connections whether they have something costs more
 //! than being told (`docs/decisions.md`, "Hot connections").
 
+use std::time::Instant;
+
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use zcn_uring::Payload;
@@ -84,7 +86,8 @@ impl Reactor {
                 }
                 Err(errno) => (-errno.raw_os_error(), None),
             };
-            // From here on as if the driver had done it.
+            // From here on as if the driver had done it, in a turn of its own.
+            self.now = Instant::now();
             stream.ops += 1;
             stream.receive = Receive::Armed;
             self.received(key, Done::new(0, result, payload));

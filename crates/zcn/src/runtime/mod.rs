@@ -404,8 +404,8 @@ pub fn buffer() -> Option<Buf> {
     current(Action::Start).ok()?.buffer()
 }
 
-/// When the current runtime ended its last wait: the time at which it saw what it hands out in this
-/// turn. `None` when no runtime runs here.
+/// When the current runtime ended its last wait, or has fetched bytes while it spins: the time at
+/// which it saw what it hands out now. `None` when no runtime runs here.
 pub fn now() -> Option<Instant> {
     Some(current(Action::Start).ok()?.reactor.borrow().now())
 }
