@@ -16,7 +16,7 @@ pub(crate) const WORDS: usize = if cfg!(loom) { 2 } else { 19 };
 pub(crate) type Words = [u64; WORDS];
 
 pub(crate) struct Handover {
-    /// Odd while the words are being written; two more with each work.
+    /// Odd while words are announced or being written; two more with each work.
     ///
     /// Written with release after the words and read with acquire before them, so that a
     /// reader who sees an even number sees the words of that number or newer ones; a
@@ -33,18 +33,23 @@ impl Handover {
         }
     }
 
+    /// Tells the reader to leave what it does: [`publish`](Self::publish) has to follow. Only
+    /// the thread that publishes may do so.
+    pub(crate) fn announce(&self) {
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        self.sequence.store(sequence | 1, Ordering::Relaxed);
+    }
+
     /// Replaces the words. Only one thread may do so.
     pub(crate) fn publish(&self, words: &Words) {
-        let sequence = self.sequence.load(Ordering::Relaxed);
-        self.sequence
-            .store(sequence.wrapping_add(1), Ordering::Relaxed);
+        self.announce();
         // Whoever reads one of the new words sees the odd number, or a later one.
         fence(Ordering::Release);
         for (place, word) in self.words.iter().zip(words) {
             place.store(*word, Ordering::Relaxed);
         }
-        self.sequence
-            .store(sequence.wrapping_add(2), Ordering::Release);
+        let odd = self.sequence.load(Ordering::Relaxed);
+        self.sequence.store(odd.wrapping_add(1), Ordering::Release);
     }
 
     /// The words and their number, unless that is `seen` or the words are being written.
@@ -83,6 +88,7 @@ mod models {
             let writer = Arc::clone(&shared);
             let thread = thread::spawn(move || {
                 writer.publish(&[1, 1]);
+                writer.announce();
                 writer.publish(&[2, 2]);
             });
             let mut seen = 0;
@@ -109,6 +115,20 @@ mod models {
 mod tests {
     use super::*;
     use std::sync::Arc;
+
+    #[test]
+    fn what_is_announced_is_newer_and_not_there_yet() {
+        let shared = Handover::new();
+        shared.publish(&[1; WORDS]);
+        let (seen, _) = shared.take(0).expect("words");
+        for _ in 0..2 {
+            shared.announce();
+            assert!(shared.is_newer(seen));
+            assert_eq!(shared.take(seen), None);
+        }
+        shared.publish(&[2; WORDS]);
+        assert_eq!(shared.take(seen), Some((seen + 2, [2; WORDS])));
+    }
 
     #[test]
     fn words_are_taken_whole() {

@@ -270,6 +270,10 @@ impl Desk {
         received: Instant,
         workers: Range<usize>,
     ) -> (CoinbasePrefix, Instant) {
+        // They leave their batches while the header is made.
+        for worker in workers.clone() {
+            self.crew.announce(worker);
+        }
         let prefix = work.job.coinbase_prefix(work.extranonce_1.as_bytes());
         let whole = Whole {
             pool,
@@ -282,6 +286,10 @@ impl Desk {
         let mut first = None;
         for worker in workers {
             let at = self.assign(worker, &whole);
+            if at.is_none() {
+                // There is nothing left for it, and it waits.
+                self.crew.rest_one(worker);
+            }
             first = first.or(at);
         }
         (prefix, first.unwrap_or_else(Instant::now))

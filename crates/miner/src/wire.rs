@@ -1,12 +1,12 @@
 //! A connection, plain or TLS, and what it can be waited for with.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use zcn::tls::TlsStream;
-use zcn::{Buf, Result, TcpStream};
+use zcn::{Buf, Result, SleepUntil, TcpStream};
 
 use crate::signal::Signal;
 
@@ -40,6 +40,12 @@ pub enum SendError {
     /// The other side does not read.
     #[error("the other side has not read anything for {0:?}")]
     Stuck(Duration),
+}
+
+/// Ends at `deadline`, if there is one.
+pub(crate) fn timer(deadline: Option<Instant>) -> SleepUntil {
+    // A year is as good as never.
+    zcn::sleep_until(deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(31_536_000)))
 }
 
 impl Wire {
@@ -78,9 +84,16 @@ impl Wire {
         heard: &mut u64,
         deadline: Option<Instant>,
     ) -> Result<Woken> {
-        // A year is as good as never.
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(31_536_000));
-        let mut time = pin!(zcn::sleep_until(deadline));
+        self.wait_or(signal, heard, pin!(timer(deadline))).await
+    }
+
+    /// The same with a [`timer`] of the caller's, which can end when there is time for that.
+    pub(crate) async fn wait_or(
+        &self,
+        signal: &Signal,
+        heard: &mut u64,
+        mut time: Pin<&mut SleepUntil>,
+    ) -> Result<Woken> {
         std::future::poll_fn(|context| {
             if let Poll::Ready(received) = self.poll_recv(context) {
                 return Poll::Ready(received.map(|buf| buf.map_or(Woken::End, Woken::Bytes)));

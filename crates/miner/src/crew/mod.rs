@@ -2,7 +2,8 @@
 //!
 //! A [`Crew`] belongs to the thread that talks to the pool. [`Crew::assign`] hands work to
 //! one worker: a few stores that never wait, after which the worker leaves its batch (some
-//! hundred nanoseconds of work) and takes the new header. Only the latest work counts; an
+//! hundred nanoseconds of work) and takes the new header. Who is only about to have work can
+//! [announce](Crew::announce) it, and the worker is there when it comes. Only the latest work counts; an
 //! older one that was not taken up yet is overwritten. What workers find comes back
 //! through a bounded queue, after which the `wake` function is called, so that a sleeping
 //! loop looks.
@@ -201,6 +202,16 @@ impl Crew {
         self.threads.len()
     }
 
+    /// Lets a worker leave what it does, because other work is about to come: it waits for that
+    /// without sleeping, so [`assign`](Self::assign) or [`rest_one`](Self::rest_one) has to follow
+    /// soon.
+    ///
+    /// # Panics
+    /// As `assign`.
+    pub fn announce(&mut self, worker: usize) {
+        self.shared.posts[worker].handover.announce();
+    }
+
     /// Hands work to one worker in place of what it has; to the one after the last, whom there
     /// is not, for the sake of the way there.
     ///
@@ -221,8 +232,16 @@ impl Crew {
     /// Lets all workers rest: the pool is gone, or there is no job yet.
     pub fn rest(&mut self) {
         for worker in 0..self.workers() {
-            self.hand_over(worker, &work::REST);
+            self.rest_one(worker);
         }
+    }
+
+    /// Lets one worker rest.
+    ///
+    /// # Panics
+    /// As [`assign`](Self::assign).
+    pub fn rest_one(&mut self, worker: usize) {
+        self.hand_over(worker, &work::REST);
     }
 
     fn hand_over(&mut self, worker: usize, words: &Words) {

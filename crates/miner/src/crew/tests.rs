@@ -72,6 +72,31 @@ fn every_find_meets_the_target_and_carries_its_work() {
 }
 
 #[test]
+fn an_announced_worker_takes_what_follows() {
+    for idle in [Idle::Sleep, Idle::Spin] {
+        let mut crew = crew(1, idle, false);
+        let started = |crew: &mut Crew| match next(crew) {
+            Event::Started { id, .. } => id,
+            other => panic!("{other:?}"),
+        };
+        // Announced while it rests, and while it searches what would take minutes.
+        for id in 1..4 {
+            crew.announce(0);
+            crew.assign(0, &work(id, 32));
+            assert_eq!(started(&mut crew), id);
+        }
+        crew.announce(0);
+        crew.rest_one(0);
+        crew.announce(0);
+        crew.announce(0);
+        crew.assign(0, &work(4, 32));
+        assert_eq!(started(&mut crew), 4);
+        // The end of the crew comes in place of work.
+        crew.announce(0);
+    }
+}
+
+#[test]
 fn new_work_replaces_the_old() {
     let mut crew = crew(1, Idle::Sleep, false);
     // Nothing meets the first one, and it would take minutes.

@@ -66,14 +66,22 @@ impl Worker {
     fn run(self) {
         let handover = &self.shared.posts[self.index].handover;
         let mut seen = 0;
+        let mut last = None;
         while !self.shared.stop.load(Ordering::Acquire) {
             if let Some((sequence, words)) = handover.take(seen) {
                 seen = sequence;
-                if let Some(work) = Work::from_words(&words) {
-                    self.search(&work, sequence);
+                last = Work::from_words(&words);
+                if let Some(work) = &last {
+                    self.search(work, sequence);
                 }
-            } else if handover.is_newer(seen) || self.idle == Idle::Spin {
-                // Being written, or soon to be.
+            } else if handover.is_newer(seen) {
+                // Announced. What it will need is gone through with the work before, once: the
+                // CPU has it at hand then.
+                if let Some(work) = last.take() {
+                    std::hint::black_box(job(&work, work.version()));
+                }
+                std::hint::spin_loop();
+            } else if self.idle == Idle::Spin {
                 std::hint::spin_loop();
             } else {
                 // Work that comes between the look and the sleep leaves a token.
@@ -107,9 +115,7 @@ impl Worker {
                 })
             } else {
                 let version = version(index);
-                let mut header = work.header;
-                header[..4].copy_from_slice(&version.to_le_bytes());
-                let job = Job::new(&header, work.target);
+                let job = job(work, version);
                 index += 1;
                 self.chunks(work, 1, &mut started, |nonces| {
                     let mut found = |nonce| self.found(work.id, version, nonce);
@@ -190,6 +196,15 @@ impl Worker {
         }
         (self.shared.wake)();
     }
+}
+
+/// The job of one version of a work. One function, so that a rehearsal goes through the same
+/// instructions.
+#[inline(never)]
+fn job(work: &Work, version: u32) -> Job {
+    let mut header = work.header;
+    header[..4].copy_from_slice(&version.to_le_bytes());
+    Job::new(&header, work.target)
 }
 
 fn pin(core: usize) -> Result<(), rustix::io::Errno> {

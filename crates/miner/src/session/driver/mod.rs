@@ -24,7 +24,7 @@ use crate::session::settings::SessionSettings;
 use crate::session::shares::{Lost, ShareQueue};
 use crate::session::talk::{Talk, TalkConfig};
 use crate::session::{Disconnect, Notice, PoolUrl, Protocol, SessionHandle};
-use crate::wire::{Wire, Woken};
+use crate::wire::{Wire, Woken, timer};
 
 /// A session that took a share, or lasted this long without a fault of the pool, was a good one;
 /// any other counts as one failure more.
@@ -301,12 +301,11 @@ impl<'a> Driver<'a> {
         let mut try_at = (current.pool > 0).then(|| Instant::now() + settings.return_after);
         let mut leaving: Option<(End, Instant)> = None;
         let mut received_at = Instant::now();
-        // When the completion was seen that brought the bytes.
-        let mut completed_at = received_at;
         let mut received: Option<Buf> = None;
+        let mut told = false;
         let mut rehearsals = Rehearsals::new(settings.rehearse_for);
         loop {
-            let told_work = self.tell(current, completed_at);
+            let told_work = self.tell(current, received_at) | std::mem::take(&mut told);
             if let Some(bytes) = received.take() {
                 // Only now that a job is on its way.
                 let job = told_work && current.session.can_rehearse();
@@ -346,17 +345,22 @@ impl<'a> Driver<'a> {
             ];
             let deadline = deadlines.into_iter().flatten().min();
             let signal = &self.handle.0.signal;
-            let woken = wire.wait(signal, &mut self.heard, deadline).await;
-            received_at = Instant::now();
+            let mut time = pin!(timer(deadline));
+            let woken = wire.wait_or(signal, &mut self.heard, time.as_mut()).await;
             let done = match woken {
                 Ok(Woken::Bytes(bytes)) => {
-                    completed_at = zcn::now().unwrap_or(received_at);
+                    // When the completion was seen that brought them; time does not go back.
+                    let completed_at = zcn::now().unwrap_or_else(Instant::now);
+                    received_at = received_at.max(completed_at);
                     let done = current.session.handle_bytes(received_at, &bytes);
+                    // A job goes before all else, the end of the timer included.
+                    told = self.tell(current, received_at);
                     received = Some(bytes);
                     done
                 }
                 Ok(Woken::End) => return current.session.ended().into(),
                 Ok(Woken::Signal | Woken::Time) => {
+                    received_at = Instant::now();
                     if rehearse_at.is_some_and(|at| received_at >= at)
                         && let Some(work) = current.session.rehearse(rehearsals.script())
                     {
