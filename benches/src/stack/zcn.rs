@@ -181,11 +181,11 @@ impl Ends for ZcnPair {
     fn round_trip(&mut self) -> Result {
         self.client.tick();
         self.server.now = self.client.now;
-        let message = self.payload.slice(..MESSAGE);
+        let message = &self.payload[..MESSAGE];
         let now = self.client.now;
         self.client
             .stack
-            .tcp_send(now, self.echo.0, &message, false)?;
+            .tcp_send(now, self.echo.0, message, false)?;
         self.client.send()?;
         self.server.receive()?;
         self.answer()?;
@@ -195,7 +195,7 @@ impl Ends for ZcnPair {
             if event.socket == SocketId::Tcp(self.echo.0) {
                 let echoed = &mut self.buffer[..MESSAGE];
                 let count = self.client.stack.tcp_recv(now, self.echo.0, echoed)?;
-                if count != MESSAGE || *echoed != message[..] {
+                if count != MESSAGE || *echoed != self.payload[..MESSAGE] {
                     return Err("an echo that is none".into());
                 }
                 return Ok(());

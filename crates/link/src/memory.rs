@@ -61,7 +61,7 @@ impl Direction {
     fn new(capacity: usize) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             state: Mutex::new(State {
-                queue: VecDeque::with_capacity(capacity.min(MEMORY_FRAMES)),
+                queue: VecDeque::new(),
                 capacity,
                 reader_armed: false,
                 writer_waits: false,
@@ -151,7 +151,13 @@ impl Driver for MemoryLink {
         for frame in state.queue.range(..count) {
             self.statistics.count_in(frame.len());
         }
-        into.extend(state.queue.drain(..count));
+        if count == state.queue.len() && into.is_empty() {
+            // As always: the memory changes owner, and no frame is copied.
+            let emptied = std::mem::replace(into, Vec::from(std::mem::take(&mut state.queue)));
+            state.queue = VecDeque::from(emptied);
+        } else {
+            into.extend(state.queue.drain(..count));
+        }
         self.incoming
             .queued
             .store(state.queue.len(), Ordering::Relaxed);
@@ -181,11 +187,15 @@ impl Driver for MemoryLink {
             admit(&self.capabilities, frame).is_ok()
         };
         if fits && frames.iter().all(&mut admissible) {
-            // As always: they move at once.
+            // As always: they move at once, with the memory that they lie in if they can.
             taken = frames.len();
             self.statistics.frames_out += taken as u64;
             self.statistics.bytes_out += bytes;
-            state.queue.append(frames);
+            if state.queue.is_empty() {
+                std::mem::swap(&mut state.queue, frames);
+            } else {
+                state.queue.append(frames);
+            }
         }
         while state.queue.len() < state.capacity && !frames.is_empty() {
             let room = frames.len().min(state.capacity - state.queue.len());

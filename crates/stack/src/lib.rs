@@ -45,6 +45,7 @@ pub mod echo;
 pub mod error;
 pub mod event;
 mod fragment;
+mod frames;
 mod gro;
 mod icmp;
 pub mod id;
@@ -68,6 +69,7 @@ pub mod udp;
 pub mod wheel;
 
 pub use config::{ConfigError, IcmpConfig, InterfaceConfig, StackConfig};
+pub use frames::Frames;
 pub use id::{InterfaceId, SocketId};
 pub use interface::{AddressState, LOOPBACK};
 pub use stack::Stack;

@@ -2,15 +2,15 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use zcn_frame::{Checksum, Frame, FrameMeta, Gso, GsoKind, Head};
+use zcn_frame::{Checksum, Gso, GsoKind};
 use zcn_wire::tcp4::CHECKSUM_AT;
 use zcn_wire::{EtherType, EthernetRepr, Tcp4Segment, TcpFlags, TrafficClass, ethernet, ipv4};
 
 use super::Ip;
 use super::ways::{LinkWay, Way};
+use crate::frames::Frames;
 use crate::id::InterfaceId;
 use crate::interface::is_unicast;
-use crate::packet::HEADROOM;
 use crate::tcp::SegmentOut;
 use crate::time::Instant;
 
@@ -35,7 +35,7 @@ impl Ip {
         now: Instant,
         segment: &mut SegmentOut,
         asking: InterfaceId,
-        frames: &mut impl Extend<Frame>,
+        frames: &mut impl Frames,
     ) -> Sent {
         let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (segment.local, segment.remote)
         else {
@@ -97,38 +97,43 @@ impl Ip {
             return Sent::No;
         };
 
-        let mut head = Head::with_room(HEADROOM - ethernet::HEADER_LEN - ipv4::HEADER_LEN);
+        let to_link = out.capabilities.checksum.transmit || gso.is_some();
+        let (frame, sent) = if interface == asking && out.output.is_empty() {
+            (frames.add(), Sent::Handed)
+        } else {
+            (out.output.add(), Sent::Queued)
+        };
         let ethernet = EthernetRepr {
             dst: link,
             src: source,
             ethertype: EtherType::IPV4,
             vlan: None,
         };
-        let written = head.grow(ethernet::HEADER_LEN + headers).map(|bytes| {
-            let (front, packet) = bytes.split_at_mut(ethernet::HEADER_LEN);
-            if ethernet.emit(front).is_err() || header.emit(packet).is_err() {
-                return false;
-            }
-            let (tcp, len) = (&mut packet[ipv4::HEADER_LEN..], len - ipv4::HEADER_LEN);
-            let pseudo = header.pseudo_header();
-            let sum = if out.capabilities.checksum.transmit || gso.is_some() {
-                pseudo.partial(len)
-            } else {
-                let mut sum = pseudo.sum(len);
-                sum.add(tcp);
-                for slice in segment.payload.slices() {
-                    sum.add(slice);
+        let written = frame
+            .head
+            .grow(ethernet::HEADER_LEN + headers)
+            .map(|bytes| {
+                let (front, packet) = bytes.split_at_mut(ethernet::HEADER_LEN);
+                if ethernet.emit(front).is_err() || header.emit(packet).is_err() {
+                    return false;
                 }
-                sum.checksum()
-            };
-            packet[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&sum.to_be_bytes());
-            true
-        });
-        if written != Ok(true) {
-            debug_assert!(false, "headers that do not fit where they always do");
-            return Sent::No;
-        }
-        let checksum = if out.capabilities.checksum.transmit || gso.is_some() {
+                let (tcp, len) = (&mut packet[ipv4::HEADER_LEN..], len - ipv4::HEADER_LEN);
+                let pseudo = header.pseudo_header();
+                let sum = if to_link {
+                    pseudo.partial(len)
+                } else {
+                    let mut sum = pseudo.sum(len);
+                    sum.add(tcp);
+                    for slice in segment.payload.slices() {
+                        sum.add(slice);
+                    }
+                    sum.checksum()
+                };
+                packet[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&sum.to_be_bytes());
+                true
+            });
+        debug_assert_eq!(written, Ok(true), "as long as they are");
+        frame.meta.checksum = if to_link {
             Checksum::Partial {
                 start: (ethernet::HEADER_LEN + ipv4::HEADER_LEN) as u16,
                 offset: zcn_wire::tcp::CHECKSUM_OFFSET,
@@ -136,27 +141,13 @@ impl Ip {
         } else {
             Checksum::Unverified
         };
-        let meta = FrameMeta {
-            checksum,
-            gso: gso.map(|size| Gso {
-                kind: GsoKind::Tcp4,
-                size,
-                hdr_len: (ethernet::HEADER_LEN + headers) as u16,
-                ecn: false,
-            }),
-        };
-        let frame = Frame {
-            meta,
-            head,
-            body: core::mem::take(&mut segment.payload),
-        };
-        let sent = if interface == asking && out.output.is_empty() {
-            frames.extend(Some(frame));
-            Sent::Handed
-        } else {
-            out.output.push_back(frame);
-            Sent::Queued
-        };
+        frame.meta.gso = gso.map(|size| Gso {
+            kind: GsoKind::Tcp4,
+            size,
+            hdr_len: (ethernet::HEADER_LEN + headers) as u16,
+            ecn: false,
+        });
+        frame.body = core::mem::take(&mut segment.payload);
         let stats = &mut self.stats.ipv4;
         stats.out_requests += 1;
         stats.out_transmits += 1;

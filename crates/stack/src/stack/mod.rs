@@ -16,6 +16,7 @@ use crate::config::{ConfigError, InterfaceConfig, StackConfig};
 use crate::echo::EchoSockets;
 use crate::error::NetworkError;
 use crate::event::Event;
+use crate::frames::Frames;
 use crate::gro::{Arrived, Gro, segment_of};
 use crate::icmp::ErrorMessage;
 use crate::id::{InterfaceId, SocketId};
@@ -294,7 +295,7 @@ impl Stack {
         &mut self,
         now: Instant,
         interface: InterfaceId,
-        frames: &mut impl Extend<Frame>,
+        frames: &mut impl Frames,
         max: usize,
     ) -> usize {
         let mut budget = SEGMENTS_MAX;
