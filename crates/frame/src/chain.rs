@@ -106,13 +106,15 @@ impl Chain {
     /// Takes the first slice.
     #[inline]
     pub fn pop_front(&mut self) -> Option<SharedBuf> {
+        if self.slices.len() == self.first + 1 {
+            // The last one leaves nothing in its place.
+            let slice = self.slices.pop()?;
+            self.clear();
+            return Some(slice);
+        }
         let slice = mem::take(self.slices.get_mut(self.first)?);
         self.len -= slice.len();
         self.first += 1;
-        if self.first == self.slices.len() {
-            self.slices.clear();
-            self.first = 0;
-        }
         Some(slice)
     }
 

@@ -8,6 +8,7 @@ use crate::statistics::DropReason;
 ///
 /// Every driver asks this before it sends, so that a frame that one link refuses is not
 /// carried by another of the same capabilities.
+#[inline]
 pub(crate) fn admit(capabilities: &Capabilities, frame: &Frame) -> Result<(), DropReason> {
     let link_header = capabilities.medium.header_len();
     let len = frame.len();

@@ -84,6 +84,7 @@ impl SharedBuf {
     /// # Panics
     /// If the range is not inside them.
     #[must_use]
+    #[inline]
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Self {
         let from = match range.start_bound() {
             Bound::Included(&at) => at,
@@ -109,6 +110,7 @@ impl SharedBuf {
     ///
     /// # Panics
     /// If there are fewer.
+    #[inline]
     pub fn advance(&mut self, count: usize) {
         assert!(count <= self.len(), "advance beyond the bytes");
         match &mut self.0 {
@@ -122,6 +124,7 @@ impl SharedBuf {
     }
 
     /// Keeps the first `len` bytes; no effect if there are no more.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         match &mut self.0 {
             Repr::Pool(slice) => {

@@ -141,6 +141,7 @@ impl Interface {
     /// Whether a packet from one IPv4 host to another is to an address of ours, in use, and from
     /// somebody who can have sent it: [`destination`](Self::destination) and
     /// [`is_martian`](Self::is_martian) in one, for packets that are to nobody else.
+    #[inline]
     pub(crate) fn takes_v4(&self, source: Ipv4Addr, destination: Ipv4Addr) -> bool {
         let mut ours = false;
         for own in &self.addresses {
@@ -224,6 +225,7 @@ fn common_prefix_len(a: IpAddr, b: IpAddr) -> u32 {
 }
 
 /// Whether an address names one host: what TCP connects to, and a source can be.
+#[inline]
 pub(crate) fn is_unicast(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {

@@ -428,6 +428,7 @@ impl Reassembly {
     }
 
     /// When to call [`pop_expired`](Self::pop_expired): at or before the next expiry.
+    #[inline]
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let front = |queue: &VecDeque<(Instant, FragmentKey, u64)>| queue.front().map(|e| e.0);
         earlier(front(&self.order[0]), front(&self.order[1]))

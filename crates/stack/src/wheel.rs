@@ -98,6 +98,7 @@ impl Wheel {
     ///
     /// # Panics
     /// If `key` is `u32::MAX`.
+    #[inline]
     pub fn schedule(&mut self, key: u32, at: Instant) {
         assert!(key != NONE, "key out of range");
         let deadline = at.as_nanos().div_ceil(TICK_NANOS).max(self.reached + 1);
@@ -110,7 +111,13 @@ impl Wheel {
             entry.deadline = deadline;
             return;
         }
-        if entry.slot == NONE {
+        self.relink(key, deadline);
+    }
+
+    /// The deadline of `key` comes before the slot that it is in, or it is in none.
+    #[inline(never)]
+    fn relink(&mut self, key: u32, deadline: u64) {
+        if self.entries[key as usize].slot == NONE {
             self.len += 1;
         } else {
             self.unlink(key);

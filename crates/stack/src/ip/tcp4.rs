@@ -1,10 +1,12 @@
 //! Segments of open connections, the short way out: straight to the queue of a link.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use zcn_frame::{Checksum, Gso, GsoKind};
+use zcn_frame::{Checksum, Frame, Gso, GsoKind};
 use zcn_wire::tcp4::CHECKSUM_AT;
-use zcn_wire::{EtherType, EthernetRepr, Tcp4Segment, TcpFlags, TrafficClass, ethernet, ipv4};
+use zcn_wire::{
+    EtherType, EthernetAddress, EthernetRepr, Tcp4Segment, TcpFlags, TrafficClass, ethernet, ipv4,
+};
 
 use super::Ip;
 use super::ways::{LinkWay, Way};
@@ -42,31 +44,12 @@ impl Ip {
             return Sent::No;
         };
         let push = segment.tcp.flags == TcpFlags::ACK | TcpFlags::PSH;
-        let destination = IpAddr::V4(*remote.ip());
         let plain = (push || segment.tcp.flags == TcpFlags::ACK)
             && segment.tcp.options.has_timestamps_only()
-            && segment.dont_fragment
-            && self.path_mtus.is_empty()
-            && is_unicast(destination);
+            && segment.dont_fragment;
         if !plain {
             return Sent::No;
         }
-        let Some(&Way::Link(LinkWay {
-            interface,
-            next_hop,
-            group: None,
-            neighbour: Some(neighbour),
-            ..
-        })) = self.ways.get(destination, None)
-        else {
-            return Sent::No;
-        };
-        let Some(out) = self.interfaces.get_mut(usize::from(interface.0)) else {
-            return Sent::No;
-        };
-        let Some(source) = out.link_address else {
-            return Sent::No;
-        };
         let header = Tcp4Segment {
             src: *local.ip(),
             dst: *remote.ip(),
@@ -86,54 +69,130 @@ impl Ip {
             .gso_size
             .filter(|&size| len > headers + usize::from(size));
         let piece = gso.map_or(len, |size| headers + usize::from(size));
-        if len > usize::from(u16::MAX)
-            || piece > out.mtu as usize
-            || 1 + segment.payload.slices().len() > out.capabilities.scatter_max
-            || out.output.len() >= self.config.output_queue
-        {
-            return Sent::No;
-        }
-        let Some(link) = out.neighbours.resolve_known(now, neighbour, next_hop) else {
+        let slices = segment.payload.slices().len();
+        let Some(lane) = self.lane(now, header.dst, len, piece, slices) else {
             return Sent::No;
         };
-
-        let to_link = out.capabilities.checksum.transmit || gso.is_some();
-        let (frame, sent) = if interface == asking && out.output.is_empty() {
+        let Some(out) = self.interfaces.get_mut(usize::from(lane.interface.0)) else {
+            return Sent::No;
+        };
+        let (frame, sent) = if lane.interface == asking && out.output.is_empty() {
             (frames.add(), Sent::Handed)
         } else {
             (out.output.add(), Sent::Queued)
         };
+        frame.body = core::mem::take(&mut segment.payload);
+        lane.write(frame, &header, gso);
+        self.count_sent(len);
+        sent
+    }
+
+    /// Whether there may be a [`lane`](Self::lane) by this interface.
+    pub(crate) fn has_lanes(&self, interface: InterfaceId) -> bool {
+        let out = self.interface(interface);
+        self.path_mtus.is_empty() && out.is_some_and(|out| out.link_address.is_some())
+    }
+
+    /// The lane for a packet of `len` bytes, in pieces of `piece`, to a neighbour whose link
+    /// address is known, or by one; none if it has to go the long way.
+    pub(crate) fn lane(
+        &mut self,
+        now: Instant,
+        destination: Ipv4Addr,
+        len: usize,
+        piece: usize,
+        slices: usize,
+    ) -> Option<Lane> {
+        let destination = IpAddr::V4(destination);
+        if !self.path_mtus.is_empty() || !is_unicast(destination) {
+            return None;
+        }
+        let Some(&Way::Link(LinkWay {
+            interface,
+            next_hop,
+            group: None,
+            neighbour: Some(neighbour),
+            ..
+        })) = self.ways.get(destination, None)
+        else {
+            return None;
+        };
+        let out = self.interfaces.get_mut(usize::from(interface.0))?;
+        let source = out.link_address?;
+        if len > usize::from(u16::MAX)
+            || piece > out.mtu as usize
+            || 1 + slices > out.capabilities.scatter_max
+            || out.output.len() >= self.config.output_queue
+        {
+            return None;
+        }
+        let link = out.neighbours.resolve_known(now, neighbour, next_hop)?;
+        Some(Lane {
+            interface,
+            is_free: out.output.is_empty(),
+            link,
+            source,
+            sums: out.capabilities.checksum.transmit,
+        })
+    }
+
+    /// Counts a packet of `len` bytes that left.
+    #[inline]
+    pub(crate) fn count_sent(&mut self, len: usize) {
+        let stats = &mut self.stats.ipv4;
+        stats.out_requests += 1;
+        stats.out_transmits += 1;
+        stats.out_octets += len as u64;
+    }
+}
+
+/// The way of a packet as far as the link: where it leaves, and what is written before it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lane {
+    pub(crate) interface: InterfaceId,
+    /// Nothing waits to leave there.
+    pub(crate) is_free: bool,
+    link: EthernetAddress,
+    source: EthernetAddress,
+    /// The link computes checksums.
+    sums: bool,
+}
+
+impl Lane {
+    /// Writes the headers before the payload of `frame`, whose head is empty.
+    #[inline]
+    pub(crate) fn write(&self, frame: &mut Frame, header: &Tcp4Segment, gso: Option<u16>) {
+        let (headers, len) = (header.header_len(), header.buffer_len());
+        let to_link = self.sums || gso.is_some();
         let ethernet = EthernetRepr {
-            dst: link,
-            src: source,
+            dst: self.link,
+            src: self.source,
             ethertype: EtherType::IPV4,
             vlan: None,
         };
-        let written = frame
-            .head
-            .grow(ethernet::HEADER_LEN + headers)
-            .map(|bytes| {
-                let (front, packet) = bytes.split_at_mut(ethernet::HEADER_LEN);
-                if ethernet.emit(front).is_err() || header.emit(packet).is_err() {
-                    return false;
+        let Frame { meta, head, body } = frame;
+        let written = head.grow(ethernet::HEADER_LEN + headers).map(|bytes| {
+            let (front, packet) = bytes.split_at_mut(ethernet::HEADER_LEN);
+            if ethernet.emit(front).is_err() || header.emit(packet).is_err() {
+                return false;
+            }
+            let (tcp, len) = (&mut packet[ipv4::HEADER_LEN..], len - ipv4::HEADER_LEN);
+            let pseudo = header.pseudo_header();
+            let sum = if to_link {
+                pseudo.partial(len)
+            } else {
+                let mut sum = pseudo.sum(len);
+                sum.add(tcp);
+                for slice in body.slices() {
+                    sum.add(slice);
                 }
-                let (tcp, len) = (&mut packet[ipv4::HEADER_LEN..], len - ipv4::HEADER_LEN);
-                let pseudo = header.pseudo_header();
-                let sum = if to_link {
-                    pseudo.partial(len)
-                } else {
-                    let mut sum = pseudo.sum(len);
-                    sum.add(tcp);
-                    for slice in segment.payload.slices() {
-                        sum.add(slice);
-                    }
-                    sum.checksum()
-                };
-                packet[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&sum.to_be_bytes());
-                true
-            });
+                sum.checksum()
+            };
+            packet[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&sum.to_be_bytes());
+            true
+        });
         debug_assert_eq!(written, Ok(true), "as long as they are");
-        frame.meta.checksum = if to_link {
+        meta.checksum = if to_link {
             Checksum::Partial {
                 start: (ethernet::HEADER_LEN + ipv4::HEADER_LEN) as u16,
                 offset: zcn_wire::tcp::CHECKSUM_OFFSET,
@@ -141,17 +200,11 @@ impl Ip {
         } else {
             Checksum::Unverified
         };
-        frame.meta.gso = gso.map(|size| Gso {
+        meta.gso = gso.map(|size| Gso {
             kind: GsoKind::Tcp4,
             size,
             hdr_len: (ethernet::HEADER_LEN + headers) as u16,
             ecn: false,
         });
-        frame.body = core::mem::take(&mut segment.payload);
-        let stats = &mut self.stats.ipv4;
-        stats.out_requests += 1;
-        stats.out_transmits += 1;
-        stats.out_octets += len as u64;
-        sent
     }
 }

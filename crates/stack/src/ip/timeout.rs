@@ -54,6 +54,7 @@ impl Ip {
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
+    #[inline]
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let mut next = self.reassembly.next_deadline();
         for interface in &self.interfaces {

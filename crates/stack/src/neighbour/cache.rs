@@ -490,6 +490,7 @@ impl NeighbourCache {
     }
 
     /// When to call [`pop_timeout`](Self::pop_timeout).
+    #[inline]
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.wheel.next_deadline()
     }

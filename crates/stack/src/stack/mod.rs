@@ -8,6 +8,7 @@ mod udp_calls;
 
 use core::net::{IpAddr, SocketAddr};
 
+use prediction::send_plain;
 use zcn_frame::{Frame, GsoKind, Head};
 use zcn_pool::LocalPool;
 use zcn_wire::{EthernetAddress, IpCidr, OptionLayout, Protocol, TrafficClass};
@@ -216,8 +217,12 @@ impl Stack {
         }
         frames.clear();
         self.flush_segments(now);
-        self.deliver_reports(now);
-        self.handle_loopback(now);
+        if !self.ip.reports.is_empty() {
+            self.deliver_reports(now);
+        }
+        if !self.ip.loopback.is_empty() {
+            self.handle_loopback(now);
+        }
     }
 
     /// `more`: others may follow that it can be put together with.
@@ -299,6 +304,8 @@ impl Stack {
         max: usize,
     ) -> usize {
         let mut budget = SEGMENTS_MAX;
+        let short = self.ip.config.header_prediction && max > 0;
+        let plain = short && self.ip.has_lanes(interface);
         // Frames that never were in the queue.
         let mut handed = 0;
         loop {
@@ -309,11 +316,16 @@ impl Stack {
                 let Self {
                     tcp, ip, leaving, ..
                 } = self;
+                if plain && send_plain(tcp, ip, now, interface, frames) {
+                    budget -= 1;
+                    handed += 1;
+                    continue;
+                }
                 if !tcp.poll_segment(now, ip, leaving) {
                     break;
                 }
                 budget -= 1;
-                let sent = if ip.config.header_prediction && max > 0 {
+                let sent = if short {
                     ip.send_tcp4(now, leaving, interface, frames)
                 } else {
                     Sent::No

@@ -7,9 +7,43 @@ use zcn_frame::Frame;
 use zcn_wire::{EtherType, EthernetView, Tcp4Segment, ipv4};
 
 use super::{Stack, handle_segment};
+use crate::frames::Frames;
 use crate::id::InterfaceId;
+use crate::ip::Ip;
 use crate::packet::frame_sum;
+use crate::tcp::Tcp;
 use crate::time::Instant;
+
+/// Sends the next segment of TCP if its headers are those of nearly every segment, and if it can
+/// leave by `id`, where nothing waits: the opposite of [`Stack::predict`]. Answers whether it
+/// did; if not, nothing has changed.
+pub(super) fn send_plain(
+    tcp: &mut Tcp,
+    ip: &mut Ip,
+    now: Instant,
+    id: InterfaceId,
+    frames: &mut impl Frames,
+) -> bool {
+    let Some(plain) = tcp.next_plain(now) else {
+        return false;
+    };
+    let len = plain.packet_len;
+    let Some(lane) = ip
+        .lane(now, plain.remote, len, len, plain.slices)
+        .filter(|lane| lane.interface == id && lane.is_free)
+    else {
+        return false;
+    };
+    let frame = frames.add();
+    let hop_limit = ip.config.hop_limit;
+    let Some(header) = tcp.send_plain(now, &plain, hop_limit, &mut frame.body) else {
+        debug_assert!(false, "a segment that has just been there");
+        return false;
+    };
+    lane.write(frame, &header, None);
+    ip.count_sent(len);
+    true
+}
 
 impl Stack {
     /// Takes a frame that arrived if its headers are those of nearly every segment, and if it is

@@ -112,12 +112,14 @@ impl AckPolicy {
     }
 
     /// An acknowledgement must leave with the next output.
+    #[inline]
     pub(crate) fn send_now(&mut self) {
         self.owed = true;
         self.now = true;
     }
 
     /// Whether one must leave.
+    #[inline]
     pub(crate) fn is_due(&self) -> bool {
         self.now
     }
@@ -158,6 +160,7 @@ impl AckPolicy {
     }
 
     /// Data arrived, in order or not.
+    #[inline]
     pub(crate) fn on_data(&mut self, config: &TcpConfig, arrival: &Arrival) {
         let &Arrival {
             now,
@@ -204,6 +207,7 @@ impl AckPolicy {
     }
 
     /// Decides about what arrived.
+    #[inline]
     pub(crate) fn decide(&mut self, config: &TcpConfig, standing: &Standing) {
         let &Standing {
             now,
@@ -256,6 +260,7 @@ impl AckPolicy {
         }
     }
 
+    #[inline]
     fn delay(&mut self, now: Instant, config: &TcpConfig, srtt: Duration) {
         let min = config.delayed_ack_min;
         let mut wait = Duration::from_millis(u64::from(self.ato_ms));
@@ -299,6 +304,7 @@ impl AckPolicy {
     }
 
     /// The application read all there was: a sender that waits after its PSH gets its ACK.
+    #[inline]
     pub(crate) fn on_read(&mut self, unacked: u32, drained: bool) {
         if self.owed
             && (unacked > u32::from(self.rcv_mss) || (self.pushed && drained && !self.interactive))
@@ -308,6 +314,7 @@ impl AckPolicy {
     }
 
     /// Our data left: an answer, if it came soon after the peer's.
+    #[inline]
     pub(crate) fn on_data_sent(&mut self, now: Instant) {
         // Of nothing yet there is no pace.
         if self.last_data.elapsed_ms(now) < u32::from(self.ato_ms) {
@@ -328,6 +335,7 @@ impl AckPolicy {
     }
 
     /// A segment with an acknowledgement left.
+    #[inline]
     pub(crate) fn on_sent(&mut self) {
         self.deadline = Instant::MAX;
         self.owed = false;

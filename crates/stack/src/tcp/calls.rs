@@ -13,6 +13,7 @@ use crate::time::Instant;
 impl Connection {
     /// Memory for data to send: fixed by the application, or twice what the congestion
     /// window lets be in flight.
+    #[inline]
     pub(crate) fn send_limit(&self, common: &Common) -> usize {
         let config = &common.config;
         let limit = self.options.send_buffer.unwrap_or_else(|| {
@@ -26,6 +27,7 @@ impl Connection {
     }
 
     /// Room in the send buffer, in bytes of memory.
+    #[inline]
     pub(crate) fn send_room(&self, common: &Common) -> usize {
         let used = self.send_queue.as_ref().map_or(0, |queue| queue.cost());
         if self
@@ -71,6 +73,7 @@ impl Connection {
         writable
     }
 
+    #[inline]
     fn may_send(&self) -> Result<(), SendError> {
         if let Some(error) = self.error {
             return Err(SendError::Connection(error));
@@ -82,6 +85,7 @@ impl Connection {
     }
 
     /// Queues a copy of as much of `bytes` as there is room for.
+    #[inline]
     pub(crate) fn send(
         &mut self,
         common: &mut Common,
@@ -182,6 +186,7 @@ impl Connection {
     }
 
     /// Copies what can be read; 0 is the end of the stream.
+    #[inline]
     pub(crate) fn recv(
         &mut self,
         now: Instant,
@@ -219,6 +224,7 @@ impl Connection {
     }
 
     /// The application read: the window may open, and what was pushed is acknowledged.
+    #[inline]
     fn after_read(&mut self, now: Instant, common: &mut Common, count: usize) {
         if count == 0 {
             return;

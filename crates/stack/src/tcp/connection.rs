@@ -259,16 +259,19 @@ impl Connection {
     }
 
     /// Bytes of data that the application has sent and the peer has not acknowledged.
+    #[inline]
     pub(crate) fn queued(&self) -> u32 {
         self.write_end.distance(self.data_una())
     }
 
     /// `SND.UNA`, not beyond the data: an acknowledged FIN does not count.
+    #[inline]
     pub(crate) fn data_una(&self) -> SeqNum {
         self.sender.snd_una().min(self.write_end)
     }
 
     /// Bytes, and the FIN, that were never sent.
+    #[inline]
     pub(crate) fn unsent(&self) -> u32 {
         let end = self.write_end + u32::from(self.has(Flags::FIN_QUEUED));
         let next = self.sender.snd_nxt();
@@ -297,6 +300,7 @@ impl Connection {
     }
 
     /// Bytes in order that the application has not read.
+    #[inline]
     pub(crate) fn readable(&self) -> usize {
         self.receive_queue
             .as_ref()
@@ -304,6 +308,7 @@ impl Connection {
     }
 
     /// Bytes that take room in the receive buffer.
+    #[inline]
     pub(crate) fn waiting(&self) -> u32 {
         self.receive_queue.as_ref().map_or(0, |queue| {
             // Memory counts, too: what is received in small pieces of large buffers closes
@@ -314,15 +319,18 @@ impl Connection {
     }
 
     /// Bytes received since the last acknowledgement left.
+    #[inline]
     pub(crate) fn unacked_in(&self) -> u32 {
         self.rcv_nxt.distance(self.rcv_wup)
     }
 
     /// `RCV.WND`: what is left of the window offered last.
+    #[inline]
     pub(crate) fn rcv_wnd(&self) -> u32 {
         self.window.left(self.unacked_in())
     }
 
+    #[inline]
     pub(crate) fn receive_limits(&self, common: &Common) -> Limits {
         Limits {
             memory: 2 * self.window.buffer() as usize + 4 * common.buffer_bytes,
@@ -332,6 +340,7 @@ impl Connection {
     }
 
     /// The receive queue, made if there is none.
+    #[inline]
     pub(crate) fn receive_queue<'a>(
         slot: &'a mut Option<Box<ReceiveQueue>>,
         spares: &mut Spares,
@@ -340,6 +349,7 @@ impl Connection {
     }
 
     /// The send queue, made if there is none.
+    #[inline]
     pub(crate) fn send_queue<'a>(
         slot: &'a mut Option<Box<SendQueue>>,
         spares: &mut Spares,
@@ -348,6 +358,7 @@ impl Connection {
     }
 
     /// Gives queues back that hold nothing.
+    #[inline]
     pub(crate) fn release_empty_queues(&mut self, common: &mut Common) {
         if self
             .send_queue
@@ -398,6 +409,7 @@ impl Connection {
     }
 
     /// Tells the application something.
+    #[inline]
     pub(crate) fn signal(&mut self, readiness: Readiness) {
         self.signals |= readiness;
     }
@@ -451,6 +463,7 @@ impl Connection {
     }
 
     /// When the connection wants to be asked again.
+    #[inline]
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         if self.state == State::Closed {
             return None;

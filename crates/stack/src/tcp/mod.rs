@@ -35,6 +35,7 @@ mod output;
 mod passive;
 mod path;
 mod persist;
+mod plain_output;
 mod ports;
 mod prediction;
 mod receive_queue;
@@ -294,6 +295,7 @@ impl Tcp {
 
     /// Sees to everything that follows from a change of a connection: events, output, the
     /// next deadline, TIME-WAIT, the end.
+    #[inline]
     fn settle(&mut self, now: Instant, id: Id) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
@@ -474,24 +476,34 @@ impl Tcp {
                 connection.deficit -= segment.payload.len() as i32 + 60;
                 return true;
             }
-            connection.flags.set(Flags::DIRTY, false);
-            if !connection.signals.is_empty() && !connection.has(Flags::ORPHAN) {
-                // What left made room.
-                let signals = core::mem::take(&mut connection.signals);
-                let key = SocketId::Tcp(id);
-                self.events.raise(key, &mut connection.pending, signals);
-            }
-            connection.deficit = self.common.config.quantum as i32;
-            self.dirty.pop_front();
-            match connection.next_deadline() {
-                Some(at) => self.wheel.schedule(id.index, at),
-                None => self.wheel.cancel(id.index),
-            }
+            self.set_down(id);
             if sent {
                 return true;
             }
         }
         false
+    }
+
+    /// The connection at the front of those that may have output has sent all it could: it
+    /// leaves the list, and its deadline is looked at.
+    #[inline]
+    fn set_down(&mut self, id: Id) {
+        self.dirty.pop_front();
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.flags.set(Flags::DIRTY, false);
+        if !connection.signals.is_empty() && !connection.has(Flags::ORPHAN) {
+            // What left made room.
+            let signals = core::mem::take(&mut connection.signals);
+            let key = SocketId::Tcp(id);
+            self.events.raise(key, &mut connection.pending, signals);
+        }
+        connection.deficit = self.common.config.quantum as i32;
+        match connection.next_deadline() {
+            Some(at) => self.wheel.schedule(id.index, at),
+            None => self.wheel.cancel(id.index),
+        }
     }
 
     /// Whether [`poll_segment`](Self::poll_segment) may have something.

@@ -69,7 +69,7 @@ impl Connection {
             && self.sender.note_all_sent()
     }
 
-    fn has_sack_news(&self) -> bool {
+    pub(super) fn has_sack_news(&self) -> bool {
         self.has(Flags::SACK)
             && (self.has_duplicate()
                 || self.has(Flags::FIN_PENDING)
@@ -89,12 +89,19 @@ impl Connection {
 
     /// Our timestamp and the echo of the peer's, after the handshake.
     pub(crate) fn stamp_segment(&self, now: Instant, segment: &mut SegmentOut) {
-        if self.timestamps.enabled {
-            segment.tcp.options.timestamps = Some(TcpTimestamps {
-                val: self.timestamps.value(now),
-                ecr: self.timestamps.recent,
-            });
+        let timestamps = self.next_timestamps(now);
+        if timestamps.is_some() {
+            segment.tcp.options.timestamps = timestamps;
         }
+    }
+
+    /// What the next segment carries as timestamps.
+    #[inline]
+    pub(super) fn next_timestamps(&self, now: Instant) -> Option<TcpTimestamps> {
+        self.timestamps.enabled.then(|| TcpTimestamps {
+            val: self.timestamps.value(now),
+            ecr: self.timestamps.recent,
+        })
     }
 
     /// What to report: a duplicate first (RFC 2883), then the islands, the one that grew
@@ -148,16 +155,21 @@ impl Connection {
         duplicate: Option<SeqNum>,
         segment: &mut SegmentOut,
     ) {
-        let mss = u32::from(self.ack.rcv_mss);
-        self.window.wnd = self.window.select(self.waiting(), self.unacked_in(), mss);
-        self.rcv_wup = self.rcv_nxt;
         segment.tcp.flags |= TcpFlags::ACK;
         if self.has(Flags::ECE_DUE | Flags::ACC_ECN) {
             self.tell_marks(now, config, duplicate, segment);
         }
-        segment.tcp.ack = self.rcv_nxt;
-        segment.tcp.window = self.window.field(false);
+        (segment.tcp.ack, segment.tcp.window) = self.next_ack();
+    }
+
+    /// Acknowledgement and window of the next segment, which leaves now.
+    #[inline]
+    pub(super) fn next_ack(&mut self) -> (SeqNum, u16) {
+        let mss = u32::from(self.ack.rcv_mss);
+        self.window.wnd = self.window.select(self.waiting(), self.unacked_in(), mss);
+        self.rcv_wup = self.rcv_nxt;
         self.ack.on_sent();
+        (self.rcv_nxt, self.window.field(false))
     }
 
     /// SYN or SYN-ACK. After a simultaneous open that is our SYN again, with all that it has
@@ -385,22 +397,28 @@ impl Connection {
         if self.has(Flags::ECN) && new && len > 0 {
             self.mark_capable(segment);
         }
-        self.after_data(now, common, segment, new, forced);
+        let segments = segment.segments() as u32;
+        self.counters.segs_out = self.counters.segs_out.wrapping_add(segments - 1);
+        let payload = Transmission {
+            len,
+            ..transmission
+        };
+        self.after_data(now, common, &payload, segments, new, forced);
         true
     }
 
-    /// Notes that data left.
-    fn after_data(
+    /// Notes that data left: the payload of so many segments, new or again.
+    #[inline]
+    pub(super) fn after_data(
         &mut self,
         now: Instant,
         common: &mut Common,
-        segment: &SegmentOut,
+        payload: &Transmission,
+        segments: u32,
         new: bool,
         forced: bool,
     ) {
-        let len = segment.payload.len() as u32;
-        let segments = segment.segments() as u32;
-        self.counters.segs_out = self.counters.segs_out.wrapping_add(segments - 1);
+        let len = payload.len;
         self.sender.count_data_segments(segments);
         if new {
             self.note_activity(now);
@@ -418,7 +436,7 @@ impl Connection {
             };
             if !forced && small {
                 self.flags.set(Flags::SMALL_IN_FLIGHT, true);
-                self.small_end = segment.tcp.seq + len;
+                self.small_end = payload.seq + len;
             }
         } else {
             common.stats.retrans_segs += u64::from(segments);

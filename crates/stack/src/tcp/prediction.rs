@@ -17,27 +17,38 @@ use crate::time::Instant;
 
 impl Tcp {
     /// The connection that expects this segment next, if there is one.
+    #[inline]
     pub(crate) fn predicted(&mut self, segment: &Tcp4Segment) -> Option<Id> {
-        let local = SocketAddr::V4(SocketAddrV4::new(segment.dst, segment.dst_port));
-        let remote = SocketAddr::V4(SocketAddrV4::new(segment.src, segment.src_port));
-        let tuple = Tuple::new(local, remote);
-        let is_it = |connection: &Connection| {
-            connection.tuple == tuple && connection.state == State::Established
-        };
+        let local = SocketAddrV4::new(segment.dst, segment.dst_port);
+        let remote = SocketAddrV4::new(segment.src, segment.src_port);
+        let tuple = Tuple::v4(local, remote);
         // Where the last one went, the next one mostly goes.
-        let id = match self.connections.get(self.last) {
-            Some(connection) if is_it(connection) => self.last,
-            _ => {
-                let hash = self.ends.hash(&local, &remote);
-                match self.find(hash, &tuple)? {
-                    Place::Connection(id) => id,
-                    _ => return None,
-                }
-            }
-        };
+        if let Some(connection) = self.connections.get(self.last)
+            && connection.tuple == tuple
+            && connection.state == State::Established
+        {
+            return connection.expects(segment).then_some(self.last);
+        }
+        let id = self.connection_of(&tuple, local, remote)?;
         self.last = id;
         let connection = self.connections.get(id)?;
         connection.expects(segment).then_some(id)
+    }
+
+    /// The connection of these ends, if that is what they lead to.
+    fn connection_of(
+        &self,
+        tuple: &Tuple,
+        local: SocketAddrV4,
+        remote: SocketAddrV4,
+    ) -> Option<Id> {
+        let hash = self
+            .ends
+            .hash(&SocketAddr::V4(local), &SocketAddr::V4(remote));
+        match self.find(hash, tuple)? {
+            Place::Connection(id) => Some(id),
+            _ => None,
+        }
     }
 
     /// Gives a segment to the connection that expects it. Answers as
@@ -99,6 +110,7 @@ impl Tcp {
 impl Connection {
     /// Takes data that [`expects`](Self::expects) has found to be the next: what
     /// [`receive`](Self::receive) comes to when nothing is to be cut off, missing or ended.
+    #[inline]
     fn receive_next(
         &mut self,
         now: Instant,
@@ -140,6 +152,7 @@ impl Connection {
 
     /// Whether a segment is the next one: all in order, acknowledging what was sent, and no
     /// case for any of the checks of RFC 9293 section 3.10.7.4 and RFC 7323 section 5.
+    #[inline]
     fn expects(&self, segment: &Tcp4Segment) -> bool {
         const UNUSUAL: u32 = Flags::FIN_PENDING | Flags::READ_SHUT | Flags::ORPHAN | Flags::ACC_ECN;
         let len = segment.payload_len as u32;

@@ -72,21 +72,25 @@ pub(crate) struct ReceiveQueue {
 
 impl ReceiveQueue {
     /// Whether there is nothing in either queue.
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.in_order.is_empty() && self.pieces.is_empty()
     }
 
     /// Bytes that can be read now.
+    #[inline]
     pub(crate) fn readable(&self) -> usize {
         self.readable
     }
 
     /// Memory kept busy.
+    #[inline]
     pub(crate) fn cost(&self) -> usize {
         self.cost
     }
 
     /// Whether something is missing before what is there.
+    #[inline]
     pub(crate) fn has_holes(&self) -> bool {
         !self.pieces.is_empty()
     }
@@ -244,6 +248,7 @@ impl ReceiveQueue {
 
     /// Puts payload behind what can be read. False, and nothing kept, if there is no
     /// memory for it.
+    #[inline]
     pub(crate) fn append(
         &mut self,
         payload: &mut Chain,
@@ -262,6 +267,7 @@ impl ReceiveQueue {
         true
     }
 
+    #[inline]
     fn append_slice(&mut self, slice: SharedBuf, cost: u32, limits: &Limits, pool: &LocalPool) {
         self.readable += slice.len();
         let small = slice.len() < limits.buffer_bytes / 4;
@@ -305,6 +311,7 @@ impl ReceiveQueue {
     }
 
     /// Takes the first slice of what can be read, at most `max` bytes of it.
+    #[inline]
     pub(crate) fn take(&mut self, max: usize) -> Option<SharedBuf> {
         let first = self.in_order.front_mut()?;
         let bytes = if first.bytes.len() <= max {
@@ -319,6 +326,7 @@ impl ReceiveQueue {
     }
 
     /// Copies what can be read into `target`; `peek` leaves it there.
+    #[inline]
     pub(crate) fn copy_out(&mut self, target: &mut [u8], peek: bool) -> usize {
         let mut done = 0;
         if peek {

@@ -59,11 +59,13 @@ pub(crate) struct SendQueue {
 }
 
 impl SendQueue {
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
     /// Memory that the queue keeps busy, in bytes.
+    #[inline]
     pub(crate) fn cost(&self) -> usize {
         self.cost
     }
@@ -89,6 +91,7 @@ impl SendQueue {
     /// Copies as much of `bytes` as the pool has buffers for, packing it behind what was
     /// copied last while no frame holds that, and returns how much. `budget` bounds the
     /// memory that may be taken for it; some byte is always taken when the pool has one.
+    #[inline]
     pub(crate) fn copy_in(
         &mut self,
         at: SeqNum,
@@ -127,6 +130,7 @@ impl SendQueue {
     }
 
     /// Writes into the room behind the last chunk, if that is ours alone.
+    #[inline]
     fn pack(&mut self, bytes: &[u8]) -> usize {
         let packs = |last: &&mut Chunk| last.own && !last.ends_record;
         let Some(last) = self.chunks.back_mut().filter(packs) else {
@@ -150,6 +154,7 @@ impl SendQueue {
     }
 
     /// The last byte so far ends a write.
+    #[inline]
     pub(crate) fn push_last(&mut self) {
         if let Some(last) = self.chunks.back_mut() {
             last.push = true;
@@ -157,6 +162,7 @@ impl SendQueue {
     }
 
     /// A chunk that begins at `at` is about to be queued.
+    #[inline]
     fn begin_record(&mut self, at: SeqNum) {
         if self.chunks.back().is_some_and(|last| last.ends_record) {
             self.record_start = Some(at);
@@ -181,11 +187,13 @@ impl SendQueue {
     }
 
     /// Where urgent data ends, if any of it has number `seq` or a later one.
+    #[inline]
     pub(crate) fn urgent_end(&self, seq: SeqNum) -> Option<SeqNum> {
         self.urgent_end.filter(|end| end.after(seq))
     }
 
     /// Drops the bytes before `una`.
+    #[inline]
     pub(crate) fn acknowledge(&mut self, una: SeqNum) {
         while let Some(first) = self.chunks.front_mut() {
             if first.end().after(una) {
@@ -243,6 +251,26 @@ impl SendQueue {
             .is_some_and(|first| first.end().after_eq(seq + len) && first.at.before_eq(seq))
     }
 
+    /// In how many slices the `len` bytes from `seq` on lie, if that is one or two, of one
+    /// record, and none of them is urgent.
+    #[inline]
+    pub(crate) fn plain_slices(&self, seq: SeqNum, len: u32) -> Option<usize> {
+        if self.urgent_end(seq).is_some() {
+            return None;
+        }
+        if self.first_covers(seq, len) {
+            return Some(1);
+        }
+        let index = self.index_of(seq);
+        let end = seq + len;
+        let first = self.chunks.get(index)?;
+        if first.end().after_eq(end) {
+            return Some(1);
+        }
+        let second = self.chunks.get(index + 1)?;
+        (!first.ends_record && second.end().after_eq(end)).then_some(2)
+    }
+
     /// How many bytes from `seq` on, at most `max`, fit a chain and belong to one record.
     pub(crate) fn span(&self, seq: SeqNum, max: u32) -> u32 {
         if self.first_covers(seq, max) {
@@ -264,6 +292,7 @@ impl SendQueue {
     /// Writes the `len` bytes from `seq` on to `chain`, which is empty, and answers whether a
     /// write ended with the last of them. Fewer, if more than a chain takes was asked for, or a
     /// record ends before.
+    #[inline]
     pub(crate) fn slices(&mut self, seq: SeqNum, len: u32, chain: &mut Chain) -> bool {
         let end = seq + len;
         if self.first_covers(seq, len)

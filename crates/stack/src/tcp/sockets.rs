@@ -356,6 +356,7 @@ impl Tcp {
         self.recv_with(now, id, target, true)
     }
 
+    #[inline]
     fn recv_with(
         &mut self,
         now: Instant,

@@ -215,6 +215,7 @@ impl SynCache {
     }
 
     /// When [`pop_expired`](Self::pop_expired) has something to say, or may have.
+    #[inline]
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         if self.entries.is_empty() {
             return None;

@@ -164,6 +164,7 @@ impl TimeWaits {
         self.entries.remove(id)
     }
 
+    #[inline]
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
         self.front().map(|(deadline, _)| deadline)
     }

@@ -55,6 +55,34 @@ impl Tuple {
         }
     }
 
+    /// The ends of a connection over IPv4, as [`new`](Self::new) packs them.
+    #[inline]
+    pub(crate) fn v4(local: SocketAddrV4, remote: SocketAddrV4) -> Self {
+        Self {
+            local: pack(IpAddr::V4(*local.ip())),
+            remote: pack(IpAddr::V4(*remote.ip())),
+            local_port: local.port(),
+            remote_port: remote.port(),
+            scope: 0,
+        }
+    }
+
+    /// Both ends, ours first, of a connection over IPv4.
+    #[inline]
+    pub(crate) fn as_v4(&self) -> Option<(SocketAddrV4, SocketAddrV4)> {
+        let (local, remote) = (
+            u128::from_be_bytes(self.local),
+            u128::from_be_bytes(self.remote),
+        );
+        let address = |bits: u128, port| SocketAddrV4::new(Ipv4Addr::from_bits(bits as u32), port);
+        (remote >> 32 == MAPPED && local >> 32 == MAPPED).then(|| {
+            (
+                address(local, self.local_port),
+                address(remote, self.remote_port),
+            )
+        })
+    }
+
     #[inline]
     fn unpack(&self, address: [u8; 16], port: u16) -> SocketAddr {
         let bits = u128::from_be_bytes(address);
@@ -97,10 +125,18 @@ mod tests {
             ("[2001:db8::1]:80", "[2001:db8::2]:4000"),
             ("[fe80::1%3]:80", "[fe80::2%3]:4000"),
         ] {
-            let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+            let (local, remote): (SocketAddr, SocketAddr) =
+                (local.parse().unwrap(), remote.parse().unwrap());
             let tuple = Tuple::new(local, remote);
             assert_eq!((tuple.local(), tuple.remote()), (local, remote));
             assert_eq!(tuple.is_ipv6(), remote.is_ipv6());
+            match (local, remote) {
+                (SocketAddr::V4(local), SocketAddr::V4(remote)) => {
+                    assert_eq!(Tuple::v4(local, remote), tuple);
+                    assert_eq!(tuple.as_v4(), Some((local, remote)));
+                }
+                _ => assert_eq!(tuple.as_v4(), None),
+            }
         }
         assert!(size_of::<Tuple>() <= 38);
     }

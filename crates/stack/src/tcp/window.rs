@@ -58,6 +58,7 @@ impl ReceiveWindow {
     }
 
     /// Bytes that may wait for the application.
+    #[inline]
     pub(crate) fn buffer(&self) -> u32 {
         self.buffer
     }
@@ -70,11 +71,13 @@ impl ReceiveWindow {
     }
 
     /// The largest window that the header can say.
+    #[inline]
     fn field_max(&self) -> u32 {
         65_535 << self.scale
     }
 
     /// What is left of the window after `unacked` bytes arrived since it was offered.
+    #[inline]
     pub(crate) fn left(&self, unacked: u32) -> u32 {
         self.wnd.saturating_sub(unacked)
     }
@@ -82,6 +85,7 @@ impl ReceiveWindow {
     /// The window to offer with `waiting` bytes queued: never less than what is left of
     /// the last one (RFC 9293 section 3.8.6.2.1), and not one that the peer would fill
     /// with a small segment (silly window syndrome).
+    #[inline]
     pub(crate) fn select(&self, waiting: u32, unacked: u32, mss: u32) -> u32 {
         let unit = 1_u32 << self.scale;
         // A power of two, which the compiler cannot know: divisions would cost more than all else.
@@ -108,6 +112,7 @@ impl ReceiveWindow {
     }
 
     /// What goes into the header for the window offered: shifted, or not in a SYN.
+    #[inline]
     pub(crate) fn field(&self, syn: bool) -> u16 {
         let shift = if syn { 0 } else { self.scale };
         (self.wnd >> shift).min(65_535) as u16
@@ -135,6 +140,7 @@ impl ReceiveWindow {
     /// The application read `bytes`. Once in a round trip the buffer becomes twice what
     /// was read in it, and room for the burst of a growing congestion window, so that the
     /// window is never what holds the sender back (dynamic right-sizing).
+    #[inline]
     pub(crate) fn on_read(&mut self, now: Instant, bytes: u32, mss: u32, config: &TcpConfig) {
         self.copied = self.copied.saturating_add(bytes);
         let elapsed_us = u64::from(self.since.elapsed_ms(now)) * 1_000;
@@ -161,6 +167,7 @@ impl ReceiveWindow {
 
     /// Whether a read opened the window so far that the peer should hear of it at once
     /// (RFC 9293 section 3.8.6.2.2): to twice what it believes.
+    #[inline]
     pub(crate) fn should_update(&self, waiting: u32, unacked: u32, mss: u32) -> bool {
         let left = self.left(unacked);
         if left.saturating_mul(2) > self.buffer {

@@ -62,6 +62,7 @@ impl HyStart {
     ///
     /// RFC 9406, section 4.2. Its limit L of eight segments an acknowledgment is not applied,
     /// for the reason at [`Window::slow_start`](super::Window::slow_start).
+    #[inline]
     pub(super) fn on_ack(&mut self, sample: &AckSample) -> Growth {
         self.advance_round(sample);
         if self.css_rounds >= CSS_ROUNDS {
@@ -82,6 +83,7 @@ impl HyStart {
 
     /// Starts a new round when the window that was open at the start of this one has been
     /// acknowledged.
+    #[inline]
     fn advance_round(&mut self, sample: &AckSample) {
         if let Some(end) = self.window_end {
             if !sample.snd_una.after_eq(end) {

@@ -19,6 +19,7 @@ const HANDSHAKE_RTT_MAX: Duration = Duration::from_secs(3);
 
 impl Connection {
     /// Handles the ACK; false if the segment is to be dropped.
+    #[inline]
     pub(in crate::tcp) fn acknowledge(
         &mut self,
         now: Instant,
@@ -86,6 +87,7 @@ impl Connection {
     }
 
     /// The window that a segment tells; that of a SYN is not scaled (RFC 7323 section 2.2).
+    #[inline]
     pub(super) fn told_window(&self, head: &Incoming) -> u32 {
         let scale = if head.window_scaled {
             self.snd_scale
@@ -96,6 +98,7 @@ impl Connection {
     }
 
     /// The echoed timestamp by our clock, without the connection's offset.
+    #[inline]
     fn echo(&self, head: &Incoming) -> Option<u32> {
         head.timestamps
             .filter(|stamps| self.timestamps.enabled && stamps.ecr != 0)
@@ -188,6 +191,7 @@ impl Connection {
     }
 
     /// New data was acknowledged.
+    #[inline]
     fn on_acked(&mut self, now: Instant, common: &mut Common) {
         let una = self.data_una();
         if let Some(queue) = &mut self.send_queue {
@@ -222,6 +226,7 @@ impl Connection {
     }
 
     /// After every ACK: has a closed window opened?
+    #[inline]
     fn on_window(&mut self, now: Instant) {
         if self.probe_deadline == Instant::MAX {
             return;

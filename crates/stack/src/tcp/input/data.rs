@@ -280,6 +280,7 @@ impl Connection {
 
     /// A sample of the round-trip time for the growth of the window: by the echo of the
     /// timestamp of the ACK that let this data go.
+    #[inline]
     pub(in crate::tcp) fn measure_rtt(&mut self, now: Instant, head: &Incoming) {
         let Some(stamps) = head.timestamps.filter(|_| self.timestamps.enabled) else {
             return;
@@ -296,6 +297,7 @@ impl Connection {
     }
 
     /// Decides when what arrived is acknowledged.
+    #[inline]
     pub(in crate::tcp) fn decide_ack(
         &mut self,
         now: Instant,

@@ -98,6 +98,7 @@ impl Rack {
     }
 
     /// `record` was delivered: notes whether something after it was before it, and tells.
+    #[inline]
     pub(super) fn note_order(&mut self, record: &Record, mss: u32) -> bool {
         if record.end().after(self.fack) {
             self.fack = record.end();
@@ -121,6 +122,7 @@ impl Rack {
     }
 
     /// Adapts the reordering window to D-SACKs (section 6.2, step 4).
+    #[inline]
     pub(super) fn on_dsack(&mut self, dsack: bool, snd_una: SeqNum, snd_nxt: SeqNum) {
         if self.in_dsack_round && snd_una.after_eq(self.dsack_round) {
             self.in_dsack_round = false;

@@ -51,16 +51,19 @@ impl RateEstimator {
         self.last
     }
 
+    #[inline]
     pub(super) fn is_app_limited(&self) -> bool {
         self.app_limited_until != 0
     }
 
     /// The application has nothing more to send while the window has room.
+    #[inline]
     pub(super) fn set_app_limited(&mut self, in_flight: u32) {
         self.app_limited_until = (self.delivered + u64::from(in_flight)).max(1);
     }
 
     /// Writes into `record`, about to leave, what its delivery is later compared with.
+    #[inline]
     pub(super) fn stamp(&mut self, record: &mut Record, was_idle: bool, now: Instant) {
         if was_idle {
             self.first_sent_at = now;
@@ -75,6 +78,7 @@ impl RateEstimator {
     }
 
     /// A piece of `record` was delivered.
+    #[inline]
     pub(super) fn deliver(
         &mut self,
         record: &Record,
@@ -105,6 +109,7 @@ impl RateEstimator {
 
     /// The sample of this acknowledgment. One shorter than the least round-trip time would
     /// mislead: segments cannot have been sent and acknowledged within it.
+    #[inline]
     pub(super) fn sample(
         &mut self,
         candidate: Option<Candidate>,

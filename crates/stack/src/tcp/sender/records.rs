@@ -50,6 +50,7 @@ pub(super) struct Record {
 }
 
 impl Record {
+    #[inline]
     pub(super) fn new(seq: SeqNum, len: u32, mss: u16, fin: bool, now: Instant) -> Self {
         let mut record = Self {
             seq,
@@ -125,6 +126,7 @@ impl Record {
         u32::from(self.segments)
     }
 
+    #[inline]
     fn count_segments(&mut self) {
         let payload = self.len - u32::from(self.has_fin() && self.len > 0);
         let mss = u32::from(self.mss);
@@ -221,6 +223,7 @@ impl Records {
         (self.outstanding + self.retransmitted).saturating_sub(self.sacked + self.lost)
     }
 
+    #[inline]
     pub(super) fn push(&mut self, record: Record) {
         debug_assert!(
             self.queue

@@ -86,6 +86,7 @@ impl RttEstimator {
     }
 
     /// As [`sample`](Self::sample), in microseconds.
+    #[inline]
     pub(super) fn sample_us(&mut self, rtt_us: u32, snd_una: SeqNum, snd_nxt: SeqNum) {
         // Ten minutes: beyond all timeouts, and eight times it fits.
         let rtt = rtt_us.clamp(1, 500_000_000);
@@ -132,6 +133,7 @@ impl RttEstimator {
     }
 
     /// As [`note_min`](Self::note_min), in microseconds.
+    #[inline]
     pub(super) fn note_min_us(&mut self, rtt_us: u32, now: Instant) {
         let rtt = rtt_us.max(1);
         let now_ms = now.as_millis() as u32; // Wraps; only differences are used.
@@ -143,6 +145,7 @@ impl RttEstimator {
     }
 
     /// The timeout, backed off.
+    #[inline]
     pub(super) fn rto(&self) -> Duration {
         if self.backoff == 0 {
             return self.rto_without_backoff();
@@ -164,6 +167,7 @@ impl RttEstimator {
         u64::from(self.rto) * 1_000
     }
 
+    #[inline]
     pub(super) fn rto_without_backoff(&self) -> Duration {
         Duration::from_micros(u64::from(self.rto))
     }
@@ -178,6 +182,7 @@ impl RttEstimator {
     }
 
     /// Smoothed round-trip time; zero before the first sample.
+    #[inline]
     pub(super) fn srtt(&self) -> Duration {
         // Divided in nanoseconds, so that short times keep their fraction.
         Duration::from_nanos(self.srtt_nanos())
@@ -189,6 +194,7 @@ impl RttEstimator {
         u64::from(self.srtt_x8) * 125
     }
 
+    #[inline]
     pub(super) fn has_sample(&self) -> bool {
         self.srtt_x8 != 0
     }
@@ -205,6 +211,7 @@ impl RttEstimator {
     }
 
     /// Zero before the first sample.
+    #[inline]
     pub(super) fn min_rtt(&self) -> Duration {
         Duration::from_micros(u64::from(self.min_rtt))
     }

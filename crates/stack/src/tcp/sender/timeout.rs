@@ -159,6 +159,7 @@ impl Sender {
     }
 
     /// The same after one that advanced.
+    #[inline]
     pub(super) fn restart_timer_on_progress(&mut self, now: Instant) {
         if self.records.is_empty() {
             self.timer = Timer::default();
@@ -190,6 +191,7 @@ impl Sender {
     }
 
     /// After new data left.
+    #[inline]
     pub(super) fn arm_after_new(&mut self, now: Instant, was_empty: bool) {
         if was_empty {
             self.timer.arm(

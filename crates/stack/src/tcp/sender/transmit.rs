@@ -92,6 +92,25 @@ impl Sender {
         true
     }
 
+    /// Whether a segment of `len` new bytes, one MSS at most, is what
+    /// [`next_transmission`](Self::next_transmission) would answer with so many unsent: known
+    /// without asking while nothing was lost or came out of order.
+    #[inline]
+    pub(crate) fn admits_plain(&mut self, now: Instant, len: u32) -> bool {
+        let calm = self.state == CaState::Open
+            && self.demand == Demand::None
+            && self.records.lost() == 0
+            && !self.records.is_full();
+        if !calm {
+            return false;
+        }
+        if self.records.is_empty() {
+            self.restart_after_idle(now);
+        }
+        let room = self.window.cwnd.saturating_sub(self.records.pipe());
+        len <= room && len <= self.usable_window()
+    }
+
     /// What a timer demanded, once.
     fn demanded(&mut self, unsent: u32) -> Option<Transmission> {
         match self.demand {
@@ -271,6 +290,7 @@ impl Sender {
         self.check();
     }
 
+    #[inline]
     fn on_new_sent(&mut self, now: Instant, sent: &Transmission, fin: bool) {
         let was_empty = self.records.is_empty();
         let mut record = Record::new(sent.seq, sent.len, self.mss(), fin, now);
@@ -328,12 +348,14 @@ impl Sender {
         }
     }
 
+    #[inline]
     fn note_usage(&mut self, limited: bool) {
         self.usage
             .note(limited, self.records.pipe(), self.snd_una, self.snd_nxt);
     }
 
     /// A window that was not used for a timeout's time decays (RFC 2861).
+    #[inline]
     fn decay_window(&mut self, now: Instant) {
         if self.state != CaState::Open || !self.slow_start_after_idle {
             return;
