@@ -5,6 +5,7 @@ mod net;
 use std::time::Duration;
 
 use net::*;
+use zcn_frame::Medium;
 use zcn_stack::event::Readiness;
 use zcn_stack::neighbour::NeighbourState;
 use zcn_stack::slab::Id;
@@ -458,6 +459,39 @@ fn progress_confirms_the_neighbour() {
         .filter(|(end, bytes)| *end == 0 && bytes[12..14] == [8, 6]);
     // The two announcements of its own address, and one question.
     assert_eq!(arp.count(), 3);
+}
+
+/// The short way of header prediction leads over links with and without addresses.
+#[test]
+fn both_ways_write_the_same_frames_on_every_kind_of_link() {
+    for ethernet in [true, false] {
+        for offloads in [true, false] {
+            let frames = |predict| {
+                let mut net = Net::new([0, 1].map(|end| {
+                    let mut config = config();
+                    config.header_prediction = predict;
+                    let mut capabilities = plain(end, 1_500);
+                    if offloads {
+                        capabilities = offloading(end, 1_500);
+                    }
+                    if !ethernet {
+                        capabilities.medium = Medium::Ip;
+                    }
+                    stack(end, config, capabilities)
+                }));
+                let (client, server) = pair(&mut net, "10.0.0.2:80");
+                for turn in 0..20 {
+                    let bytes = content(1 << turn.min(15));
+                    carry(&mut net, (0, client), (1, server), &bytes, LIMIT);
+                    carry(&mut net, (1, server), (0, client), &bytes, LIMIT);
+                }
+                net.log
+            };
+            let (short, long) = (frames(true), frames(false));
+            assert!(short.len() > 40, "{}", short.len());
+            assert!(short == long, "Ethernet: {ethernet}, offloads: {offloads}");
+        }
+    }
 }
 
 /// The arrival of new data tells who only receives that its acknowledgements arrive (RFC 4861

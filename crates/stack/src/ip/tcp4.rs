@@ -29,9 +29,9 @@ pub(crate) enum Sent {
 
 impl Ip {
     /// Sends a segment as [`send`](Self::send) would, if it is one as nearly all are: of IPv4,
-    /// with plain flags and options, to a neighbour whose link address is known. If that is by
-    /// the interface `asking`, and nothing waits there, the frame goes to `frames`, otherwise to
-    /// the queue.
+    /// with plain flags and options, to a neighbour whose link address is known or by a link
+    /// without them. If that is by the interface `asking`, and nothing waits there, the frame goes
+    /// to `frames`, otherwise to the queue.
     pub(crate) fn send_tcp4(
         &mut self,
         now: Instant,
@@ -89,12 +89,12 @@ impl Ip {
 
     /// Whether there may be a [`lane`](Self::lane) by this interface.
     pub(crate) fn has_lanes(&self, interface: InterfaceId) -> bool {
-        let out = self.interface(interface);
-        self.path_mtus.is_empty() && out.is_some_and(|out| out.link_address.is_some())
+        self.path_mtus.is_empty() && self.interface(interface).is_some()
     }
 
     /// The lane for a packet of `len` bytes, in pieces of `piece`, to a neighbour whose link
-    /// address is known, or by one; none if it has to go the long way.
+    /// address is known, or by one, or by a link without addresses; none if it has to go the long
+    /// way.
     pub(crate) fn lane(
         &mut self,
         now: Instant,
@@ -111,14 +111,13 @@ impl Ip {
             interface,
             next_hop,
             group: None,
-            neighbour: Some(neighbour),
+            neighbour,
             ..
         })) = self.ways.get(destination, None)
         else {
             return None;
         };
         let out = self.interfaces.get_mut(usize::from(interface.0))?;
-        let source = out.link_address?;
         if len > usize::from(u16::MAX)
             || piece > out.mtu as usize
             || 1 + slices > out.capabilities.scatter_max
@@ -126,12 +125,17 @@ impl Ip {
         {
             return None;
         }
-        let link = out.neighbours.resolve_known(now, neighbour, next_hop)?;
+        let ethernet = match out.link_address {
+            Some(source) => {
+                let link = out.neighbours.resolve_known(now, neighbour?, next_hop)?;
+                Some((link, source))
+            }
+            None => None,
+        };
         Some(Lane {
             interface,
             is_free: out.output.is_empty(),
-            link,
-            source,
+            ethernet,
             sums: out.capabilities.checksum.transmit,
         })
     }
@@ -152,8 +156,8 @@ pub(crate) struct Lane {
     pub(crate) interface: InterfaceId,
     /// Nothing waits to leave there.
     pub(crate) is_free: bool,
-    link: EthernetAddress,
-    source: EthernetAddress,
+    /// Of Ethernet: to whom, from whom.
+    ethernet: Option<(EthernetAddress, EthernetAddress)>,
     /// The link computes checksums.
     sums: bool,
 }
@@ -164,16 +168,20 @@ impl Lane {
     pub(crate) fn write(&self, frame: &mut Frame, header: &Tcp4Segment, gso: Option<u16>) {
         let (headers, len) = (header.header_len(), header.buffer_len());
         let to_link = self.sums || gso.is_some();
-        let ethernet = EthernetRepr {
-            dst: self.link,
-            src: self.source,
-            ethertype: EtherType::IPV4,
-            vlan: None,
-        };
+        let link_header = self.ethernet.map_or(0, |_| ethernet::HEADER_LEN);
         let Frame { meta, head, body } = frame;
-        let written = head.grow(ethernet::HEADER_LEN + headers).map(|bytes| {
-            let (front, packet) = bytes.split_at_mut(ethernet::HEADER_LEN);
-            if ethernet.emit(front).is_err() || header.emit(packet).is_err() {
+        let written = head.grow(link_header + headers).map(|bytes| {
+            let (front, packet) = bytes.split_at_mut(link_header);
+            let framed = self.ethernet.is_none_or(|(dst, src)| {
+                let ethernet = EthernetRepr {
+                    dst,
+                    src,
+                    ethertype: EtherType::IPV4,
+                    vlan: None,
+                };
+                ethernet.emit(front).is_ok()
+            });
+            if !framed || header.emit(packet).is_err() {
                 return false;
             }
             let (tcp, len) = (&mut packet[ipv4::HEADER_LEN..], len - ipv4::HEADER_LEN);
@@ -194,7 +202,7 @@ impl Lane {
         debug_assert_eq!(written, Ok(true), "as long as they are");
         meta.checksum = if to_link {
             Checksum::Partial {
-                start: (ethernet::HEADER_LEN + ipv4::HEADER_LEN) as u16,
+                start: (link_header + ipv4::HEADER_LEN) as u16,
                 offset: zcn_wire::tcp::CHECKSUM_OFFSET,
             }
         } else {
@@ -203,7 +211,7 @@ impl Lane {
         meta.gso = gso.map(|size| Gso {
             kind: GsoKind::Tcp4,
             size,
-            hdr_len: (ethernet::HEADER_LEN + headers) as u16,
+            hdr_len: (link_header + headers) as u16,
             ecn: false,
         });
     }
