@@ -52,6 +52,14 @@ impl Chain {
         self.len == 0
     }
 
+    /// Bytes of memory that the slices keep from being used again: whole buffers, however short
+    /// the slices; of foreign bytes, whose memory only their owner knows, their length. Slices of
+    /// one buffer count one by one.
+    pub fn footprint(&self) -> usize {
+        let of = |slice: &SharedBuf| slice.footprint().unwrap_or(slice.len());
+        self.slices().iter().map(of).sum()
+    }
+
     /// The slices, in order.
     #[inline]
     pub fn slices(&self) -> &[SharedBuf] {

@@ -10,6 +10,7 @@ use std::slice;
 use bytes::Bytes;
 
 use crate::buf::{Buf, Parts};
+use crate::core::Core;
 use crate::foreign::Foreign;
 use crate::sync::{AtomicUsize, Ordering};
 
@@ -146,6 +147,16 @@ impl SharedBuf {
         }
     }
 
+    /// Bytes of memory that it keeps from being used again: all of the pool's buffer, however
+    /// short the slice. `None` for foreign and static bytes: only their owner knows.
+    #[inline]
+    pub fn footprint(&self) -> Option<usize> {
+        match &self.0 {
+            Repr::Pool(slice) => Some(slice.0.core().buffer_size()),
+            Repr::Bytes(_) => None,
+        }
+    }
+
     /// Whether no other slice of the buffer exists. Never of foreign or static bytes.
     pub fn is_unique(&self) -> bool {
         matches!(&self.0, Repr::Pool(slice) if slice.is_only())
@@ -163,10 +174,14 @@ unsafe impl Sync for PoolSlice {}
 
 impl Parts {
     #[inline]
-    fn shares(&self) -> &AtomicUsize {
+    fn core(&self) -> &Core {
         // SAFETY: alive while this buffer is away from home.
-        let core = unsafe { self.core.as_ref() };
-        &core.metas[self.index as usize].shares
+        unsafe { self.core.as_ref() }
+    }
+
+    #[inline]
+    fn shares(&self) -> &AtomicUsize {
+        &self.core().metas[self.index as usize].shares
     }
 }
 

@@ -12,7 +12,7 @@ use crate::icmp::EchoReply;
 use crate::id::InterfaceId;
 use crate::interface::{LOOPBACK, is_unicast};
 use crate::ip::{Ip, SendError};
-use crate::packet::{HEADROOM, Outgoing};
+use crate::packet::{HEADROOM, Outgoing, copied};
 use crate::random::{Random, Seed};
 use crate::slab::{Id, Slab};
 use crate::stats::DropReason;
@@ -238,7 +238,8 @@ impl EchoSockets {
         socket.replies.push_back(Echo {
             remote,
             sequence: reply.sequence,
-            payload: reply.payload,
+            // It may wait for long, and is charged for no more than its bytes.
+            payload: copied(&reply.payload),
             hop_limit,
         });
         self.events

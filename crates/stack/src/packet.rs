@@ -2,7 +2,9 @@
 
 use core::net::IpAddr;
 
-use zcn_frame::{Checksum, Frame, GsoKind};
+use bytes::Bytes;
+use zcn_frame::{Chain, Checksum, Frame, GsoKind};
+use zcn_pool::SharedBuf;
 use zcn_wire::checksum::Sum;
 use zcn_wire::{Protocol, PseudoHeader, TrafficClass};
 
@@ -124,6 +126,12 @@ pub(crate) fn frame_sum(mut sum: Sum, frame: &Frame, from: usize, len: usize) ->
         }
     }
     sum
+}
+
+/// The bytes of a payload in memory of their own, for where they wait: they keep no buffer that is
+/// larger than themselves.
+pub(crate) fn copied(payload: &Chain) -> Chain {
+    Chain::from(SharedBuf::from(Bytes::from(payload.to_vec())))
 }
 
 /// A packet to send: what the network layer has to know of it. Its bytes, from the transport

@@ -67,6 +67,19 @@ impl Target {
         window: u16,
         payload: &'static [u8],
     ) {
+        let payload = Chain::from(SharedBuf::from_static(payload));
+        self.segment_of(remote, flags, seq, ack, window, payload);
+    }
+
+    fn segment_of(
+        &mut self,
+        remote: SocketAddr,
+        flags: TcpFlags,
+        seq: u32,
+        ack: SeqNum,
+        window: u16,
+        payload: Chain,
+    ) {
         let mut segment = SegmentIn {
             local: SocketAddr::new(OURS, 80),
             remote,
@@ -82,7 +95,7 @@ impl Target {
                 urgent: 0,
                 options: TcpOptions::NONE,
             },
-            payload: Chain::from(SharedBuf::from_static(payload)),
+            payload,
             segments: 1,
             psh_seen: false,
         };
@@ -320,4 +333,47 @@ fn segment_smack_keeps_a_bounded_number_of_pieces() {
         read += count;
     }
     assert_eq!(read, 30_000);
+}
+
+/// Bytes in a buffer of 68 KiB each, as a link has them that receives super-frames.
+#[test]
+fn single_bytes_in_buffers_of_super_frames_keep_few_of_them() {
+    const BUFFERS: usize = 16;
+    let frames = BufferPool::builder().buffer_size(68 << 10).count(BUFFERS);
+    let frames = frames.build().expect("memory");
+    let byte = || {
+        let mut buf = frames.acquire().expect("buffers come back");
+        buf.extend_from_slice(b"x").expect("room");
+        Chain::from(SharedBuf::from(buf))
+    };
+    let mut target = Target::new(TcpConfig::default(), 5);
+    let remote = peer(1);
+    target.segment(remote, TcpFlags::SYN, 0, SeqNum(0), 1000, &[]);
+    let answers = target.output();
+    let ack = answers[0].tcp.seq + 1_u32;
+    target.segment(remote, TcpFlags::ACK, 1, ack, 1000, &[]);
+    let (id, _) = target
+        .tcp
+        .accept(target.now, target.listener)
+        .expect("open");
+    // In order, and the application does not read; then every second byte beyond a hole.
+    for seq in 0..5_000 {
+        target.segment_of(remote, TcpFlags::ACK, 1 + seq, ack, 1000, byte());
+        target.output();
+    }
+    let kept = frames.stats().in_use;
+    assert!(kept < 4, "{kept}");
+    for seq in 0..5_000 {
+        let seq = 5_002 + 2 * seq;
+        target.segment_of(remote, TcpFlags::ACK, seq, ack, 1000, byte());
+        target.output();
+    }
+    assert_eq!(frames.stats().in_use, kept);
+    let packed = target.pool.stats().in_use;
+    assert!(packed < 40, "{packed}");
+    let mut bytes = vec![0; 10_000];
+    let read = target.tcp.recv(target.now, id, &mut bytes).expect("data");
+    assert_eq!(read, 5_000);
+    assert!(bytes[..read].iter().all(|&byte| byte == b'x'));
+    assert_eq!(frames.stats().in_use, 0);
 }

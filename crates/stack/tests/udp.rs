@@ -175,6 +175,40 @@ fn a_connected_socket_hears_its_peer_only() {
     assert!(recv(&mut net, 0, client).is_some());
 }
 
+/// Buffers are charged whole: a socket that nobody reads keeps no more of them than it may.
+#[test]
+fn tiny_datagrams_in_large_buffers_keep_few_of_them() {
+    for (size, count) in [(4_096, 512), (68 << 10, 64)] {
+        let mut net = Net::plain(1_500);
+        let server = bind(&mut net, 1, "0.0.0.0:7");
+        let client = bind(&mut net, 0, "0.0.0.0:0");
+        send(&mut net, 0, client, "10.0.0.2:7", b"x").unwrap();
+        assert!(recv(&mut net, 1, server).is_some());
+        let frame = net.sent(0).pop().unwrap();
+        let frames = zcn_pool::BufferPool::builder()
+            .buffer_size(size)
+            .count(count);
+        let frames = frames.build().expect("memory");
+        let limit = net.stacks[1].udp_options(server).unwrap().receive_buffer;
+        for _ in 0..1_000 {
+            let mut buf = frames.acquire().expect("buffers come back");
+            buf.extend_from_slice(&frame).expect("room");
+            let mut batch = vec![zcn_frame::Frame::from(SharedBuf::from(buf))];
+            let now = net.now;
+            net.stacks[1].handle_frames(now, IF, &mut batch);
+        }
+        let busy = frames.stats().in_use * size;
+        assert!(busy <= limit, "{busy} of {limit}");
+        let mut read = 0;
+        while let Some(datagram) = recv(&mut net, 1, server) {
+            assert_eq!(datagram.payload.to_vec(), b"x");
+            read += 1;
+        }
+        assert!(read > 100, "{read}");
+        assert_eq!(frames.stats().in_use, 0);
+    }
+}
+
 #[test]
 fn a_full_socket_drops_and_counts() {
     let mut net = Net::plain(1_500);

@@ -27,7 +27,8 @@ pub(crate) struct Limits {
     pub(crate) memory: usize,
     /// Slices out of order.
     pub(crate) slices: usize,
-    /// Size of the buffers that payload arrives in: what a slice keeps busy at most.
+    /// Size of the buffers that small payload is packed into. As much is charged for foreign
+    /// bytes, of which nobody knows what they keep.
     pub(crate) buffer_bytes: usize,
 }
 
@@ -256,7 +257,8 @@ impl ReceiveQueue {
         pool: &LocalPool,
     ) -> bool {
         // Twice the limit: the window was promised, and promises are kept for bytes that
-        // arrive in small segments, too. Beyond half of it they are packed.
+        // arrive in small segments, too. Beyond half of it they are packed, so that what is kept
+        // weighs at most three times its bytes.
         if self.cost > 2 * limits.memory {
             return false;
         }
@@ -270,7 +272,7 @@ impl ReceiveQueue {
     #[inline]
     fn append_slice(&mut self, slice: SharedBuf, cost: u32, limits: &Limits, pool: &LocalPool) {
         self.readable += slice.len();
-        let small = slice.len() < limits.buffer_bytes / 4;
+        let small = slice.len() < held(&slice, limits.buffer_bytes) / 3;
         if small && self.cost > limits.memory / 2 {
             self.pack(&slice, limits.buffer_bytes, pool);
             return;
@@ -395,8 +397,14 @@ impl ReceiveQueue {
     }
 }
 
+/// Memory that a slice keeps busy: links receive super-frames into buffers of 68 KiB, of which a
+/// slice may be the last bytes.
+fn held(slice: &SharedBuf, buffer_bytes: usize) -> usize {
+    slice.footprint().unwrap_or(buffer_bytes).max(slice.len())
+}
+
 fn cost_of(slice: &SharedBuf, buffer_bytes: usize) -> u32 {
-    (slice.len().max(buffer_bytes) + SLICE_COST) as u32
+    (held(slice, buffer_bytes) + SLICE_COST) as u32
 }
 
 fn on_the_heap(bytes: &[u8]) -> Slice {
@@ -407,9 +415,11 @@ fn on_the_heap(bytes: &[u8]) -> Slice {
 }
 
 /// A small slice that waits for a hole to be filled is copied out of its buffer: it may
-/// wait for long, and must not keep thousands of times its size from the pool.
+/// wait for long, and must not keep thousands of times its size from the pool. What is not
+/// copied weighs at most twice its bytes, so that a whole window fits.
 fn compact(slice: SharedBuf, buffer_bytes: usize) -> Slice {
-    if slice.len() < buffer_bytes / 4 {
+    let small = (held(&slice, buffer_bytes) / 2).max(buffer_bytes / 4);
+    if slice.len() < small {
         on_the_heap(&slice)
     } else {
         Slice {

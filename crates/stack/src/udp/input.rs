@@ -99,17 +99,21 @@ impl Udp {
             hop_limit: packet.hop_limit,
             traffic_class: packet.traffic_class.0,
         };
+        let held = payload.footprint();
         let coalesce = self.get(id).is_some_and(|socket| socket.options().coalesce);
         match incoming.segment_size {
             Some(size) if !coalesce && payload.len() > usize::from(size) => {
+                // They share what they came in.
+                let whole = payload.len();
                 while !payload.is_empty() {
                     let part = first_bytes(&mut payload, size.into());
-                    self.deliver(ip, id, datagram(part, None));
+                    let share = held * part.len() / whole;
+                    self.deliver(ip, id, datagram(part, None), share);
                 }
             }
             size => {
                 let size = size.filter(|&size| payload.len() > usize::from(size));
-                self.deliver(ip, id, datagram(payload, size));
+                self.deliver(ip, id, datagram(payload, size), held);
             }
         }
     }

@@ -253,12 +253,13 @@ impl Udp {
         }
     }
 
-    fn deliver(&mut self, ip: &mut Ip, id: Id, datagram: Datagram) {
+    /// Gives a datagram that keeps `held` bytes of memory to a socket.
+    fn deliver(&mut self, ip: &mut Ip, id: Id, datagram: Datagram, held: usize) {
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
         let count = datagram.count();
-        if socket.push(datagram) {
+        if socket.push(datagram, held) {
             self.stats.in_datagrams += count;
             self.events
                 .raise(id, &mut socket.pending, Readiness::READABLE);

@@ -9,9 +9,9 @@ use crate::demux::Binding;
 use crate::error::NetworkError;
 use crate::event::Readiness;
 use crate::id::InterfaceId;
+use crate::packet::copied;
 
-/// What a datagram that waits costs beside its bytes: the buffer around it is not free,
-/// either.
+/// What a datagram that waits costs beside the memory that its bytes keep.
 const OVERHEAD: usize = 768;
 /// Bytes of datagrams that are received at once.
 const COALESCED_MAX: usize = 65_507;
@@ -73,10 +73,14 @@ impl Datagram {
         }
         joined
     }
+}
 
-    fn cost(&self) -> usize {
-        self.payload.len() + OVERHEAD
-    }
+/// A datagram that waits.
+#[derive(Debug)]
+struct Queued {
+    datagram: Datagram,
+    /// What it is charged.
+    cost: usize,
 }
 
 /// An error that concerns a socket: what the network said of a datagram to `remote`.
@@ -103,7 +107,9 @@ pub struct UdpOptions {
     pub dont_fragment: bool,
     /// Whether several datagrams of one sender may be received at once (UDP_GRO).
     pub coalesce: bool,
-    /// Bytes of received datagrams that may wait, overhead included (SO_RCVBUF).
+    /// Bytes of memory that received datagrams may keep while they wait, whole buffers and
+    /// overhead included (SO_RCVBUF). From half of it on, small ones are copied out of their
+    /// buffers.
     pub receive_buffer: usize,
     /// By which interface to send to groups and broadcast addresses (IP_MULTICAST_IF).
     pub group_interface: Option<InterfaceId>,
@@ -116,7 +122,7 @@ pub(crate) struct UdpSocket {
     /// Both ends, if it is connected.
     pub(super) peer: Option<(SocketAddr, SocketAddr)>,
     pub(super) options: UdpOptions,
-    queue: VecDeque<Datagram>,
+    queue: VecDeque<Queued>,
     queued: usize,
     errors: VecDeque<SocketError>,
     pub(super) pending: Readiness,
@@ -162,30 +168,41 @@ impl UdpSocket {
         self.options = options;
     }
 
-    /// Adds a datagram, if there is room: to the last one, if the application takes
-    /// several at once and they fit together. One always has room.
-    pub(super) fn push(&mut self, mut datagram: Datagram) -> bool {
-        let cost = datagram.cost();
-        if !self.queue.is_empty() && self.queued + cost > self.options.receive_buffer {
-            return false;
+    /// Adds a datagram that keeps `held` bytes of memory, if there is room: to the last one, if
+    /// the application takes several at once and they fit together. One always has room.
+    pub(super) fn push(&mut self, mut datagram: Datagram, held: usize) -> bool {
+        let len = datagram.payload.len();
+        let limit = self.options.receive_buffer;
+        let least = len + OVERHEAD;
+        let mut cost = held.max(len) + OVERHEAD;
+        if !self.queue.is_empty() {
+            if self.queued + least > limit {
+                return false;
+            }
+            if len < held / 2 && self.queued + cost > limit / 2 {
+                datagram.payload = copied(&datagram.payload);
+                cost = least;
+            }
+            if self.queued + cost > limit {
+                return false;
+            }
         }
         if self.options.coalesce
             && let Some(last) = self.queue.back_mut()
+            && last.datagram.join(&mut datagram)
         {
-            let before = last.cost();
-            if last.join(&mut datagram) {
-                self.queued += last.cost() - before;
-                return true;
-            }
+            last.cost += cost - OVERHEAD;
+            self.queued += cost - OVERHEAD;
+            return true;
         }
         self.queued += cost;
-        self.queue.push_back(datagram);
+        self.queue.push_back(Queued { datagram, cost });
         true
     }
 
     pub(super) fn pop(&mut self) -> Option<Datagram> {
-        let datagram = self.queue.pop_front()?;
-        self.queued -= datagram.cost();
+        let Queued { datagram, cost } = self.queue.pop_front()?;
+        self.queued -= cost;
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
         }
@@ -194,7 +211,7 @@ impl UdpSocket {
 
     /// Length of the next datagram.
     pub(crate) fn readable(&self) -> Option<usize> {
-        Some(self.queue.front()?.payload.len())
+        Some(self.queue.front()?.datagram.payload.len())
     }
 
     pub(super) fn push_error(&mut self, error: SocketError) {

@@ -157,6 +157,64 @@ fn small_slices_do_not_pin_large_buffers() {
     assert_eq!(case.pool.stats().in_use, 0);
 }
 
+/// What arrives as the last bytes of a super-frame lies in a buffer of 68 KiB.
+#[test]
+fn ends_of_super_frames_do_not_keep_their_buffers() {
+    const SUPER: usize = 68 << 10;
+    const WINDOW: usize = 1 << 20;
+    for len in [1, 1_000, 17_000, SUPER / 3 + 1, SUPER / 2 - 1, SUPER / 2] {
+        let limits = Limits {
+            memory: 2 * WINDOW + 4 * 4_096,
+            slices: 4_096,
+            buffer_bytes: 4_096,
+        };
+        let frames = BufferPool::builder().buffer_size(SUPER).count(64);
+        let frames = frames.build().unwrap();
+        let packed = pool();
+        let receive = |queue: &mut ReceiveQueue, next, offset: usize| {
+            let mut buf = frames.acquire().expect("buffers come back");
+            buf.extend_from_slice(&vec![7; len]).unwrap();
+            let mut payload = Chain::from(SharedBuf::from(buf));
+            let local = packed.local();
+            queue.receive(
+                next,
+                offset as u32,
+                &mut payload,
+                &limits,
+                &local,
+                &mut None,
+            )
+        };
+        // A window's worth, every second piece missing.
+        let count = (WINDOW / len).min(2_000);
+        let mut queue = ReceiveQueue::default();
+        for number in 0..count {
+            let received = receive(&mut queue, 0, (2 * number + 1) * len);
+            assert_eq!(received, Received::OutOfOrder, "{len} {number}");
+        }
+        let kept = if len < SUPER / 2 { 0 } else { count };
+        assert_eq!(frames.stats().in_use, kept, "{len}");
+        assert!(queue.cost() <= limits.memory, "{len}: {}", queue.cost());
+        queue.drop_out_of_order();
+        // In order, and nobody reads.
+        let mut next = 0;
+        for number in 0..count {
+            let received = receive(&mut queue, next, 0);
+            let bytes = len as u32;
+            let expected = Received::InOrder {
+                bytes,
+                filled: false,
+            };
+            assert_eq!(received, expected, "{len} {number}");
+            next += len as u64;
+        }
+        let busy = frames.stats().in_use * SUPER + packed.stats().in_use * 4_096;
+        assert!(busy <= 2 * limits.memory, "{len}: {busy}");
+        assert!(busy <= queue.cost(), "{len}: {busy} of {}", queue.cost());
+        assert_eq!(queue.readable(), count * len);
+    }
+}
+
 proptest! {
     /// Any segments in any order, overlapping as they like, come out as the stream.
     #[test]
