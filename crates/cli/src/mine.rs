@@ -115,7 +115,7 @@ fn mine(args: &MineArgs, workers: CrewOptions, pools: Vec<Pool>) -> Result<ExitC
     view.end();
     mined??;
     farewell(&view, &status);
-    Ok(ExitCode::SUCCESS)
+    Ok(crate::pool::exit_code())
 }
 
 /// The pools of the command line.

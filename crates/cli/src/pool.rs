@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
@@ -180,7 +181,7 @@ pub fn run(args: &PoolArgs) -> Result<ExitCode, Failure> {
             )
         },
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(exit_code())
 }
 
 fn settings(args: &PoolArgs) -> Result<PoolSettings, Failure> {
@@ -204,7 +205,11 @@ fn settings(args: &PoolArgs) -> Result<PoolSettings, Failure> {
     Ok(settings)
 }
 
-/// Prints a line. A reader who went away does not stop a pool, or a miner.
+/// Whether a line could not be printed, and not because its reader went away.
+static INCOMPLETE: AtomicBool = AtomicBool::new(false);
+
+/// Prints a line. Neither a reader who went away nor a full disk stops a pool, or a miner; of the
+/// disk standard error is told once, and [`exit_code`] tells in the end.
 pub(crate) fn say(
     json: bool,
     object: impl FnOnce() -> serde_json::Value,
@@ -212,7 +217,19 @@ pub(crate) fn say(
 ) {
     let line = if json { object().to_string() } else { text() };
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) else {
+        return;
+    };
+    let failure = Failure::from(error).remedy("room on the disk; work goes on without output");
+    // Relaxed: it orders nothing.
+    if !failure.is_closed_pipe() && !INCOMPLETE.swap(true, Ordering::Relaxed) {
+        let _ = write!(io::stderr(), "{failure}");
+    }
+}
+
+/// How a program ends that printed its lines by [`say`]: as a failure if some are missing.
+pub(crate) fn exit_code() -> ExitCode {
+    ExitCode::from(u8::from(INCOMPLETE.load(Ordering::Relaxed)))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Output, Stdio};
 
 use common::{objects, run, text, without_uring, zcn};
@@ -111,6 +112,49 @@ fn a_bad_filter_is_named_once_with_a_remedy() {
     );
     assert!(error.contains("try: ZCN_LOG=debug"), "{error}");
     assert_eq!(error.matches("level filter").count(), 1, "{error}");
+}
+
+/// A pool and a miner go on without their lines, and say in the end that some are missing.
+#[test]
+fn a_full_device_stops_no_work_and_is_told_of() {
+    let full = || std::fs::File::create("/dev/full").expect("/dev/full opens");
+    let mut pool = zcn()
+        .args(["pool", "--listen", "127.0.0.1:0"])
+        .stdout(full())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut said = String::new();
+    let mut stderr = BufReader::new(pool.stderr.take().expect("piped"));
+    while !said.contains("work goes on without output") {
+        assert!(stderr.read_line(&mut said).expect("text") > 0, "{said}");
+    }
+    assert!(said.contains("cannot write the output"), "{said}");
+    assert!(pool.try_wait().expect("a child").is_none());
+    let pid = pool.id().to_string();
+    let killed = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(killed.expect("kill runs").success());
+    assert_eq!(pool.wait().expect("it ends").code(), Some(1));
+    // Said once.
+    stderr.read_to_string(&mut said).expect("text");
+    assert_eq!(said.matches("cannot write the output").count(), 1, "{said}");
+    // Where the lines are all there is.
+    let output = zcn()
+        .args([
+            "mine",
+            "-o",
+            "127.0.0.1:9",
+            "-u",
+            "me",
+            "--time-limit",
+            "100ms",
+        ])
+        .stdout(full())
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("cannot write the output"), "{said}");
 }
 
 #[test]

@@ -122,10 +122,7 @@ fn in_namespaces(
         let server = ours.start(capture)?;
         story.programs = programs::run(ours.clients(), capture.is_some())?;
         server.stop()?;
-        story.capture = capture.map(|path| {
-            let len = std::fs::metadata(path).map_or(0, |file| file.len());
-            (path.to_owned(), len)
-        });
+        story.capture = capture.map(written).transpose()?;
     }
     for round in 0..rounds {
         for place in 0..parties.len() {
@@ -146,4 +143,18 @@ fn in_namespaces(
         }
     }
     Ok(story)
+}
+
+/// The capture that a stack has written, and how many bytes it has.
+///
+/// # Errors
+/// There is nothing in it, not even its header.
+fn written(path: &Path) -> Result<(PathBuf, u64), Failure> {
+    match std::fs::metadata(path).map(|file| file.len()) {
+        Ok(len) if len > 0 => Ok((path.to_owned(), len)),
+        _ => Err(
+            Failure::new(format!("cannot write the capture to {}", path.display()))
+                .remedy("a file in a directory that you may write to, and room on the disk"),
+        ),
+    }
 }

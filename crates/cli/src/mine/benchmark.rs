@@ -44,7 +44,7 @@ pub(super) fn run(args: &MineArgs, workers: &CrewOptions) -> Result<ExitCode, Fa
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(crate::pool::exit_code())
 }
 
 /// Hashes a second of each worker. Nothing meets the target.

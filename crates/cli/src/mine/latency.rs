@@ -54,7 +54,7 @@ pub(super) fn run(args: &MineArgs, workers: &CrewOptions) -> Result<ExitCode, Fa
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(crate::pool::exit_code())
 }
 
 fn measure(

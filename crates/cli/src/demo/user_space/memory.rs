@@ -43,10 +43,7 @@ pub(super) fn run(
             number(&ping, "rtt_avg_ms")
         )],
         bytes,
-        capture: capture.map(|path| {
-            let len = std::fs::metadata(path).map_or(0, |file| file.len());
-            (path.to_owned(), len)
-        }),
+        capture: capture.map(super::written).transpose()?,
     })
 }
 
