@@ -335,9 +335,11 @@ impl Tcp {
         let Some(connection) = self.connections.get(id) else {
             return;
         };
-        let hash = self.ends.hash(&connection.local(), &connection.remote());
+        let (local, remote) = (connection.local(), connection.remote());
+        let hash = self.ends.hash(&local, &remote);
         self.ends
             .remove(hash, |place| place == Place::Connection(id));
+        self.ports.release(|| (local, remote));
     }
 
     /// The last step of a connection: its place is free.
@@ -417,6 +419,8 @@ impl Tcp {
             Place::TimeWait(id) => time_waits.get(id).is_none(),
             _ => false,
         });
+        self.ports
+            .release(|| (entry.tuple.local(), entry.tuple.remote()));
     }
 
     /// Takes an entry that has left the table of half-open connections out of the others.

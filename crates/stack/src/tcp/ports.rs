@@ -1,11 +1,18 @@
 //! Ephemeral ports (RFC 6056, algorithm 4: double hash).
 
 use core::net::SocketAddr;
+use std::collections::VecDeque;
 
 use crate::random::{SecretKey, Seed};
 
 /// Counters of the second hash.
 const COUNTERS: usize = 256;
+/// After so many ports that were taken, those that became free last are asked.
+const TRIES: u32 = 64;
+/// Ports that became free and are remembered.
+const FREED: usize = 256;
+/// So many draws without a long search, and none are remembered any more.
+const CALM: u32 = 1_024;
 
 /// Draws local ports: not to be guessed by a stranger, and slow to come again.
 #[derive(Debug)]
@@ -15,6 +22,11 @@ pub(crate) struct Ports {
     counters: [u16; COUNTERS],
     first: u16,
     count: u32,
+    /// Both ends of connections that are over, the oldest first: where nearly all ports are
+    /// taken, a search finds one only after most of the others.
+    freed: VecDeque<(SocketAddr, SocketAddr)>,
+    /// Draws for which ends are still remembered.
+    scarce: u32,
 }
 
 impl Ports {
@@ -26,6 +38,19 @@ impl Ports {
             counters: [0; COUNTERS],
             first,
             count: u32::from(last.saturating_sub(first)) + 1,
+            freed: VecDeque::new(),
+            scarce: 0,
+        }
+    }
+
+    /// A connection between these ends is over, or its TIME-WAIT.
+    #[inline]
+    pub(crate) fn release(&mut self, ends: impl FnOnce() -> (SocketAddr, SocketAddr)) {
+        if self.scarce > 0 {
+            if self.freed.len() >= FREED {
+                self.freed.pop_front();
+            }
+            self.freed.push_back(ends());
         }
     }
 
@@ -44,10 +69,36 @@ impl Ports {
             let port = self.first + ((offset + step) % self.count) as u16;
             if free(port) {
                 self.counters[counter] = (step % self.count) as u16;
+                if tried <= TRIES {
+                    self.scarce = self.scarce.saturating_sub(1);
+                }
                 return Some(port);
+            }
+            if tried == TRIES {
+                self.scarce = CALM;
+                if let Some(port) = self.reuse(&local, remote, &mut free) {
+                    return Some(port);
+                }
             }
         }
         None
+    }
+
+    /// A port that became free a while ago and is so still.
+    fn reuse(
+        &mut self,
+        local: &SocketAddr,
+        remote: &SocketAddr,
+        mut free: impl FnMut(u16) -> bool,
+    ) -> Option<u16> {
+        let at = self.freed.iter().position(|(ours, theirs)| {
+            let drawn = ours.port().checked_sub(self.first);
+            ours.ip() == local.ip()
+                && theirs == remote
+                && drawn.is_some_and(|drawn| u32::from(drawn) < self.count)
+                && free(ours.port())
+        })?;
+        self.freed.remove(at).map(|(ours, _)| ours.port())
     }
 }
 
@@ -70,6 +121,58 @@ mod tests {
             (taken.first(), taken.last()),
             (Some(&40_000), Some(&40_099))
         );
+    }
+
+    #[test]
+    fn a_port_is_found_soon_where_nearly_all_are_taken() {
+        let mut ports = Ports::new(&[5; 32], (40_000, 43_999));
+        let local: SocketAddr = "10.0.0.1:0".parse().unwrap();
+        let remote = "10.0.0.2:80".parse().unwrap();
+        let mut taken = BTreeSet::new();
+        while let Some(port) = ports.draw(&local, &remote, |port| !taken.contains(&port)) {
+            taken.insert(port);
+        }
+        assert_eq!(taken.len(), 4_000);
+        let mut longest = 0;
+        for round in 0..1_000_u32 {
+            // One connection ends; two at times, or the same one twice.
+            let ends = 1 + usize::from(round.is_multiple_of(3));
+            for number in 0..ends {
+                let at = (round as usize * 7_919 + number * 104_729) % taken.len();
+                let port = *taken.iter().nth(at).unwrap();
+                taken.remove(&port);
+                let ours = SocketAddr::new(local.ip(), port);
+                ports.release(|| (ours, remote));
+                ports.release(|| (ours, remote));
+            }
+            for _ in 0..ends {
+                let mut tries = 0;
+                let port = ports.draw(&local, &remote, |port| {
+                    tries += 1;
+                    !taken.contains(&port)
+                });
+                assert!(taken.insert(port.unwrap()));
+                longest = longest.max(tries);
+            }
+            assert_eq!(taken.len(), 4_000);
+        }
+        assert!(longest <= TRIES + FREED as u32, "{longest}");
+        assert!(ports.freed.len() <= FREED);
+        // Another peer's are no help, and no harm.
+        let other = "10.0.0.3:80".parse().unwrap();
+        assert!(ports.draw(&local, &other, |_| true).is_some());
+    }
+
+    #[test]
+    fn nothing_is_remembered_where_ports_are_plenty() {
+        let mut ports = Ports::new(&[5; 32], (32_768, 60_999));
+        let local = "10.0.0.1:0".parse().unwrap();
+        let remote = "10.0.0.2:80".parse().unwrap();
+        for _ in 0..100 {
+            ports.draw(&local, &remote, |_| true).unwrap();
+            ports.release(|| (local, remote));
+        }
+        assert!(ports.freed.is_empty());
     }
 
     #[test]
