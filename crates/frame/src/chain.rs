@@ -53,8 +53,8 @@ impl Chain {
     }
 
     /// Bytes of memory that the slices keep from being used again: whole buffers, however short
-    /// the slices; of foreign bytes, whose memory only their owner knows, their length. Slices of
-    /// one buffer count one by one.
+    /// the slices; of buffers that others keep, too, and of foreign bytes, whose memory only their
+    /// owner knows, the length of the slices.
     pub fn footprint(&self) -> usize {
         let of = |slice: &SharedBuf| slice.footprint().unwrap_or(slice.len());
         self.slices().iter().map(of).sum()

@@ -147,13 +147,14 @@ impl SharedBuf {
         }
     }
 
-    /// Bytes of memory that it keeps from being used again: all of the pool's buffer, however
-    /// short the slice. `None` for foreign and static bytes: only their owner knows.
+    /// Bytes of memory that it alone keeps from being used again: all of the pool's buffer,
+    /// however short the slice. `None` if other slices keep the buffer, too, and for foreign and
+    /// static bytes, of which only the owner knows.
     #[inline]
     pub fn footprint(&self) -> Option<usize> {
         match &self.0 {
-            Repr::Pool(slice) => Some(slice.0.core().buffer_size()),
-            Repr::Bytes(_) => None,
+            Repr::Pool(slice) if slice.is_only() => Some(slice.0.core().buffer_size()),
+            _ => None,
         }
     }
 

@@ -27,8 +27,8 @@ pub(crate) struct Limits {
     pub(crate) memory: usize,
     /// Slices out of order.
     pub(crate) slices: usize,
-    /// Size of the buffers that small payload is packed into. As much is charged for foreign
-    /// bytes, of which nobody knows what they keep.
+    /// Size of the buffers that small payload is packed into. As much is charged for a slice of
+    /// which nobody knows what it keeps: of foreign bytes, or of a buffer that others keep, too.
     pub(crate) buffer_bytes: usize,
 }
 

@@ -215,6 +215,37 @@ fn ends_of_super_frames_do_not_keep_their_buffers() {
     }
 }
 
+/// A peer in the same process sends slices of one large buffer, and keeps it until they are
+/// acknowledged: to copy them gives nothing back.
+#[test]
+fn slices_of_a_buffer_that_others_keep_are_not_copied() {
+    let sent = BufferPool::builder().buffer_size(1 << 20).count(1);
+    let mut sent = sent.build().unwrap().acquire().unwrap();
+    sent.extend_from_slice(&[7; 1 << 20]).unwrap();
+    let sent = SharedBuf::from(sent);
+    let (mut queue, pool) = (ReceiveQueue::default(), pool());
+    let limits = Limits {
+        memory: 256 << 10,
+        ..LIMITS
+    };
+    let mut at = 0;
+    while at < 256 << 10 {
+        for len in [60_000, 5_536] {
+            let mut payload = Chain::from(sent.slice(at..at + len));
+            let taken = queue.append(&mut payload, &limits, &pool.local());
+            assert!(taken, "{at}");
+            at += len;
+        }
+    }
+    let mut at = 0;
+    while let Some(slice) = queue.take(usize::MAX) {
+        assert_eq!(slice.as_ptr(), sent[at..].as_ptr());
+        at += slice.len();
+    }
+    assert!(at >= 256 << 10);
+    assert_eq!(pool.stats().in_use, 0);
+}
+
 proptest! {
     /// Any segments in any order, overlapping as they like, come out as the stream.
     #[test]
