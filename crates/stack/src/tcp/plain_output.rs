@@ -96,7 +96,8 @@ impl Connection {
             && !self.has(UNUSUAL)
             && self.options.nodelay
             && !self.options.cork
-            && !(self.ack.is_due() && self.has_sack_news());
+            // Data says it, too.
+            && !self.has_sack_news();
         if !plain {
             return None;
         }
