@@ -56,10 +56,9 @@ impl Connection {
         if head.has_ack {
             self.connected(now, common, head);
         } else {
-            // Simultaneous open: our SYN goes again, with ACK (RFC 9293 section 3.5).
+            // Simultaneous open: our SYN goes again, with ACK (RFC 9293 section 3.5). Its timer runs on,
+            // as on Linux.
             self.state = State::SynReceived;
-            self.probe_deadline = now + common.config.syn_timeout;
-            self.probes = 0;
             self.flags.set(Flags::SYN_DUE, true);
         }
     }
