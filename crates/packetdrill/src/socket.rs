@@ -546,7 +546,7 @@ impl Core {
                     .stack
                     .tcp_state(id)
                     .is_none_or(|state| !state.may_send());
-                if self.socket(fd)?.read_shut && ended && self.stack.tcp_readable(id) == 0 {
+                if self.socket(fd)?.read_shut && ended {
                     self.stack.tcp_shutdown_read(now, id)?;
                 }
                 Ok(())

@@ -261,13 +261,16 @@ impl Connection {
     }
 
     /// The application wants to read nothing more: what is there and what comes is dropped,
-    /// though acknowledged.
+    /// though acknowledged. Once our side has ended, too, what is there stays, and what comes is
+    /// answered with RST.
     pub(crate) fn shutdown_read(&mut self, common: &mut Common) -> Result<(), CloseError> {
         if matches!(self.state, State::SynSent | State::Closed) {
             return Err(CloseError::NotConnected);
         }
         self.flags.set(Flags::READ_SHUT, true);
-        if let Some(queue) = &mut self.receive_queue {
+        if self.state.may_send()
+            && let Some(queue) = &mut self.receive_queue
+        {
             while queue.take(usize::MAX).is_some() {}
         }
         self.release_empty_queues(common);

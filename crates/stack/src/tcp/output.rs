@@ -106,7 +106,7 @@ impl Connection {
 
     /// What to report: a duplicate first (RFC 2883), then the islands, the one that grew
     /// last first (RFC 2018 section 4).
-    fn sack_blocks(&mut self) -> SackBlocks {
+    pub(crate) fn sack_blocks(&mut self) -> SackBlocks {
         let mut blocks = SackBlocks::EMPTY;
         let room = if self.timestamps.enabled { 3 } else { 4 };
         if self.has_duplicate() {

@@ -330,6 +330,9 @@ impl Connection {
         let mut segment = SegmentOut::default();
         self.begin_segment(TcpFlags::RST | TcpFlags::ACK, seq, &mut segment);
         self.stamp_segment(now, &mut segment);
+        if self.has(Flags::SACK) {
+            segment.tcp.options.sack = self.sack_blocks();
+        }
         segment.tcp.flags |= self.ace();
         segment.tcp.ack = self.rcv_nxt;
         segment.tcp.window = self.window.field(false);

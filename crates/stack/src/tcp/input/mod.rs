@@ -65,9 +65,12 @@ impl Connection {
         if self.check(now, common, head) == Check::Drop {
             return;
         }
-        if let Some(stamps) = head.timestamps {
+        let speaks =
+            head.ack.after_eq(self.sender.snd_una()) && head.ack.before_eq(self.sender.snd_nxt());
+        if let Some(stamps) = head.timestamps.filter(|_| speaks) {
             // Only what was acknowledged already, so that a delayed ACK echoes the first
-            // segment that it covers.
+            // segment that it covers. As in Linux not of one whose acknowledgement is old, or
+            // cannot be.
             let before = self.timestamps.recent;
             self.timestamps
                 .update(now, stamps.val, head.seq, self.rcv_wup);
