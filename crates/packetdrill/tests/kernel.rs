@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex};
 
 use driver::kernel::{Settings, on_the_kernel};
 use driver::{ACK, FIN, PSH, Segment, Tool, accepted};
-use matrix::comparison::Findings;
+use matrix::comparison::{self, Findings, KERNEL_PAUSE_MICROS, PAUSE_MICROS};
 use matrix::start::Start;
+use matrix::subject::Subject;
+use matrix::walk::{self, Walk};
 use matrix::{Case, probe};
 
 fn exchange(tool: &Tool) -> Vec<Segment> {
@@ -48,6 +50,10 @@ const SAMPLE: usize = 13;
 /// Cases in one namespace: each has a port, and some are played again.
 const NAMESPACE: usize = 6_000;
 
+/// Steps of a walk, and walks side by side.
+const STEPS: usize = 12;
+const WALKS: usize = 200;
+
 fn every_case() -> Vec<Case> {
     let of = |start, stamps| {
         let probes = probe::all(start, stamps);
@@ -62,18 +68,19 @@ fn every_case() -> Vec<Case> {
     both.collect()
 }
 
+/// Nothing is sent again while we look.
+const PATIENT: Settings<'static> = Settings {
+    mtu: 1500,
+    metrics: "congctl cubic rto_min 20s",
+    sysctls: &[
+        ("ipv4/tcp_invalid_ratelimit", "0"),
+        ("ipv4/tcp_early_retrans", "0"),
+    ],
+};
+
 /// `ZCN_LONG_TESTS=1` plays all cases, `ZCN_START=NAME` those of one state.
 #[test]
 fn every_segment_in_every_state_is_answered_as_by_the_kernel() {
-    let settings = Settings {
-        // Nothing is sent again while we look.
-        metrics: "congctl cubic rto_min 20s",
-        sysctls: &[
-            ("ipv4/tcp_invalid_ratelimit", "0"),
-            ("ipv4/tcp_early_retrans", "0"),
-        ],
-        ..Settings::default()
-    };
     let mut cases = every_case();
     let only = std::env::var("ZCN_START").ok();
     if let Some(only) = &only {
@@ -86,7 +93,7 @@ fn every_segment_in_every_state_is_answered_as_by_the_kernel() {
     let findings = Arc::new(Mutex::new(Findings::default()));
     for part in cases.chunks(NAMESPACE) {
         let (part, findings) = (part.to_vec(), Arc::clone(&findings));
-        on_the_kernel(settings.clone(), move |kernel| {
+        on_the_kernel(PATIENT, move |kernel| {
             let mut findings = findings.lock().expect("no other test holds it");
             findings.compare(kernel, &part);
         });
@@ -97,4 +104,41 @@ fn every_segment_in_every_state_is_answered_as_by_the_kernel() {
     if long && only.is_none() && findings.played == cases.len() {
         assert_eq!(findings.stale(), Vec::<&str>::new(), "nothing differs so");
     }
+}
+
+/// Walks, and steps of each. `ZCN_SEED` is the seed of the first one, `ZCN_WALKS` how many follow.
+#[test]
+fn random_walks_go_as_on_the_kernel() {
+    let number = |name: &str, default: u64| {
+        let text = std::env::var(name).ok();
+        text.and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let (first, count) = (number("ZCN_SEED", 1), number("ZCN_WALKS", 200));
+    let walks: Vec<Walk> = (first..first + count)
+        .map(|seed| Walk::new(seed, STEPS))
+        .collect();
+    on_the_kernel(PATIENT, move |kernel| {
+        let mut differ = 0;
+        let mut kernel = Subject::new(kernel, KERNEL_PAUSE_MICROS);
+        for walks in walks.chunks(WALKS) {
+            let theirs = walk::play(&mut kernel, walks);
+            let tool = Tool::new(comparison::FLAGS);
+            let ours = walk::play(&mut Subject::new(&tool, PAUSE_MICROS), walks);
+            for (walk, (ours, theirs)) in walks.iter().zip(ours.iter().zip(&theirs)) {
+                let Some(at) = (0..STEPS).find(|&at| ours[at] != theirs[at]) else {
+                    continue;
+                };
+                differ += 1;
+                println!(
+                    "seed {}, {:?}, timestamps {}",
+                    walk.seed, walk.start, walk.stamps
+                );
+                for (step, told) in walk.steps.iter().zip(theirs).take(at + 1) {
+                    println!("  {step}\n    {told:?}");
+                }
+                println!("  ours {:?}", ours[at]);
+            }
+        }
+        assert_eq!(differ, 0, "see above");
+    });
 }

@@ -15,8 +15,10 @@ const BATCH_MIN: usize = 25;
 /// The kernel sends a SYN again after a second: what took longer shows nothing.
 const BATCH_TIME_MAX: Duration = Duration::from_millis(900);
 /// How long acknowledgements are delayed, and some more; in the kernel the time is real.
-const PAUSE_MICROS: u32 = 90_000;
-const KERNEL_PAUSE_MICROS: u32 = 130_000;
+pub const PAUSE_MICROS: u32 = 90_000;
+pub const KERNEL_PAUSE_MICROS: u32 = 130_000;
+/// The stack is as the kernel that it is compared with.
+pub const FLAGS: &str = "tcp_invalid_ratelimit=0 tcp_early_retrans=0";
 /// Cases of a difference that are named.
 const NAMED: usize = 4;
 
@@ -46,7 +48,7 @@ impl Findings {
             let began = Instant::now();
             let theirs = play(kernel, batch);
             if began.elapsed() < BATCH_TIME_MAX {
-                let tool = Tool::new("tcp_invalid_ratelimit=0 tcp_early_retrans=0");
+                let tool = Tool::new(FLAGS);
                 let ours = play(&mut Subject::new(&tool, PAUSE_MICROS), batch);
                 return self.note(batch, &ours, &theirs);
             }

@@ -32,6 +32,8 @@ pub struct Connection {
     /// The peer's last timestamp, and the last that it has seen.
     pub stamp: u32,
     pub echo: u32,
+    /// What calls answered since it was last followed.
+    pub answers: Outcome,
 }
 
 impl Connection {
@@ -48,6 +50,7 @@ impl Connection {
             stamps,
             stamp: STAMP,
             echo: 0,
+            answers: Outcome::new(),
         }
     }
 
@@ -92,6 +95,18 @@ impl Connection {
         if let Some(stamp) = stamp_of(&segment.options) {
             self.echo = stamp.0;
         }
+    }
+
+    /// What calls answered and what left since the last time; what was acknowledged is known.
+    pub fn follow(&mut self, subject: &mut Subject<'_>) -> Outcome {
+        let mut told = std::mem::take(&mut self.answers);
+        for segment in self.learn(subject) {
+            told.push(self.describe(&segment));
+            if segment.ack.wrapping_sub(self.rcv_nxt).cast_signed() > 0 {
+                self.rcv_nxt = segment.ack;
+            }
+        }
+        told
     }
 
     /// What left for the peer, in numbers that count from those of the handshake.

@@ -61,7 +61,8 @@ pub const ALL: [Exception; 8] = [
                 case.start,
                 Start::CloseWait | Start::CloseWaitUnread | Start::EstablishedHole
             );
-            ended && case.probe.flags & FIN != 0 && case.probe.len > 0
+            let second = case.probe.len > 0 || case.probe.seq == Seq::Next(10);
+            ended && case.probe.flags & FIN != 0 && second
         },
     },
     Exception {

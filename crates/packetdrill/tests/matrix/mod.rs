@@ -13,6 +13,7 @@ pub mod exceptions;
 pub mod probe;
 pub mod start;
 pub mod subject;
+pub mod walk;
 
 use std::fmt;
 
