@@ -236,7 +236,7 @@ impl Connection {
             self.backoff = 0;
             self.stalled_since = Instant::MAX;
         } else if self.sender.flight_size() == 0 {
-            self.probe_deadline = now + self.probe_interval();
+            self.probe_deadline = self.not_beyond_user_timeout(now + self.probe_interval());
         }
     }
 }
