@@ -136,7 +136,11 @@ impl Flow {
     /// the neighbour's address or answers a duplicate.
     fn syn_sent(&mut self, segment: &Segment) {
         let base = segment.ack.map(|ack| ack - 1_u32);
-        let same_peer = base.is_none() || self.irs.is_none() || self.irs == base;
+        let same_peer = match (base, self.irs) {
+            // The data of its SYN may be acknowledged, too (RFC 7413).
+            (Some(base), Some(irs)) => base.distance(irs) <= self.syn.len,
+            _ => true,
+        };
         let ended = self.reset || self.over;
         if !same_peer || self.iss != Some(segment.seq) || ended {
             let syns = std::mem::take(&mut self.syns);

@@ -16,6 +16,8 @@ use crate::random::Dice;
 /// How long after the network has healed everything may take that waited: the longest
 /// wait between two retransmissions is two minutes, and some more may be lost.
 const GRACE: Duration = Duration::from_secs(1_800);
+/// Bytes that headers and options take of the MTU, and options of the largest segment: more or less.
+const HEADERS: u32 = 60;
 
 impl Scenario {
     /// The scenario of a seed.
@@ -154,9 +156,25 @@ impl Scenario {
                 // Half a window at a time, if the reader is slow to tell that there is room.
                 once += round_trip / 2 * ((asked + answered) as u32 / (window / 2).max(1));
             }
+            if let Some(window) = self.marked_window() {
+                let most = self.options.max_segment.map_or(self.mtu, u32::from);
+                let segments = (asked + answered) as f64 / f64::from(most.min(self.mtu) - HEADERS);
+                once += (round_trip / 2).mul_f64(segments / window);
+            }
             work += start + once * traffic.connections as u32;
         }
         work
+    }
+
+    /// The segments that marks leave for each round trip (RFC 3168 answers them as losses): the
+    /// square root of 1.5 over their share of the packets, those of both links together.
+    fn marked_window(&self) -> Option<f64> {
+        let most = |way: usize| {
+            let marks = self.paths.iter().map(|path| path[way].mark);
+            marks.fold(0.0, f64::max)
+        };
+        let share = most(0) + most(1);
+        (share > 0.0).then(|| (1.5 / share).sqrt())
     }
 
     /// By when everything is over on a good network: a few times what it has to take.

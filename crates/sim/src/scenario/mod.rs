@@ -145,7 +145,7 @@ impl fmt::Display for Scenario {
                 write!(f, " jitter {:?} loss {:.3}", path.jitter, path.loss)?;
                 write!(f, " reorder {:.3}", path.reorder)?;
                 write!(f, " duplicate {:.3}", path.duplicate)?;
-                write!(f, " corrupt {:.3}", path.corrupt)?;
+                write!(f, " corrupt {:.3} mark {:.3}", path.corrupt, path.mark)?;
                 writeln!(f, " burst {:?} rate {:?}", path.burst, path.rate)?;
             }
         }
