@@ -62,6 +62,14 @@ pub enum OpenError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The device does not take such packets.
+    #[error("{name:?} takes no MTU of {mtu}; `ip -d link show {name}` shows its minmtu and maxmtu")]
+    Mtu {
+        /// The interface.
+        name: String,
+        /// What was asked for, in bytes.
+        mtu: u32,
+    },
     /// Anything else that the kernel refused.
     #[error("cannot {action} on {name:?}: {source}")]
     Kernel {
@@ -109,6 +117,7 @@ impl OpenError {
             | Self::Privilege { source, .. }
             | Self::Busy { source, .. }
             | Self::Kernel { source, .. } => source.raw_os_error(),
+            Self::Mtu { .. } => Some(libc::EINVAL),
             _ => None,
         }
     }

@@ -67,10 +67,17 @@ impl Interface {
     /// No privilege, or beyond what the interface can do.
     pub fn set_mtu(&self, mtu: u32) -> Result<(), OpenError> {
         let number = i32::try_from(mtu).unwrap_or(i32::MAX);
-        self.ask("set the MTU", Request::SET_MTU, |request| {
+        let set = self.ask("set the MTU", Request::SET_MTU, |request| {
             request.set_number(number);
-        })?;
-        Ok(())
+        });
+        match set {
+            Ok(_) => Ok(()),
+            Err(error) if error.errno() == Some(libc::EINVAL) => Err(OpenError::Mtu {
+                name: self.name.clone(),
+                mtu,
+            }),
+            Err(error) => Err(error),
+        }
     }
 
     /// Its link-layer address; zeroes if it has none.

@@ -279,9 +279,12 @@ fn what_cannot_be_opened_says_why() {
         let error = Tun::tun("zcn0").open().expect_err("it is a TAP device");
         assert!(matches!(error, OpenError::Busy { .. }), "{error}");
         drop(tun);
-        let error = Tun::tap("zcn0").mtu(100_000).open().expect_err("too large");
-        assert_eq!(error.errno(), Some(libc::EINVAL), "{error}");
-        assert!(error.to_string().contains("MTU"), "{error}");
+        for mtu in [10, 100_000] {
+            let error = Tun::tap("zcn0").mtu(mtu).open().expect_err("out of range");
+            assert_eq!(error.errno(), Some(libc::EINVAL), "{error}");
+            assert!(matches!(error, OpenError::Mtu { .. }), "{error}");
+            assert!(error.to_string().contains("maxmtu"), "{error}");
+        }
         let error = Tun::tap("zcn0").queues(0).open().expect_err("none");
         assert!(matches!(error, OpenError::Setting { .. }), "{error}");
         let error = Tun::tap("much-too-long-a-name")

@@ -406,6 +406,19 @@ fn mistakes_of_a_configuration_are_named() {
             .any(|route| route.destination.contains(ip("fd01::5")) && route.gateway.is_none())
     );
 
+    // A link may carry more (the kernel's loopback: 65,536); a length in a header cannot say more.
+    let mut beyond = InterfaceConfig::new(plain(1, u32::MAX), &[]);
+    assert!(stack.add_interface(now, &beyond).is_ok());
+    beyond.mtu = Some(65_536);
+    assert_eq!(
+        stack.add_interface(now, &beyond),
+        Err(ConfigError::Mtu {
+            mtu: 65_536,
+            min: 68,
+            max: 65_535
+        })
+    );
+
     let mut second = |mtu, addresses: &[&str]| {
         let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
         let mut config = InterfaceConfig::new(plain(1, 1_500), &addresses);

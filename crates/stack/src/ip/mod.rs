@@ -36,8 +36,8 @@ pub(crate) use send::{IpHeader, SendError, header_len};
 pub(crate) use tcp4::Sent;
 use ways::{LinkWay, Way, Ways};
 
-/// Largest packet over the loopback interface.
-const LOOPBACK_MTU: u32 = 65_535;
+/// Largest packet: what the length in an IPv4 header can say (RFC 791).
+const MAX_MTU: u32 = 65_535;
 /// Smallest MTU of a link: of IPv4 (RFC 791), and of IPv6 (RFC 8200 section 5).
 const MIN_MTU_V4: u32 = 68;
 const MIN_MTU_V6: u32 = 1_280;
@@ -166,12 +166,13 @@ impl Ip {
         config: &InterfaceConfig,
     ) -> Result<InterfaceId, ConfigError> {
         let capabilities = config.capabilities;
-        let mtu = config.mtu.unwrap_or(capabilities.mtu);
-        if mtu < MIN_MTU_V4 || mtu > capabilities.mtu {
+        let max = capabilities.mtu.min(MAX_MTU);
+        let mtu = config.mtu.unwrap_or(max);
+        if !(MIN_MTU_V4..=max).contains(&mtu) {
             return Err(ConfigError::Mtu {
                 mtu,
                 min: MIN_MTU_V4,
-                max: capabilities.mtu,
+                max,
             });
         }
         let link_address = config.ethernet_address();
@@ -451,7 +452,7 @@ impl Ip {
     ) -> PathMtu {
         let link = match self.interface(interface) {
             Some(interface) => interface.mtu,
-            None => LOOPBACK_MTU,
+            None => MAX_MTU,
         };
         let link = link.min(route_mtu.unwrap_or(u32::MAX));
         match self.path_mtus.get(now, destination) {
@@ -537,9 +538,9 @@ impl Paths for Ip {
             return Ok(Path {
                 local: local.unwrap_or(remote),
                 interface: LOOPBACK,
-                mtu: LOOPBACK_MTU,
+                mtu: MAX_MTU,
                 initial_window: None,
-                gso_max_size: LOOPBACK_MTU,
+                gso_max_size: MAX_MTU,
             });
         }
         // Where the address does not say by which interface, that of ours does.
@@ -574,7 +575,7 @@ impl Paths for Ip {
             kinds.tcp6
         };
         let gso_max_size = if takes_super_frames {
-            out.capabilities.gso_max_size.clamp(path.mtu, LOOPBACK_MTU)
+            out.capabilities.gso_max_size.clamp(path.mtu, MAX_MTU)
         } else {
             path.mtu
         };

@@ -67,7 +67,8 @@ fn open_device(config: &LinkConfig) -> Result<Box<dyn Driver>, StackError> {
         LinkKind::Packet(interface) => open_packet(config, interface),
         LinkKind::Memory => {
             let address = config.address.unwrap_or(MEMORY_ADDRESS).0;
-            let mtu = config.mtu.unwrap_or(MEMORY_MTU);
+            // It carries at least what is usual: that less is asked for is the stack's to judge.
+            let mtu = config.mtu.unwrap_or(MEMORY_MTU).max(MEMORY_MTU);
             let capabilities = memory_capabilities(Medium::Ethernet { address }, mtu);
             MemoryLink::loopback(capabilities, MEMORY_FRAMES)
                 .map(|link| Box::new(link) as Box<dyn Driver>)
