@@ -112,7 +112,7 @@ pub enum Disconnect {
     /// It could not be made in time.
     #[error("no connection within {0:?}")]
     Timeout(Duration),
-    /// The pool does not read what is sent.
+    /// It has died while something was sent, or the pool does not read.
     #[error(transparent)]
     Send(#[from] SendError),
     /// The pool broke the rules, or refused us, or is silent.

@@ -24,7 +24,7 @@ use crate::session::settings::SessionSettings;
 use crate::session::shares::{Lost, ShareQueue};
 use crate::session::talk::{Talk, TalkConfig};
 use crate::session::{Disconnect, Notice, PoolUrl, Protocol, SessionHandle};
-use crate::wire::{Wire, Woken, timer};
+use crate::wire::{SendError, Wire, Woken, timer};
 
 /// A session that took a share, or lasted this long without a fault of the pool, was a good one;
 /// any other counts as one failure more.
@@ -55,11 +55,14 @@ struct End {
 
 impl End {
     /// Whether the pool may be had again at once. One that goes silent, leaves requests unanswered
-    /// or breaks the rules has failed, however long it took.
+    /// or breaks the rules has failed, however long it took. A connection that dies is no fault
+    /// of the pool's, whether that is seen when something is sent or when it is waited for.
     fn was_good(&self, lasted: Duration) -> bool {
         let fault = matches!(
             self.cause,
-            Disconnect::Protocol(_) | Disconnect::ProtocolV2(_) | Disconnect::Send(_)
+            Disconnect::Protocol(_)
+                | Disconnect::ProtocolV2(_)
+                | Disconnect::Send(SendError::Stuck(_))
         );
         self.good || lasted >= GOOD_AFTER && !fault
     }
@@ -521,6 +524,18 @@ mod tests {
         assert!(!End::from(Disconnect::from(deaf)).was_good(after));
         assert!(End::from(Disconnect::Ended).was_good(after));
         assert!(!End::from(Disconnect::Ended).was_good(Duration::from_secs(1)));
+        // A connection that dies is nobody's fault, whoever sees it first.
+        let died = || {
+            let mut runtime = zcn::Runtime::new().expect("a runtime");
+            // An address for documents (RFC 5737), which no machine has: any error will do.
+            let nowhere = ([192, 0, 2, 1], 0).into();
+            let bound = runtime.block_on(async { zcn::TcpListener::bind(nowhere) });
+            bound.expect("a runtime").expect_err("not ours")
+        };
+        assert!(End::from(Disconnect::Net(died())).was_good(after));
+        assert!(End::from(Disconnect::Send(died().into())).was_good(after));
+        let stuck = SendError::Stuck(after);
+        assert!(!End::from(Disconnect::Send(stuck)).was_good(after));
         // It took shares before.
         let end = End {
             good: true,
