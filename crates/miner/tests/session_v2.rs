@@ -2,15 +2,17 @@
 
 mod harness;
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use harness::*;
 use zcn::TcpListener;
 use zcn_miner::machine::unix_s;
-use zcn_miner::pool::{PoolServer, PoolSettings, Template};
+use zcn_miner::pool::{PoolNotice, PoolServer, PoolSettings, Template};
 use zcn_miner::session::{Channel, Pool, SessionSettings};
 use zcn_stratum::inline::Extranonce;
 use zcn_stratum::v2::server::{ServerConfig, ServerEvent, ServerSession};
@@ -435,4 +437,54 @@ fn hostile_pools_of_v2_are_left_for_the_next() {
         pools.push(at_v2(address, secret().public()));
         end_at_the_last(pools).await;
     });
+}
+
+/// Found by review: a connection that had passed jobs over held older ones than the pool, which
+/// accepted a block of them and could not build it.
+#[test]
+fn a_block_of_a_job_that_the_pool_has_forgotten_is_refused_and_not_lost() {
+    const FINDS: u32 = 20;
+    // Every second hash is a block.
+    let template = || Template::synthetic(1, [1; 32], 0x207f_ffff, 1_700_000_000);
+    for channel in [None, Some(CHANNELS[0]), Some(CHANNELS[1])] {
+        on_runtime(async || {
+            let mut settings = PoolSettings::default();
+            settings.difficulty = 1e-10;
+            settings.vardiff = None;
+            let (found, built) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+            let (finds, blocks) = (found.clone(), built.clone());
+            let server = PoolServer::start(listen(any()), settings, move |notice| match notice {
+                PoolNotice::Share { found, .. } => {
+                    finds.set(finds.get() + u32::from(found.is_block));
+                }
+                PoolNotice::Block { .. } => blocks.set(blocks.get() + 1),
+                _ => {}
+            });
+            let listener = listen(any());
+            let pool = match channel {
+                None => at(server.local_addr(), "tcp"),
+                Some(_) => at_v2(listener.local_addr(), secret().public()),
+            };
+            server.serve_v2(listener, secret());
+            server.set_template(template(), true).expect("a job");
+            let miner = Miner::start(with(vec![pool], channel.unwrap_or(CHANNELS[0])));
+            miner.until("work", |log| log.work.is_some()).await;
+            // Blocks while the pool remembers the job.
+            (0..FINDS).for_each(|_| assert!(miner.find()));
+            let answered = |count: u32| move |log: &Log| log.told.len() == count as usize;
+            miner.until("answers", answered(FINDS)).await;
+            assert_eq!(miner.count("accepted"), FINDS as usize);
+            // And when it has handed out more jobs than it remembers, before any task has run.
+            (0..FINDS).for_each(|_| assert!(miner.find()));
+            for _ in 0..100 {
+                server.set_template(template(), false).expect("a job");
+            }
+            miner.until("answers", answered(2 * FINDS)).await;
+            assert_eq!(miner.count("rejected"), FINDS as usize);
+            assert_eq!(found.get(), built.get(), "{channel:?}");
+            assert_eq!(u64::from(built.get()), server.stats().blocks);
+            assert!(built.get() > 0, "one in a million that none of {FINDS} is");
+            miner.stop().await;
+        });
+    }
 }

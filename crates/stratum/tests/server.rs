@@ -269,12 +269,12 @@ fn a_session_that_is_resumed_on_another_block_is_told_so() {
 fn a_resumed_session_takes_no_shares_of_jobs_that_the_pool_has_forgotten() {
     let mut pool = Pool::ready(|_| {});
     pool.announce(&job("k", false));
-    let (name, mut parked) = pool.session.park().expect("subscribed");
-    parked.retain_jobs(|id| id.as_bytes() != b"j");
+    let parked = pool.session.park();
     let mut pool = Pool::new(|_| {});
     pool.try_hears(r#"{"id":1,"method":"mining.subscribe","params":["a","s1"]}"#)
         .expect("fine");
-    pool.session.resume(pool.now, Some((name, parked)));
+    pool.session.resume(pool.now, parked);
+    pool.session.retain_jobs(|id| id.as_bytes() != b"j");
     pool.hears(r#"{"id":2,"method":"mining.authorize","params":["me","x"]}"#);
     pool.says();
     let share = |id: &str| format!(r#""{id}","00000000","504e86b9","00000001""#);
@@ -361,6 +361,22 @@ fn shares_get_no_harder_than_what_the_pool_says_later() {
     assert!(said[0].contains("[0.5]"), "{said:?}");
     pool.hears(r#"{"id":1,"method":"mining.suggest_difficulty","params":[2]}"#);
     assert_eq!(pool.session.difficulty(), 0.5);
+}
+
+/// A bound used to take the place of what it bounded.
+#[test]
+fn a_difficulty_that_was_bounded_is_back_when_the_bound_has_moved() {
+    let mut pool = Pool::ready(|config| config.difficulty = 4.0);
+    for (max, difficulty) in [(0.5, 0.5), (2.0, 2.0), (100.0, 4.0)] {
+        pool.session.set_max_difficulty(max);
+        assert_eq!(pool.session.difficulty(), difficulty);
+    }
+    for (minimum, difficulty) in [(8, 8.0), (1, 4.0)] {
+        pool.hears(&format!(
+            r#"{{"id":1,"method":"mining.configure","params":[["minimum-difficulty"],{{"minimum-difficulty.value":{minimum}}}]}}"#
+        ));
+        assert_eq!(pool.session.difficulty(), difficulty);
+    }
 }
 
 #[test]

@@ -66,6 +66,8 @@ async fn converse(
         let deadline = session.poll_timeout();
         match wire.wait(&shared.signal, &mut heard, deadline).await {
             Ok(Woken::Bytes(bytes)) => {
+                // A connection that has passed jobs over holds older ones than the pool.
+                session.retain_jobs(|id| shared.template(id).is_some());
                 let handled = session.handle_bytes(Instant::now(), &bytes);
                 // What came before the fault counts.
                 tell(shared, peer, session);
@@ -93,10 +95,7 @@ fn tell(shared: &Shared, peer: SocketAddr, session: &mut ServerSession) {
             ServerEvent::Resume { session: name } => {
                 let parked = shared.parked.borrow_mut().remove(&name);
                 shared.count(|stats| stats.resumed += u64::from(parked.is_some()));
-                let parked = parked.map(|(_, mut parked)| {
-                    parked.retain_jobs(|id| shared.template(id).is_some());
-                    (name, parked)
-                });
+                let parked = parked.map(|(_, parked)| (name, parked));
                 session.resume(Instant::now(), parked);
             }
             // A pool of one's own lets everybody in.

@@ -67,6 +67,8 @@ async fn converse(
         let deadline = session.poll_timeout();
         match wire.wait(&shared.signal, &mut heard, deadline).await {
             Ok(Woken::Bytes(bytes)) => {
+                // A connection that has passed jobs over holds older ones than the pool.
+                session.retain_jobs(|id| shared.template(id).is_some());
                 let handled = session.handle_bytes(Instant::now(), &bytes);
                 // What came before the fault counts.
                 tell(shared, peer, session, &mut user);

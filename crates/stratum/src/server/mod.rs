@@ -50,16 +50,9 @@ struct Given {
 #[derive(Debug)]
 pub struct Parked {
     extranonces: Subscribed,
-    difficulty: f64,
+    wanted: f64,
     given: VecDeque<Given>,
     seen: SeenShares,
-}
-
-impl Parked {
-    /// Forgets the jobs that a pool can make no block of any more: shares of them are stale.
-    pub fn retain_jobs(&mut self, mut keep: impl FnMut(&JobId) -> bool) {
-        self.given.retain(|given| keep(&given.job.id));
-    }
 }
 
 /// A connection to a miner without the connection: bytes, jobs and time go in, bytes, events
@@ -80,6 +73,9 @@ pub struct ServerSession {
     resuming: Option<Inline<64>>,
     subscribed: bool,
     configured: Configured,
+    /// What the pool wants, or the miner has suggested.
+    wanted: f64,
+    /// The same within the bounds.
     difficulty: f64,
     /// What the miner was told last.
     told_difficulty: Option<f64>,
@@ -106,6 +102,7 @@ impl ServerSession {
             resuming: None,
             subscribed: false,
             configured: Configured::default(),
+            wanted: config.difficulty,
             difficulty: config.difficulty,
             told_difficulty: None,
             floor: config.min_difficulty,
@@ -214,7 +211,7 @@ impl ServerSession {
             if valid {
                 self.floor =
                     difficulty.clamp(self.config.min_difficulty, self.config.max_difficulty);
-                self.set_difficulty(self.difficulty);
+                self.apply_difficulty();
             }
         }
         self.configured.subscribe_extranonce |= asked.subscribe_extranonce;
@@ -253,7 +250,7 @@ impl ServerSession {
         if let Some((name, parked)) = session {
             self.config.session = name;
             self.config.extranonces = parked.extranonces;
-            self.set_difficulty(parked.difficulty);
+            self.set_difficulty(parked.wanted);
             self.given = parked.given;
             self.seen = parked.seen;
         }
@@ -265,7 +262,7 @@ impl ServerSession {
     pub fn park(self) -> Option<(String, Parked)> {
         let parked = Parked {
             extranonces: self.config.extranonces,
-            difficulty: self.difficulty,
+            wanted: self.wanted,
             given: self.given,
             seen: self.seen,
         };
@@ -313,6 +310,11 @@ impl ServerSession {
     pub fn announce(&mut self, now: Instant, job: &Arc<Job>) {
         self.current = Some(job.clone());
         self.hand_out_if_ready(now);
+    }
+
+    /// Forgets the jobs that a pool can make no block of any more: shares of them are stale.
+    pub fn retain_jobs(&mut self, mut keep: impl FnMut(&JobId) -> bool) {
+        self.given.retain(|given| keep(&given.job.id));
     }
 
     fn hand_out_if_ready(&mut self, now: Instant) {
@@ -430,13 +432,19 @@ impl ServerSession {
     /// blocks.
     pub fn set_max_difficulty(&mut self, difficulty: f64) {
         self.config.max_difficulty = difficulty;
-        self.set_difficulty(self.difficulty);
+        self.apply_difficulty();
     }
 
     /// Changes the difficulty of later jobs, within the bounds of the settings and of what the
-    /// miner has asked for.
+    /// miner has asked for. It is kept for when they move.
     pub fn set_difficulty(&mut self, difficulty: f64) {
-        let difficulty = difficulty.clamp(self.floor, self.config.max_difficulty.max(self.floor));
+        self.wanted = difficulty;
+        self.apply_difficulty();
+    }
+
+    fn apply_difficulty(&mut self) {
+        let max = self.config.max_difficulty.max(self.floor);
+        let difficulty = self.wanted.clamp(self.floor, max);
         if difficulty != self.difficulty {
             self.difficulty = difficulty;
             self.events.push_back(ServerEvent::Difficulty(difficulty));

@@ -45,6 +45,13 @@ impl Given {
             .retain(|share| self.works.iter().any(|(work, _)| counts(share, work)));
     }
 
+    /// Makes the other jobs stale.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&JobId) -> bool) {
+        for (work, name) in &mut self.works {
+            work.stale |= !keep(name);
+        }
+    }
+
     /// Checks a share.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ pub struct ServerConfig {
     pub extranonce_len: usize,
     /// The pool's number of the channel.
     pub channel_id: u32,
-    /// The target of the first shares.
+    /// The target of the first shares, within the bound below and the miner's own.
     pub target: Target,
     /// Shares never get harder than this, unless the miner wishes it; those harder than a block
     /// would hide blocks.

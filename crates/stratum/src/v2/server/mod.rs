@@ -24,7 +24,7 @@ use super::message::{FromMiner, FromPool, MessageError, refusal, text};
 use super::work::{Root, Share, Work, WorkKey};
 use crate::budget::Budget;
 use crate::hash::Hash;
-use crate::inline::Extranonce;
+use crate::inline::{Extranonce, JobId};
 use crate::job::Job;
 use crate::server::vardiff::Vardiff;
 use crate::target::Target;
@@ -57,6 +57,9 @@ pub struct ServerSession {
     agent: String,
     /// The easiest target that the miner would work on.
     easiest: Target,
+    /// The target of the jobs that are given from now on: what the pool wants (its settings),
+    /// within the bounds of both sides.
+    target: Target,
     vardiff: Option<Vardiff>,
     budget: Budget,
     received_at: Instant,
@@ -95,7 +98,9 @@ impl ServerSession {
             tip: None,
             agent: String::new(),
             easiest: Target::MAX,
-            vardiff: config.vardiff.map(|config| Vardiff::new(config, now)),
+            target: config.target,
+            // It begins with the channel.
+            vardiff: None,
             budget: Budget::new(config.max_messages, now),
             received_at: now,
             config,
@@ -293,7 +298,7 @@ impl ServerSession {
             version_mask: self.config.version_mask,
             nbits,
             min_ntime: ntime,
-            target: self.config.target,
+            target: self.target,
             prefix,
             root,
             first: new_block,
@@ -301,7 +306,7 @@ impl ServerSession {
         };
         self.given.push(work, job.id);
         if let Some(vardiff) = &mut self.vardiff {
-            vardiff.give(now, self.config.target.difficulty());
+            vardiff.give(now, self.target.difficulty());
         }
         Ok(())
     }
@@ -352,7 +357,7 @@ impl ServerSession {
             self.events
                 .push_back(ServerEvent::Updated { nominal_hash_rate });
             // The pool has to follow one that is harder (part 5).
-            return Ok(self.set_target(self.config.target)?);
+            return Ok(self.apply_target()?);
         } else {
             "max-target-out-of-range"
         };
@@ -367,14 +372,15 @@ impl ServerSession {
         matches!(self.stage, Stage::Standard | Stage::Extended)
     }
 
-    /// The nearest target that both sides would have.
-    fn within(&self, target: Target) -> Target {
-        target.max(self.config.hardest_target).min(self.easiest)
+    /// The nearest to the pool's target that both sides would have.
+    fn bounded_target(&self) -> Target {
+        let wanted = self.config.target;
+        wanted.max(self.config.hardest_target).min(self.easiest)
     }
 
     /// Another target, if it is time for one.
     fn follow(&mut self, now: Instant) -> Result<(), MessageError> {
-        let (open, difficulty) = (self.is_open(), self.config.target.difficulty());
+        let (open, difficulty) = (self.is_open(), self.target.difficulty());
         let next = self
             .vardiff
             .as_mut()
@@ -390,20 +396,26 @@ impl ServerSession {
     /// None that a target could cause.
     pub fn set_hardest_target(&mut self, target: Target) -> Result<(), MessageError> {
         self.config.hardest_target = target;
-        self.set_target(self.config.target)
+        self.apply_target()
     }
 
     /// Sets the target of the jobs that are announced from now on, within the bounds of the
-    /// settings and of the miner.
+    /// settings and of the miner. It is kept for when they move.
     ///
     /// # Errors
     /// None that a target could cause.
     pub fn set_target(&mut self, target: Target) -> Result<(), MessageError> {
-        let target = self.within(target);
-        if target == self.config.target {
+        self.config.target = target;
+        self.apply_target()
+    }
+
+    /// Tells the miner of its target, if a wish or a bound has moved it.
+    fn apply_target(&mut self) -> Result<(), MessageError> {
+        let target = self.bounded_target();
+        if target == self.target {
             return Ok(());
         }
-        self.config.target = target;
+        self.target = target;
         if !self.is_open() {
             return Ok(());
         }
@@ -460,6 +472,11 @@ impl ServerSession {
         self.send(FromPool::CloseChannel(message))
     }
 
+    /// Forgets the jobs that a pool can make no block of any more: shares of them are stale.
+    pub fn retain_jobs(&mut self, keep: impl FnMut(&JobId) -> bool) {
+        self.given.retain(keep);
+    }
+
     /// What waits to be sent.
     pub fn output(&self) -> &[u8] {
         self.link.output()
@@ -486,7 +503,7 @@ impl ServerSession {
             Stage::Over => return None,
             Stage::Setup | Stage::Idle => Some(self.without_since + self.config.open_timeout),
             Stage::Standard | Stage::Extended => {
-                let difficulty = self.config.target.difficulty();
+                let difficulty = self.target.difficulty();
                 let vardiff = self.vardiff.as_ref();
                 vardiff.and_then(|vardiff| vardiff.deadline(difficulty))
             }

@@ -78,8 +78,8 @@ impl ServerSession {
         }
         // A miner may want shares to be harder than the pool does, not easier.
         self.easiest = easiest.unwrap_or(Target::MAX);
-        self.config.target = self.within(self.config.target);
-        let (channel_id, target) = (self.config.channel_id, self.config.target.to_le_bytes());
+        self.target = self.bounded_target();
+        let (channel_id, target) = (self.config.channel_id, self.target.to_le_bytes());
         let extended = min_extranonce_len.is_some();
         let prefix = self.prefix(extended);
         let target = U256::from(&target);

@@ -109,6 +109,14 @@ impl ByHand {
         assert_eq!(told, [ServerEvent::Closed]);
     }
 
+    /// Gives another job of the same block.
+    fn next_job(&mut self) {
+        let job = Arc::new(job(9, false));
+        self.pool.announce(self.now, &job).expect("short");
+        self.carry();
+        self.job_id += 1;
+    }
+
     /// Why a share is refused, if it is.
     fn submit(&mut self, extended: bool, nonce: u32) -> Option<RejectReason> {
         let (channel_id, sequence_number, job_id) = (1, nonce, self.job_id);
@@ -179,14 +187,46 @@ fn a_target_that_the_miner_wants_harder_holds_for_the_next_job() {
     assert_eq!(miner.heard, [mining::MESSAGE_TYPE_SET_TARGET]);
     // That of the job before stays what it was.
     assert_eq!(miner.submit(false, 1), None);
-    miner
-        .pool
-        .announce(miner.now, &Arc::new(job(9, false)))
-        .expect("short");
-    miner.carry();
-    miner.job_id = 2;
+    miner.next_job();
     assert_eq!(miner.submit(false, 1), Some(RejectReason::LowDifficulty));
+    // The pool's own target is back when the miner no longer asks for less.
+    update(&mut miner, &[0xff; 32]);
+    assert_eq!(miner.heard, [mining::MESSAGE_TYPE_SET_TARGET]);
+    miner.next_job();
+    assert_eq!(miner.submit(false, 1), None);
+    update(&mut miner, &hard);
+    miner.close();
+    miner.open(false);
+    assert_eq!(miner.submit(false, 2), None);
     // Nothing meets a target of zero.
     assert_eq!(update(&mut miner, &[0; 32]), []);
     assert_eq!(miner.heard, [mining::MESSAGE_TYPE_UPDATE_CHANNEL_ERROR]);
+}
+
+#[test]
+fn a_bound_of_the_pool_that_has_moved_gives_its_target_back() {
+    let mut miner = ByHand::new();
+    let mut hard = [0; 32];
+    hard[0] = 1;
+    let hard = Target::from_le_bytes(hard).expect("not zero");
+    miner.pool.set_hardest_target(Target::MAX).expect("short");
+    miner.pool.set_target(hard).expect("short");
+    miner.open(false);
+    assert_eq!(miner.submit(false, 1), None);
+    miner.pool.set_hardest_target(hard).expect("short");
+    miner.carry();
+    assert_eq!(miner.heard, [mining::MESSAGE_TYPE_SET_TARGET]);
+    miner.next_job();
+    assert_eq!(miner.submit(false, 1), Some(RejectReason::LowDifficulty));
+}
+
+#[test]
+fn shares_of_jobs_that_the_pool_has_forgotten_are_stale() {
+    let mut miner = ByHand::new();
+    miner.open(false);
+    assert_eq!(miner.submit(false, 1), None);
+    miner.pool.retain_jobs(|_| false);
+    assert_eq!(miner.submit(false, 2), Some(RejectReason::Stale));
+    miner.next_job();
+    assert_eq!(miner.submit(false, 2), None);
 }
