@@ -79,6 +79,7 @@ pub mod header;
 pub mod hex;
 pub mod inline;
 pub mod job;
+mod job_line;
 pub mod json;
 pub mod line;
 pub mod message;

@@ -22,7 +22,7 @@ use crate::budget::Budget;
 use crate::inline::{Extranonce, JobId};
 use crate::json::Value;
 use crate::line::LineReader;
-use crate::message::{Configure, FromPool, Notify, Reconnect, Reply, Subscribed, write};
+use crate::message::{Configure, FromPool, Reconnect, Reply, Subscribed, write};
 use crate::output::Output;
 use crate::reject::{RejectReason, cut};
 use crate::share::{Novelty, SeenShares, Share};
@@ -214,6 +214,15 @@ impl ClientSession {
     }
 
     fn handle_line(&mut self, now: Instant, line: &[u8], run: Run) -> Result<(), ClientError> {
+        // One that waits for its extranonce has the place: the job of a line that turns out to be
+        // none would be left there.
+        if self.extranonces.is_some() && self.works.begun().job.read_line(line).is_some() {
+            if run == Run::Real {
+                self.count_message(now)?;
+            }
+            self.handle_job(run);
+            return self.check_output();
+        }
         let (message, raw_id) = FromPool::parse(line)?;
         if run == Run::Rehearsal && !matches!(message, FromPool::Notify(_)) {
             return Ok(());
@@ -223,12 +232,14 @@ impl ClientSession {
         {
             return Ok(());
         }
-        if run == Run::Real && !self.budget.spend(now) {
-            let max = self.config.max_messages;
-            return Err(ClientError::Flood { max });
+        if run == Run::Real {
+            self.count_message(now)?;
         }
         match message {
-            FromPool::Notify(notify) => self.handle_notify(&notify, run)?,
+            FromPool::Notify(notify) => {
+                self.works.begun().job.assign(&notify)?;
+                self.handle_job(run);
+            }
             FromPool::SetDifficulty(difficulty) => {
                 self.target = Target::from_difficulty(difficulty)?;
                 self.difficulty = difficulty;
@@ -259,17 +270,28 @@ impl ClientSession {
             // An answer to nothing that was asked.
             FromPool::Reply(_) => {}
         }
-        if self.output.is_full() {
-            return Err(ClientError::NotReading);
-        }
-        Ok(())
+        self.check_output()
     }
 
-    fn handle_notify(&mut self, notify: &Notify<'_>, run: Run) -> Result<(), ClientError> {
+    /// One more message that nobody has asked for.
+    fn count_message(&mut self, now: Instant) -> Result<(), ClientError> {
+        let max = self.config.max_messages;
+        let spent = self.budget.spend(now);
+        spent.then_some(()).ok_or(ClientError::Flood { max })
+    }
+
+    fn check_output(&self) -> Result<(), ClientError> {
+        match self.output.is_full() {
+            true => Err(ClientError::NotReading),
+            false => Ok(()),
+        }
+    }
+
+    /// What belongs to the job that was read.
+    fn handle_job(&mut self, run: Run) {
         let (target, difficulty) = (self.target, self.difficulty);
         let version_mask = self.version_mask;
         let work = self.works.begun();
-        work.job.assign(notify)?;
         (work.target, work.difficulty) = (target, difficulty);
         work.version_mask = version_mask;
         match &self.extranonces {
@@ -283,7 +305,6 @@ impl ClientSession {
             }
             None => self.early_work = true,
         }
-        Ok(())
     }
 
     /// Puts the last job into force.
