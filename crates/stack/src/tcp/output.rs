@@ -194,8 +194,12 @@ impl Connection {
             });
         }
         options.sack_permitted = self.has(Flags::SACK) || crossed && config.sack;
-        let scaling = self.has(Flags::SCALING) || crossed && config.window_scaling;
-        options.window_scale = scaling.then(|| offered_scale(config, &self.options));
+        options.window_scale = if self.has(Flags::SCALING) {
+            // What was offered first, whatever the receive buffer has become since.
+            Some(self.window.scale)
+        } else {
+            (crossed && config.window_scaling).then(|| offered_scale(config, &self.options))
+        };
         self.begin_segment(TcpFlags::SYN, self.first_data() - 1_u32, segment);
         segment.tcp.options = options;
         segment.tcp.window = self.window.field(true);

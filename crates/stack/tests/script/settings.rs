@@ -90,6 +90,8 @@ pub(crate) fn configure(
         "timestamps" => config.timestamps = switch(value)?,
         "sack" => config.sack = switch(value)?,
         "window_scaling" => config.window_scaling = switch(value)?,
+        // As large a shift as the socket's largest window needs, or always the same one.
+        "window_scale" if value == "needed" => config.window_scale = None,
         "window_scale" => config.window_scale = Some(number(value)?),
         "quick_ack" => config.quick_ack = switch(value)?,
         "push_ack" => {
