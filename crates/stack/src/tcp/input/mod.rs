@@ -5,6 +5,7 @@ mod data;
 mod syn_sent;
 
 use zcn_frame::Chain;
+use zcn_wire::SeqNum;
 
 use super::connection::{Common, Connection, Flags};
 use super::error::TcpError;
@@ -102,8 +103,8 @@ impl Connection {
             self.note_duplicate(self.rcv_nxt - 1_u32, self.rcv_nxt);
             self.ack.send_now();
         }
-        let began = self.rcv_nxt - 1_u32 - self.received as u32;
-        if self.is_open_fast() && head.syn && !head.has_ack && !head.rst && head.seq == began {
+        let again = head.syn && !head.has_ack && !head.rst;
+        if self.is_open_fast() && again && head.seq == self.first_received() - 1_u32 {
             // The SYN again: our SYN-ACK was lost, or is on its way.
             self.flags.set(Flags::SYN_DUE, true);
             if let Some(accurate) = &mut self.accurate {
@@ -207,15 +208,31 @@ impl Connection {
         }
     }
 
-    /// The same for a SYN. One with ACK may be the SYN-ACK again, which is answered as the first
-    /// was (RFC 9768 section 3.2.2.1).
+    /// The same for a SYN. The SYN-ACK of this connection again is answered as the first was (RFC
+    /// 9768 section 3.2.2.1).
     fn challenge_syn(&mut self, now: Instant, common: &mut Common, head: &Incoming) {
-        if head.has_ack
-            && let Some(accurate) = self.accurate.as_mut()
-        {
+        let again = self.is_syn_ack_again(head);
+        if let Some(accurate) = self.accurate.as_mut().filter(|_| again) {
             accurate.take_syn_ack(head);
         }
         self.challenge(now, common);
+    }
+
+    /// Whether a SYN has the numbers of the SYN-ACK that we have answered; what it acknowledges may
+    /// be more by now. Who only guesses, and knows no numbers, does not make us tell how it came:
+    /// the peer would take that for the counter, and reduce.
+    fn is_syn_ack_again(&self, head: &Incoming) -> bool {
+        let first = self.sender.snd_una() - self.counters.bytes_acked as u32;
+        self.has(Flags::ACTIVE)
+            && head.has_ack
+            && head.seq == self.first_received() - 1_u32
+            && head.ack.after_eq(first)
+            && head.ack.before_eq(self.sender.snd_nxt())
+    }
+
+    /// The number of the first byte that the peer sends, if its FIN has not come.
+    fn first_received(&self) -> SeqNum {
+        self.rcv_nxt - self.received as u32
     }
 
     /// Whether an RST has the number of the peer's FIN: some that have closed count it so.
