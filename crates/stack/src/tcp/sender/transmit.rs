@@ -281,7 +281,7 @@ impl Sender {
         if sent.seq == self.snd_nxt {
             self.on_new_sent(now, sent, fin);
         } else {
-            self.on_sent_again(now, sent);
+            self.on_sent_again(now, sent, fin);
         }
         if self.in_reduction() {
             self.episode.prr.on_sent(sent.len);
@@ -313,7 +313,7 @@ impl Sender {
         self.decay_window(now);
     }
 
-    fn on_sent_again(&mut self, now: Instant, sent: &Transmission) {
+    fn on_sent_again(&mut self, now: Instant, sent: &Transmission, fin: bool) {
         let Some(mut index) = self.records.find(sent.seq) else {
             debug_assert!(false, "sent again what is not in flight");
             return;
@@ -332,7 +332,7 @@ impl Sender {
         let record = self.records.mark_retransmitted(index, mss, now);
         self.episode.rate.stamp(record, was_empty, now);
         let segments = record.segments();
-        self.episode.retransmitted_bytes += u64::from(sent.len);
+        self.episode.retransmitted_bytes += u64::from(sent.len - u32::from(fin));
         self.episode.retransmitted_segments += segments;
         self.episode.undo.on_retransmitted(sent.len, now);
         match self.demand {
