@@ -69,8 +69,11 @@ impl Ports {
             let port = self.first + ((offset + step) % self.count) as u16;
             if free(port) {
                 self.counters[counter] = (step % self.count) as u16;
-                if tried <= TRIES {
-                    self.scarce = self.scarce.saturating_sub(1);
+                if tried <= TRIES && self.scarce > 0 {
+                    self.scarce -= 1;
+                    if self.scarce == 0 {
+                        self.freed = VecDeque::new();
+                    }
                 }
                 return Some(port);
             }
@@ -173,6 +176,28 @@ mod tests {
             ports.release(|| (local, remote));
         }
         assert!(ports.freed.is_empty());
+    }
+
+    #[test]
+    fn what_is_remembered_is_forgotten_when_ports_are_plenty_again() {
+        let mut ports = Ports::new(&[5; 32], (32_768, 60_999));
+        let local = "10.0.0.1:0".parse().unwrap();
+        let remote = "10.0.0.2:80".parse().unwrap();
+        // A search that is long once.
+        let mut asked = 0;
+        let taken = |_| {
+            asked += 1;
+            asked > TRIES
+        };
+        ports.draw(&local, &remote, taken).unwrap();
+        ports.release(|| (local, remote));
+        assert_eq!(ports.freed.len(), 1);
+        for _ in 0..CALM {
+            assert!(!ports.freed.is_empty());
+            ports.draw(&local, &remote, |_| true).unwrap();
+        }
+        ports.release(|| (local, remote));
+        assert_eq!(ports.freed.capacity(), 0);
     }
 
     #[test]
