@@ -78,7 +78,7 @@ impl Connection {
             let (classic, offer) = offered(config, segment);
             self.flags.set(Flags::ECN, classic);
             if offer.is_taken() {
-                accurate.take_syn(segment.ecn);
+                accurate.take_syn(segment.ecn, self.probes);
                 self.accurate = Some(accurate);
                 self.flags.set(Flags::ACC_ECN, true);
             }

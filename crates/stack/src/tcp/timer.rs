@@ -36,7 +36,8 @@ impl Connection {
         }
     }
 
-    /// SYN, or SYN-ACK after a simultaneous open, was not answered (RFC 6298).
+    /// SYN, or SYN-ACK after a simultaneous open, was not answered (RFC 6298). As Linux, waits that
+    /// do not double are those of a SYN only, and so are the retries that they allow.
     fn on_syn_timeout(&mut self, now: Instant, common: &mut Common) {
         let linear = match self.state {
             State::SynSent => common.config.syn_linear_timeouts,
@@ -62,12 +63,12 @@ impl Connection {
             return;
         }
         self.probes += 1;
+        if self.probes > linear {
+            self.backoff += 1;
+        }
         common.stats.retrans_segs += 1;
         self.flags.set(Flags::SYN_DUE, true);
-        let wait = backed_off(
-            common.config.syn_timeout,
-            self.probes.saturating_sub(linear),
-        );
+        let wait = backed_off(common.config.syn_timeout, self.backoff);
         self.probe_deadline = self.not_beyond_user_timeout(now + wait);
     }
 

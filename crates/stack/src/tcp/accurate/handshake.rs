@@ -146,8 +146,10 @@ impl AccurateOffer {
 
 impl AccurateEcn {
     /// The flags of our SYN-ACK after a simultaneous open, or with fast open, and whether it
-    /// carries the option; as [`AccurateOffer::syn_ack`].
+    /// carries the option; as [`AccurateOffer::syn_ack`]. `retries`: those of SYNs before it
+    /// included.
     pub(in crate::tcp) fn syn_ack(&mut self, retries: u8) -> (TcpFlags, bool) {
+        let retries = retries.saturating_sub(self.syn_retries);
         if retries > 1 {
             self.failures |= ACE_FAIL_SEND;
             return (TcpFlags::NONE, false);
@@ -155,9 +157,10 @@ impl AccurateEcn {
         (reflection(self.syn), retries == 0 && !self.syn_again)
     }
 
-    /// The peer's SYN has crossed ours, and asks for the same.
-    pub(in crate::tcp) fn take_syn(&mut self, codepoint: u8) {
+    /// The peer's SYN has crossed ours, which was sent again so often, and asks for the same.
+    pub(in crate::tcp) fn take_syn(&mut self, codepoint: u8, retries: u8) {
         self.syn = codepoint;
+        self.syn_retries = retries;
         self.last = codepoint;
         self.demand = 1;
     }

@@ -48,6 +48,8 @@ pub(crate) struct AccurateEcn {
     last: u8,
     /// The codepoint of the peer's SYN or SYN-ACK that came last.
     syn: u8,
+    /// How often our SYN was sent again before the peer's crossed it.
+    syn_retries: u8,
     /// A marked SYN-ACK was counted, which is done once.
     counted_syn_ack: bool,
     /// The peer's SYN came again: our SYN-ACK may have been lost for its option.
@@ -74,6 +76,7 @@ impl AccurateEcn {
             demand: 0,
             last: syn,
             syn,
+            syn_retries: 0,
             counted_syn_ack: false,
             syn_again: false,
             reflects: false,
