@@ -5,6 +5,7 @@
 
 mod wire;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use wire::{Weather, Wire};
@@ -156,6 +157,31 @@ fn many_connections_at_once_each_finish() {
         wire.ends[1].failed
     );
     wire.assert_clean();
+}
+
+#[test]
+fn of_each_connection_it_is_told_once_a_millisecond_that_it_gets_on() {
+    let config = TcpConfig::default();
+    // Segments of several connections come one after the other.
+    let weather = Weather {
+        jitter: Duration::from_millis(2),
+        ..Weather::default()
+    };
+    let mut wire = Wire::new(8, weather, &config, true);
+    wire.ends[1].listen(100_000);
+    let now = wire.now;
+    for _ in 0..3 {
+        wire.ends[0].connect(now, 2, 100_000);
+    }
+    wire.run(Instant::from_secs(100), |wire| {
+        wire.ends.iter().all(|end| end.finished == 3)
+    });
+    for end in &wire.ends {
+        let told: BTreeSet<_> = end.progress.iter().collect();
+        assert_eq!(told.len(), end.progress.len());
+        let connections: BTreeSet<_> = told.iter().map(|(_, ours, peer)| (ours, peer)).collect();
+        assert_eq!(connections.len(), 3);
+    }
 }
 
 #[test]

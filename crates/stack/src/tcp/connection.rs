@@ -140,6 +140,8 @@ impl Flags {
     pub(crate) const COUNTED_ORPHAN: u32 = 1 << 20;
     /// We began, and the peer's SYN has come: with an acknowledgement of ours, or crossing it.
     pub(crate) const ACTIVE: u32 = 1 << 27;
+    /// It was told that the connection got on, in the millisecond of `last_ack_in`.
+    pub(crate) const PROGRESS_TOLD: u32 = 1 << 28;
 
     pub(crate) fn has(self, flag: u32) -> bool {
         self.0 & flag != 0
@@ -486,6 +488,17 @@ impl Connection {
     #[inline]
     pub(crate) fn standing(&self) -> (SeqNum, SeqNum) {
         (self.sender.snd_una(), self.rcv_nxt)
+    }
+
+    /// Whether it is to be told that the connection has got on since it stood so: once in a
+    /// millisecond, as neighbours need not hear more often that they are there.
+    #[inline]
+    pub(super) fn tells_progress(&mut self, before: (SeqNum, SeqNum)) -> bool {
+        if self.standing() == before || self.has(Flags::PROGRESS_TOLD) {
+            return false;
+        }
+        self.flags.set(Flags::PROGRESS_TOLD, true);
+        true
     }
 
     /// The smoothed round-trip time, zero if there is none.

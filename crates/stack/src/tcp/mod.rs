@@ -77,7 +77,6 @@ use isn::Isn;
 use listener::Listener;
 use ports::Ports;
 use reply::Replies;
-use stamp::Stamp;
 use syncache::{Expired, SynCache};
 use time_wait::{TimeWait, TimeWaits};
 use tuple::Tuple;
@@ -136,8 +135,6 @@ pub struct Tcp {
     ends: Demux<Place>,
     /// The connection that a predicted segment came to last.
     last: Id,
-    /// Of which connection it was last told that it got on, and when.
-    progress_told: (Id, Stamp),
     half_open: SynCache,
     /// Half-open connections whose SYN-ACK is to leave.
     syn_acks: VecDeque<Id>,
@@ -176,7 +173,6 @@ impl Tcp {
             bindings: Listeners::default(),
             ends: Demux::new(SecretKey::derive(seed, "tcp ends")),
             last: nobody,
-            progress_told: (nobody, Stamp::NEVER),
             half_open,
             syn_acks: VecDeque::new(),
             time_waits,
@@ -256,17 +252,9 @@ impl Tcp {
         };
         let before = connection.standing();
         connection.handle_segment(now, &mut self.common, segment);
-        let progress = connection.standing() != before;
+        let tells = connection.tells_progress(before);
         self.settle(now, id);
-        progress && self.tells_progress(now, id)
-    }
-
-    /// Whether nobody was told in this millisecond that a connection got on: neighbours need not
-    /// hear more often that they are there.
-    #[inline]
-    fn tells_progress(&mut self, now: Instant, id: Id) -> bool {
-        let told = (id, Stamp::of(now));
-        core::mem::replace(&mut self.progress_told, told) != told
+        tells
     }
 
     /// An ICMP error about a segment of ours came; the IP layer found out which. It counts

@@ -101,9 +101,9 @@ impl Tcp {
         if connection.acknowledge(now, common, &head) {
             connection.receive_next(now, common, &head, payload);
         }
-        let progress = connection.standing() != before;
+        let tells = connection.tells_progress(before);
         self.settle(now, id);
-        progress && self.tells_progress(now, id)
+        tells
     }
 }
 

@@ -83,6 +83,8 @@ pub(crate) struct End {
     pub(crate) answer: u64,
     /// Bytes read at once; 0: as slices.
     pub(crate) read_size: usize,
+    /// Milliseconds in which it was told that a connection got on, and its two ends.
+    pub(crate) progress: Vec<(u64, SocketAddr, SocketAddr)>,
     /// Connections that have ended in order.
     pub(crate) finished: usize,
     pub(crate) failed: usize,
@@ -114,6 +116,7 @@ impl End {
             listener: None,
             answer: 0,
             read_size: 0,
+            progress: Vec::new(),
             finished: 0,
             failed: 0,
         }
@@ -460,8 +463,15 @@ impl Wire {
                 && entry.key().0 <= self.now
             {
                 let Flight { to, mut segment } = entry.remove();
-                let End { tcp, route, .. } = &mut self.ends[to];
-                tcp.handle_segment(self.now, &mut segment, route);
+                let End {
+                    tcp,
+                    route,
+                    progress,
+                    ..
+                } = &mut self.ends[to];
+                if tcp.handle_segment(self.now, &mut segment, route) {
+                    progress.push((self.now.as_millis(), segment.local, segment.remote));
+                }
             }
             self.settle();
         }

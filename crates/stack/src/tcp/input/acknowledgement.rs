@@ -74,7 +74,11 @@ impl Connection {
         stats.spurious_rtos += u64::from(outcome.undone && before == CaState::Loss);
         stats.fast_recoveries +=
             u64::from(after == CaState::Recovery && before != CaState::Recovery);
-        self.last_ack_in = Stamp::of(now);
+        let arrived = Stamp::of(now);
+        if self.last_ack_in != arrived {
+            self.last_ack_in = arrived;
+            self.flags.set(Flags::PROGRESS_TOLD, false);
+        }
         // Whoever answers is there; a closed window goes on being probed, less often.
         self.flags.set(Flags::PROBE_DUE, false);
         self.probes = 0;
