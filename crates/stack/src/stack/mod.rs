@@ -313,10 +313,12 @@ impl Stack {
                 && self.tcp.has_output()
                 && handed + self.waiting(interface) < max.max(1)
             {
+                // Behind what waits nobody goes the short way: it is not even looked at.
+                let calm = self.waiting(interface) == 0;
                 let Self {
                     tcp, ip, leaving, ..
                 } = self;
-                if plain && send_plain(tcp, ip, now, interface, frames) {
+                if plain && calm && send_plain(tcp, ip, now, interface, frames) {
                     budget -= 1;
                     handed += 1;
                     continue;
