@@ -27,8 +27,9 @@ pub enum SegmentError {
 /// itself). A frame that is no super-frame is appended as it is.
 ///
 /// The payload is not copied. Sequence numbers and IPv4 identifications count on, FIN and
-/// PSH are in the last packet only, and CWR in the first only if the frame's [`Gso::ecn`] says so,
-/// as a device with segmentation offload does it. The packets' checksums are left to be finished
+/// PSH are in the last packet only, and CWR in the first only if the frame's [`Gso::ecn`] says so:
+/// otherwise it is in all of them. (Kernels and devices that know nothing of accurate ECN have it in
+/// the first only, whatever is said.) The packets' checksums are left to be finished
 /// ([`Checksum::Partial`]) if the super-frame's was, so that a link that can do it need not
 /// be spared; otherwise they are complete.
 ///

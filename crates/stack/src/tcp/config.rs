@@ -146,8 +146,9 @@ pub struct TcpConfig {
     /// (`tcp_ecn_option_beacon`); 0: no such least.
     pub acc_ecn_beacon: u8,
     /// Whether ECN is given up where the way seems not to bear it: SYNs that are sent again do
-    /// not offer it, and data is not marked as capable after bits of IP or TCP were changed on
-    /// the way (`tcp_ecn_fallback`; RFC 3168 section 6.1.1.1, RFC 9768 section 3.2.2.3).
+    /// not offer it, but the accurate one once, and data is not marked as capable after bits of IP
+    /// or TCP were changed on the way (`tcp_ecn_fallback`; RFC 3168 section 6.1.1.1, RFC 9768
+    /// sections 3.1.4.1 and 3.2.2.3).
     pub ecn_fallback: bool,
     /// Acknowledge the first segments of a connection, and those after a long silence,
     /// without delay.

@@ -35,8 +35,8 @@ pub(crate) fn offered(config: &TcpConfig, segment: &SegmentIn) -> (bool, Accurat
 
 impl Connection {
     /// Writes the bits of our SYN, or of the SYN-ACK of a connection that answers, and the option
-    /// of the latter. A SYN sent again offers nothing (RFC 3168 section 6.1.1.1, RFC 9768 section
-    /// 3.1.4.1); a later SYN-ACK may still agree with the first.
+    /// of the latter. A SYN sent again offers nothing (RFC 3168 section 6.1.1.1); the accurate one is
+    /// offered once more (RFC 9768 section 3.1.4.1). A later SYN-ACK may still agree with the first.
     pub(super) fn offer_ecn(&mut self, config: &TcpConfig, answer: bool, segment: &mut SegmentOut) {
         let classic = TcpFlags::ECE | TcpFlags::CWR;
         let retries = self.probes;
