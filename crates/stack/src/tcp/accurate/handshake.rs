@@ -3,8 +3,9 @@
 
 use zcn_wire::{Ecn as Codepoint, TcpFlags};
 
-use super::{ACE_FAIL_RECV, ACE_FAIL_SEND, AccurateEcn};
+use super::{ACE_FAIL_SEND, AccurateEcn};
 use crate::tcp::incoming::Incoming;
+use crate::tcp::sender::{ACE_FAIL_RECV, CEP_BEGINS};
 
 /// The three flags as one number (RFC 9768 section 3.2.2).
 pub(in crate::tcp) const fn ace_of(flags: TcpFlags) -> u8 {
@@ -119,7 +120,7 @@ impl AccurateOffer {
     /// The flags of a segment without SYN: nothing was counted yet.
     pub(crate) const fn ack(self) -> TcpFlags {
         if self.is_taken() {
-            flags_of(super::report::CEP_BEGINS)
+            flags_of(CEP_BEGINS as u8)
         } else {
             TcpFlags::NONE
         }

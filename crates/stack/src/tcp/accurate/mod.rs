@@ -2,13 +2,14 @@
 //! its counts in every segment: in three bits of the header (ACE), and in an option.
 //!
 //! Here is what a connection does as the receiver of data, and the handshake. What the sender of
-//! data reads out of the peer's counts is in `sender/marks.rs`. The classic ECN is in `ecn.rs`.
+//! data reads out of the peer's counts, and what counters begin with, is in `sender/marks.rs`. The
+//! classic ECN is in `ecn.rs`.
 
 mod handshake;
 mod option;
 mod report;
 
-use super::sender::Marks;
+use super::sender::{ACE_FAIL_RECV, Marks};
 use zcn_wire::SeqNum;
 
 use crate::time::Instant;
@@ -20,8 +21,6 @@ pub(super) use report::{Room, Urgency};
 
 /// `tcpi_accecn_fail_mode`: we sent a SYN-ACK without ECN although we had agreed on it.
 pub(crate) const ACE_FAIL_SEND: u8 = 1;
-/// The same: the peer's feedback, or the way to it, cannot be relied on.
-pub(crate) const ACE_FAIL_RECV: u8 = 1 << 1;
 /// The same: segments with our option seem to be lost.
 pub(crate) const OPT_FAIL_SEND: u8 = 1 << 2;
 

@@ -3,15 +3,13 @@
 use zcn_wire::tcp::MAX_OPTIONS_LEN;
 use zcn_wire::{AccEcn, AccEcnOrder, OptionLayout, TcpOptions};
 
+use crate::tcp::sender::ECT_BYTES_BEGIN;
+
 /// What the option takes of every segment of data, with its padding.
 pub(crate) const RESERVED: u32 = 12;
 
 /// SACK blocks that are never given up for the option.
 const SACK_BLOCKS_MIN: usize = 2;
-
-/// What the counters begin with: not zero, so that one who sets fields to zero is found out
-/// (RFC 9768 section 3.2.1).
-pub(super) const ECT_BYTES_BEGIN: u32 = 1;
 
 /// Adds the option with as many fields as there is room for in `room` more bytes, at least
 /// `least`; for those SACK blocks but two make room. Answers whether it did. `received`: bytes as

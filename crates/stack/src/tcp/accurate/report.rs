@@ -10,10 +10,8 @@ use super::{AccurateEcn, OPT_FAIL_SEND, RESERVED, fit};
 use crate::tcp::config::{AccEcnOption, TcpConfig};
 use crate::tcp::incoming::Incoming;
 use crate::tcp::segment::SegmentOut;
+use crate::tcp::sender::CEP_BEGINS;
 use crate::time::Instant;
-
-/// What the counter of marked segments begins with (RFC 9768 section 3.2.1).
-pub(in crate::tcp) const CEP_BEGINS: u8 = 5;
 
 /// Marked segments after which data that waits for its acknowledgement gets it (RFC 9768
 /// section 3.2.2.5.1).
@@ -106,7 +104,7 @@ impl AccurateEcn {
 
     /// The counter as flags.
     pub(in crate::tcp) fn ace(&self) -> TcpFlags {
-        flags_of((self.received_ce as u8).wrapping_add(CEP_BEGINS))
+        flags_of(self.received_ce.wrapping_add(CEP_BEGINS) as u8)
     }
 
     /// Whether the option is sent to this peer at all.

@@ -3,8 +3,11 @@
 
 use zcn_wire::{AccEcn, Ecn as Codepoint};
 
-/// What the peer's counter of marked segments begins with (RFC 9768 section 3.2.1).
-const CEP_BEGINS: u32 = 5;
+/// What the counters of marked segments begin with (RFC 9768 section 3.2.1).
+pub(crate) const CEP_BEGINS: u32 = 5;
+/// What the counters of bytes that came as ECT begin with: not zero, so that one who sets fields to
+/// zero is found out (RFC 9768 section 3.2.1).
+pub(crate) const ECT_BYTES_BEGIN: u32 = 1;
 /// The values of the ACE field.
 const ACE_VALUES: u32 = 8;
 /// The values of a field of the option.
@@ -15,9 +18,9 @@ const LATEST_OPTION: u64 = (FIELD_VALUES as u64 >> 1) - 1;
 /// have wrapped: 1/n (SAFETY_FACTOR of appendix A.2.2).
 const SAFETY_FACTOR: u64 = 2;
 
-/// `tcpi_accecn_fail_mode`: as [`ACE_FAIL_RECV`](crate::tcp::accurate::ACE_FAIL_RECV).
-const ACE_FAIL_RECV: u8 = 1 << 1;
-/// `tcpi_accecn_fail_mode`: the peer's option is not read.
+/// `tcpi_accecn_fail_mode`: the peer's feedback, or the way to it, cannot be relied on.
+pub(crate) const ACE_FAIL_RECV: u8 = 1 << 1;
+/// The same: the peer's option is not read.
 const OPT_FAIL_RECV: u8 = 1 << 3;
 
 /// What has been seen of the peer's option, in the numbers of `tcpi_accecn_opt_seen`.
@@ -154,9 +157,9 @@ impl Marks {
         let mut certain = self.estimate != 0;
         let (mut changed, mut unclear, mut marked) = (0, false, 0);
         for (codepoint, field, begins) in [
-            (Codepoint::Ect0, option.ect0_bytes(), 1),
+            (Codepoint::Ect0, option.ect0_bytes(), ECT_BYTES_BEGIN),
             (Codepoint::Ce, option.ce_bytes(), 0),
-            (Codepoint::Ect1, option.ect1_bytes(), 1),
+            (Codepoint::Ect1, option.ect1_bytes(), ECT_BYTES_BEGIN),
         ] {
             let Some(field) = field else { continue };
             let bytes = &mut self.bytes[usize::from(codepoint.bits()) - 1];

@@ -48,6 +48,7 @@ use crate::time::Instant;
 
 pub use ack::{Ack, AckError, AckOutcome};
 pub use info::SenderInfo;
+pub(crate) use marks::{ACE_FAIL_RECV, CEP_BEGINS, ECT_BYTES_BEGIN};
 pub use marks::{Feedback, Marks};
 pub use recovery::CaState;
 pub use rtt::{FALLBACK_RTO, INITIAL_RTO, MAX_RTO, MIN_RTO, backed_off};
