@@ -91,9 +91,9 @@ impl AccurateEcn {
     /// (RFC 9768 section 3.2.2.1), or one with an option for which data has no room.
     pub(in crate::tcp) fn wants_pure_ack(&self, config: &TcpConfig) -> bool {
         self.reflects
-            || self.demand > 0 && config.acc_ecn_option == AccEcnOption::Sparingly && {
-                self.may_send_option(config) && !self.reserves
-            }
+            || self.demand > 0
+                && config.acc_ecn_option == AccEcnOption::Sparingly
+                && self.may_send_option(config)
     }
 
     /// Whether CWR is among the flags of the next segment: who cuts a super-frame says that once,
