@@ -5,7 +5,7 @@ mod net;
 use std::time::Duration;
 
 use net::*;
-use zcn_frame::Medium;
+use zcn_frame::{Frame, Medium};
 use zcn_stack::event::Readiness;
 use zcn_stack::neighbour::NeighbourState;
 use zcn_stack::slab::Id;
@@ -492,6 +492,37 @@ fn both_ways_write_the_same_frames_on_every_kind_of_link() {
             assert!(short == long, "Ethernet: {ethernet}, offloads: {offloads}");
         }
     }
+}
+
+/// A full link takes no frame, and the next one then waits in the stack, before those that have a
+/// short way.
+#[test]
+fn a_link_that_is_often_full_gets_the_same_frames_by_both_ways() {
+    let frames = |predict| {
+        let mut config = config();
+        config.header_prediction = predict;
+        let mut net = Net::with(config, 1_500);
+        let (client, server) = pair(&mut net, "10.0.0.2:80");
+        carry(&mut net, (0, client), (1, server), &content(300_000), LIMIT);
+        let (now, bytes) = (net.now, content(60_000));
+        let sent = net.stacks[0].tcp_send(now, client, &bytes, false);
+        assert_eq!(sent, Ok(bytes.len()));
+        let mut frames = Vec::new();
+        for max in [0, 1, 2, 0, 0, 7, 1, 0, 64, 64] {
+            let before = frames.len();
+            let count = net.stacks[0].poll_frames(now, IF, &mut frames, max);
+            assert_eq!(count, frames.len() - before);
+            assert!(count <= max, "{count} of {max}");
+        }
+        frames.iter().map(Frame::to_vec).collect::<Vec<_>>()
+    };
+    let (short, long) = (frames(true), frames(false));
+    let payload: usize = short.iter().map(|frame| frame.len() - 66).sum();
+    assert_eq!(
+        payload, 60_000,
+        "headers of 66 bytes, and all that was sent"
+    );
+    assert!(short == long);
 }
 
 /// The arrival of new data tells who only receives that its acknowledgements arrive (RFC 4861

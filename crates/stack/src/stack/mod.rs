@@ -306,8 +306,8 @@ impl Stack {
         let mut budget = SEGMENTS_MAX;
         let short = self.ip.config.header_prediction && max > 0;
         let plain = short && self.ip.has_lanes(interface);
-        // Frames that never were in the queue.
-        let mut handed = 0;
+        // What waits leaves first: behind it no frame could go the short way.
+        let mut handed = self.hand_over(interface, frames, max);
         loop {
             while budget > 0
                 && self.tcp.has_output()
@@ -344,18 +344,23 @@ impl Stack {
             budget -= 1;
             self.handle_loopback(now);
         }
-        let Some(out) = self.ip.interface_mut(interface) else {
+        handed += self.hand_over(interface, frames, max.saturating_sub(handed));
+        if self.waiting(interface) <= self.ip.config.output_queue / 2 {
             self.udp.unblock();
-            return handed;
+        }
+        handed
+    }
+
+    /// Moves at most `max` frames that wait to leave by an interface to `frames`; answers how many.
+    fn hand_over(&mut self, interface: InterfaceId, frames: &mut impl Frames, max: usize) -> usize {
+        let Some(out) = self.ip.interface_mut(interface) else {
+            return 0;
         };
-        let count = out.output.len().min(max - handed.min(max));
+        let count = out.output.len().min(max);
         if count > 0 {
             frames.extend(out.output.drain(..count));
         }
-        if out.output.len() <= self.ip.config.output_queue / 2 {
-            self.udp.unblock();
-        }
-        handed + count
+        count
     }
 
     /// Frames that wait to leave by an interface.

@@ -465,7 +465,7 @@ impl Tcp {
             }
             let sent = connection.poll(now, &mut self.common, segment);
             if sent && !connection.is_done_sending() {
-                connection.deficit -= segment.payload.len() as i32 + 60;
+                connection.charge(segment.payload.len() as u32);
                 return true;
             }
             self.set_down(id);

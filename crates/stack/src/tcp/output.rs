@@ -69,6 +69,13 @@ impl Connection {
             && self.sender.note_all_sent()
     }
 
+    /// Charges what left to this connection's turn: payload, and what stands for its headers.
+    #[inline]
+    pub(super) fn charge(&mut self, payload: u32) {
+        const HEADERS: i32 = 60;
+        self.deficit -= payload as i32 + HEADERS;
+    }
+
     pub(super) fn has_sack_news(&self) -> bool {
         self.has(Flags::SACK)
             && (self.has_duplicate()

@@ -19,6 +19,8 @@ pub(crate) struct PlainOutput {
     pub(crate) remote: Ipv4Addr,
     /// Bytes of payload.
     len: u32,
+    /// It is all that is to be sent.
+    last: bool,
     /// Bytes of the whole packet.
     pub(crate) packet_len: usize,
     /// Slices of the payload.
@@ -26,8 +28,8 @@ pub(crate) struct PlainOutput {
 }
 
 impl Tcp {
-    /// What the connection whose turn it is would send next, if that is a plain segment and all
-    /// it has to send.
+    /// What the connection whose turn it is would send next, if that is a plain segment: all it
+    /// has to send, or, where the link cuts nothing, a full one with more behind it.
     /// Until [`send_plain`](Self::send_plain) takes it nothing has changed, but that an idle time
     /// is over, which the long way would find, too.
     #[inline]
@@ -37,7 +39,7 @@ impl Tcp {
         }
         let &id = self.dirty.front()?;
         let connection = self.connections.get_mut(id)?;
-        let (len, slices) = connection.plain_len(now)?;
+        let (len, slices, last) = connection.plain_len(now, &self.common)?;
         let (_, remote) = connection.tuple.as_v4()?;
         let headers = if connection.timestamps.enabled {
             tcp4::TIMESTAMPS_HEADER_LEN
@@ -48,6 +50,7 @@ impl Tcp {
             connection: id,
             remote: *remote.ip(),
             len,
+            last,
             packet_len: headers + len as usize,
             slices,
         })
@@ -68,17 +71,21 @@ impl Tcp {
         let connection = self.connections.get_mut(id)?;
         let header = connection.send_plain(now, &mut self.common, plain.len, hop_limit, payload)?;
         self.common.stats.out_segs += 1;
-        connection.sender.note_all_sent();
-        self.set_down(id);
+        if plain.last {
+            connection.sender.note_all_sent();
+            self.set_down(id);
+        } else {
+            connection.charge(plain.len);
+        }
         Some(header)
     }
 }
 
 impl Connection {
-    /// Bytes and slices of the next segment, if it is all that is to be sent, at once, and no case
-    /// for any of the rules of [`poll`](Self::poll).
+    /// Bytes and slices of the next segment, and whether it is all that is to be sent; if it may
+    /// leave at once and is no case for any of the rules of [`poll`](Self::poll).
     #[inline]
-    fn plain_len(&mut self, now: Instant) -> Option<(u32, usize)> {
+    fn plain_len(&mut self, now: Instant, common: &Common) -> Option<(u32, usize, bool)> {
         const UNUSUAL: u32 = Flags::SYN_DUE
             | Flags::PROBE_DUE
             | Flags::FORCE
@@ -88,10 +95,12 @@ impl Connection {
             | Flags::ECN
             | Flags::ACC_ECN
             | Flags::ECE_DUE;
-        let len = self.unsent();
+        let unsent = self.unsent();
+        let len = unsent.min(u32::from(self.mss));
+        let last = len == unsent;
         let plain = self.state == State::Established
             && len > 0
-            && len <= u32::from(self.mss)
+            && (last || self.sends_single_segments(common))
             && self.deficit > 0
             && !self.has(UNUSUAL)
             && self.options.nodelay
@@ -105,7 +114,18 @@ impl Connection {
             .send_queue
             .as_ref()?
             .plain_slices(self.sender.snd_nxt(), len)?;
-        self.sender.admits_plain(now, len).then_some((len, slices))
+        self.sender
+            .admits_plain(now, len)
+            .then_some((len, slices, last))
+    }
+
+    /// Whether full segments leave one by one: the link does not cut them, and nothing holds one
+    /// back so that more go together.
+    #[inline]
+    fn sends_single_segments(&self, common: &Common) -> bool {
+        self.gso_max_size <= self.mtu
+            && !common.config.tso_autosize
+            && self.sender.mss() == self.mss // not below the least that the sender counts with
     }
 
     #[inline]
