@@ -95,8 +95,24 @@ impl Chain {
             return Err(ChainFull(slice));
         }
         self.len += slice.len();
-        self.slices.push(slice);
+        self.add(slice);
         Ok(())
+    }
+
+    /// Puts a slice at the end of fewer than [`SLICES_MAX`]; the sum is the caller's to mind.
+    #[inline]
+    fn add(&mut self, slice: SharedBuf) {
+        if self.slices.len() == self.slices.capacity() {
+            self.spill();
+        }
+        self.slices.push(slice);
+    }
+
+    /// Makes room for all that a chain may have: whoever has more than a packet mostly has many,
+    /// and one allocation is less than the four of growing by halves.
+    #[cold]
+    fn spill(&mut self) {
+        self.slices.grow(self.first + SLICES_MAX);
     }
 
     /// Moves all of `other` to the end of this one, and answers whether it did: not if
@@ -107,7 +123,10 @@ impl Chain {
             return false;
         }
         self.len += other.len;
-        self.slices.extend(mem::take(other));
+        for slice in other.slices.drain(other.first..) {
+            self.add(slice);
+        }
+        other.clear();
         true
     }
 
@@ -188,7 +207,7 @@ impl Chain {
                 first.split_to(missing)
             };
             head.len += part.len();
-            head.slices.push(part);
+            head.add(part);
         }
         head
     }
@@ -243,18 +262,19 @@ impl From<SharedBuf> for Chain {
 
 /// The slices of a chain, in order.
 #[derive(Debug)]
-pub struct IntoIter(Chain);
+pub struct IntoIter(smallvec::IntoIter<[SharedBuf; INLINE]>);
 
 impl Iterator for IntoIter {
     type Item = SharedBuf;
 
+    #[inline]
     fn next(&mut self) -> Option<SharedBuf> {
-        self.0.pop_front()
+        self.0.next()
     }
 
+    #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.0.slices().len();
-        (left, Some(left))
+        self.0.size_hint()
     }
 }
 
@@ -264,7 +284,12 @@ impl IntoIterator for Chain {
     type Item = SharedBuf;
     type IntoIter = IntoIter;
 
+    #[inline]
     fn into_iter(self) -> IntoIter {
-        IntoIter(self)
+        let mut slices = self.slices.into_iter();
+        for _ in 0..self.first {
+            slices.next(); // empty: taken before
+        }
+        IntoIter(slices)
     }
 }

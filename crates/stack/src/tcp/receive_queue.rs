@@ -262,7 +262,7 @@ impl ReceiveQueue {
         if self.cost > 2 * limits.memory {
             return false;
         }
-        while let Some(slice) = payload.pop_front() {
+        for slice in core::mem::take(payload) {
             let cost = cost_of(&slice, limits.buffer_bytes);
             self.append_slice(slice, cost, limits, pool);
         }
@@ -272,8 +272,8 @@ impl ReceiveQueue {
     #[inline]
     fn append_slice(&mut self, slice: SharedBuf, cost: u32, limits: &Limits, pool: &LocalPool) {
         self.readable += slice.len();
-        let small = slice.len() < held(&slice, limits.buffer_bytes) / 3;
-        if small && self.cost > limits.memory / 2 {
+        // In this order: whoever has memory enough asks nothing more of the slice.
+        if self.cost > limits.memory / 2 && slice.len() < held(&slice, limits.buffer_bytes) / 3 {
             self.pack(&slice, limits.buffer_bytes, pool);
             return;
         }
