@@ -15,7 +15,8 @@ use super::scalar;
 const SHORT: usize = 192;
 
 /// Bytes after which the lanes are emptied: a lane holds 32,768 pairs without overflow, and of
-/// 256 KiB even SSE2, in four lanes of registers, puts only 4,096 pairs into each.
+/// 256 KiB even SSE2, in four lanes of registers, puts only 4,096 pairs into each, and 16,384
+/// into the one that they are added up in.
 const BLOCK: usize = 256 * 1024;
 
 /// What a word lost when its high bit was flipped.
@@ -96,13 +97,14 @@ macro_rules! vector_sum {
                     take(at, 0);
                     at += N;
                 }
-                let mut pairs = 0_i64;
-                for lane in lanes {
-                    let mut numbers = [0_i32; N / 4];
-                    // SAFETY: the array is as long as the register.
-                    unsafe { arch::$store(numbers.as_mut_ptr().cast(), lane) };
-                    pairs += numbers.iter().map(|&pair| i64::from(pair)).sum::<i64>();
-                }
+                let lane = arch::$add(
+                    arch::$add(lanes[0], lanes[1]),
+                    arch::$add(lanes[2], lanes[3]),
+                );
+                let mut numbers = [0_i32; N / 4];
+                // SAFETY: the array is as long as the register.
+                unsafe { arch::$store(numbers.as_mut_ptr().cast(), lane) };
+                let pairs = numbers.iter().map(|&pair| i64::from(pair)).sum::<i64>();
                 sum += (words * BIAS).wrapping_add_signed(pairs);
             }
             if COPY && at < from.len() {
