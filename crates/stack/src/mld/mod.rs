@@ -37,8 +37,8 @@ impl Ip {
         match message {
             MldRepr::Query(_) => stats.in_group_memb_queries += 1,
             MldRepr::ReportV1 { .. } => stats.in_group_memb_responses += 1,
-            MldRepr::Done { .. } => stats.in_group_memb_reductions += 1,
-            MldRepr::Report(_) => stats.in_mldv2_reports += 1,
+            // For routers, and to addresses of theirs.
+            MldRepr::Done { .. } | MldRepr::Report(_) => {}
         }
         // RFC 9777 section 6.2: from the link itself, and with the alert that routers add.
         let local = matches!(packet.source, IpAddr::V6(source) if source.is_unicast_link_local());
@@ -53,7 +53,6 @@ impl Ip {
         match message {
             MldRepr::Query(query) => listener.handle_query(now, &query),
             MldRepr::ReportV1 { group } => listener.handle_report_v1(now, group),
-            // For routers.
             MldRepr::Done { .. } | MldRepr::Report(_) => {}
         }
         Ok(())

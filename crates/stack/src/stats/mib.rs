@@ -100,10 +100,6 @@ counters! {
         in_group_memb_queries = "icmpInGroupMembQueries",
         /// Reports of listeners received, of version 1
         in_group_memb_responses = "icmpInGroupMembResponses",
-        /// Messages that a group was left received, of version 1
-        in_group_memb_reductions = "icmpInGroupMembReductions",
-        /// Reports of listeners received, of version 2
-        in_mldv2_reports = "icmpInMLDv2Reports",
         /// Echo requests sent
         out_echos = "icmpOutEchos",
         /// Echo replies sent

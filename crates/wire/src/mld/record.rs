@@ -185,15 +185,6 @@ impl<'a> MldRecords<'a> {
     }
 }
 
-impl<'a> IntoIterator for MldRecords<'a> {
-    type Item = MldRecord<'a>;
-    type IntoIter = MldRecordIter<'a>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
-
 /// Walks the records of a report.
 #[derive(Clone, Debug)]
 pub struct MldRecordIter<'a> {

@@ -80,6 +80,9 @@ proptest! {
             let mut again = vec![0; message.buffer_len()];
             prop_assert_eq!(message.emit(&mut again), Ok(again.len()));
             prop_assert_eq!(parse(&again), Ok(message));
+            if let MldRepr::Report(records) = message {
+                prop_assert_eq!(records.iter().count(), usize::from(records.len()));
+            }
         }
     }
 }
