@@ -117,6 +117,39 @@ fn a_long_file_goes_in_one_call() {
     assert!(data == pattern(LEN));
 }
 
+/// Memory behind a file's end cannot be read, and `/proc/self/mem` says so.
+#[test]
+fn what_was_sent_before_a_read_failed_is_told() {
+    let _alone = alone();
+    const LEN: usize = 65_536;
+    let bytes = file(&pattern(LEN));
+    // SAFETY: a mapping of its own, one page longer than the file.
+    let mapped = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            LEN + 4_096,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            bytes.as_raw_fd(),
+            0,
+        )
+    };
+    assert_ne!(mapped, libc::MAP_FAILED);
+    let memory = File::open("/proc/self/mem").expect("our own memory");
+    let begin = mapped as i64;
+    let tool = Tool::new("");
+    let (_listener, connection, _) = accepted(&tool);
+    tool.set_send_buffer(connection, 4 * LEN as i32);
+    let mut offset = begin;
+    let sent = send(connection, &memory, Some(&mut offset), 2 * LEN);
+    assert_eq!((sent, offset - begin), (Ok(LEN), LEN as i64));
+    let sent = send(connection, &memory, Some(&mut offset), LEN);
+    assert_eq!((sent, offset - begin), (Err(libc::EIO), LEN as i64));
+    assert_eq!(tool.ioctl(connection, 0x5411), Ok(LEN as i32), "SIOCOUTQ");
+    // SAFETY: the mapping made above, which nobody uses any more.
+    assert_eq!(unsafe { libc::munmap(mapped, LEN + 4_096) }, 0);
+}
+
 #[test]
 fn what_cannot_be_read_again_is_refused() {
     let _alone = alone();

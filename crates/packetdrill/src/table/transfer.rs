@@ -215,7 +215,8 @@ pub(crate) unsafe fn send_file(
     while !next.is_empty() {
         let bytes = next;
         let (count, end) = (bytes.len(), sent + bytes.len());
-        next = read_at(file, begin + end as off_t, (len - end).min(CHUNK))?;
+        // What cannot be read ends the call with what was sent, as Linux; the next call tells.
+        next = read_at(file, begin + end as off_t, (len - end).min(CHUNK)).unwrap_or_default();
         let more = if next.is_empty() { 0 } else { libc::MSG_MORE };
         match world.send(socket, bytes, more, None, None) {
             Ok(taken) => {
