@@ -100,7 +100,7 @@ pub(crate) fn bytes(info: &TcpInfo) -> Vec<u8> {
             info.tcpi_received_ce_bytes,
         ],
     );
-    // Of 16 bits each, as in Linux 6.18.
+    // Of 16 bits each, as in Linux 6.18; since 7.0 they are bits of one word.
     for value in [info.tcpi_accecn_fail_mode, info.tcpi_accecn_opt_seen] {
         out.extend(u16::from(value).to_ne_bytes());
     }

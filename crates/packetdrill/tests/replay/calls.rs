@@ -190,7 +190,7 @@ impl Player<'_> {
                 let info = self.tool.option(fd, level, option, 280).map_err(name)?;
                 return arguments.chunks(3).try_for_each(|words| match words {
                     [name, operator, wanted] => {
-                        compare(name, probe::field(&info, name)?, operator, wanted)
+                        compare(name, probe::field(&info, name, self.ecn)?, operator, wanted)
                     }
                     _ => Err("info needs a field, an operator and a value".into()),
                 });
@@ -199,32 +199,34 @@ impl Player<'_> {
                 let fd = self.socket(number)?.fd;
                 let (level, option) = (libc::IPPROTO_TCP, libc::TCP_INFO);
                 let info = self.tool.option(fd, level, option, 280).map_err(name)?;
-                let fields = arguments
-                    .iter()
-                    .map(|field| Ok(format!(" {field} {}", probe::field(&info, field)?)));
+                let fields = arguments.iter().map(|field| {
+                    Ok(format!(
+                        " {field} {}",
+                        probe::field(&info, field, self.ecn)?
+                    ))
+                });
                 let text: String = fields.collect::<Result<_, String>>()?;
                 let _ = writeln!(std::io::stdout(), "socket {number}:{text}");
                 return Ok(());
             }
             "stat" => {
                 let (counter, operator, wanted) = compares()?;
-                let value = self.clock.real.then(|| probe::counter(counter)).flatten();
-                let Some(mut value) = value else {
+                if !self.clock.real || probe::LACKING.contains(&counter) {
                     return Ok(());
-                };
+                }
+                let mut value = probe::counter(counter)?;
                 if counter == "tcpOutRsts" {
                     value -= u64::from(self.fences);
                 }
                 return compare(counter, value, operator, wanted);
             }
             "count" => {
+                let kind = argument(0)?;
                 // The kernel keeps half-open connections in its own way.
-                let asked = self.clock.real && arguments[0] != "half-open";
-                let value = asked.then(|| probe::count(&arguments[0]));
-                match value.flatten() {
-                    Some(value) => value.to_string(),
-                    None => return Ok(()),
+                if !self.clock.real || kind == "half-open" {
+                    return Ok(());
                 }
+                probe::count(kind)?.to_string()
             }
             // What only the stack's own interface tells.
             "drop" | "woken" => return Ok(()),

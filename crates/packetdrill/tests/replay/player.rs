@@ -9,6 +9,7 @@ use super::action::{Action, Line, Script, Segment as Wanted};
 use super::driver::{Segment, Tool};
 use super::judge::{Flows, Left, take};
 use super::plan::Plan;
+use super::probe::EcnWord;
 
 /// Microseconds of one sleep.
 const MAX_SLEEP: u64 = 1_000_000_000;
@@ -31,9 +32,11 @@ pub(crate) struct Player<'a> {
     pub(crate) clock: Clock,
     pub(crate) flows: Flows,
     pub(crate) listener: Option<i32>,
-    /// Descriptor, bytes sent and bytes received, `None` once closed.
+    /// In the order in which they were made; one that was closed stays.
     pub(crate) sockets: Vec<Socket>,
     pub(crate) fences: u32,
+    /// How the subject's TCP_INFO tells of ECN.
+    pub(crate) ecn: EcnWord,
     out: VecDeque<Left>,
 }
 
@@ -59,6 +62,11 @@ impl<'a> Player<'a> {
             listener: None,
             sockets: Vec::new(),
             fences: 0,
+            ecn: if clock.real {
+                EcnWord::of_the_kernel()
+            } else {
+                EcnWord::Halves
+            },
             out: VecDeque::new(),
         }
     }
@@ -207,41 +215,26 @@ impl<'a> Player<'a> {
 
     fn inject(&mut self, wanted: &Wanted) {
         let (tcp, payload) = self.flows.segment(wanted);
-        // One that stands for several came as several.
-        let parts = usize::from(wanted.segments.max(1));
-        let size = payload.len().div_ceil(parts).max(1);
-        let mut rest = &payload[..];
-        let mut seq = tcp.seq;
-        loop {
-            let (part, after) = rest.split_at(size.min(rest.len()));
-            let mut header = [0; 60];
-            let mut repr = tcp;
-            repr.seq = seq;
-            let len = repr
-                .emit(OptionLayout::Linux, &mut header)
-                .expect("a header that can be written");
-            let segment = Segment {
-                from: tcp.src_port,
-                to: tcp.dst_port,
-                seq: seq.0,
-                ack: tcp.ack.0,
-                flags: header[13],
-                accurate: header[12] & 1 != 0,
-                window: tcp.window,
-                urgent: tcp.urgent,
-                options: header[20..len].to_vec(),
-                payload: part.to_vec(),
-                traffic_class: wanted.ecn,
-            };
-            self.tool.inject(&match self.plan.ipv6 {
-                true => segment.v6(),
-                false => segment.v4(),
-            });
-            seq += part.len() as u32;
-            rest = after;
-            if rest.is_empty() {
-                return;
-            }
-        }
+        let mut header = [0; 60];
+        let len = tcp
+            .emit(OptionLayout::Linux, &mut header)
+            .expect("a header that can be written");
+        let segment = Segment {
+            from: tcp.src_port,
+            to: tcp.dst_port,
+            seq: tcp.seq.0,
+            ack: tcp.ack.0,
+            flags: header[13],
+            accurate: header[12] & 1 != 0,
+            window: tcp.window,
+            urgent: tcp.urgent,
+            options: header[20..len].to_vec(),
+            payload,
+            traffic_class: wanted.ecn,
+        };
+        self.tool.inject(&match self.plan.ipv6 {
+            true => segment.v6(),
+            false => segment.v4(),
+        });
     }
 }

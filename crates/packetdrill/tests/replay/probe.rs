@@ -65,12 +65,46 @@ const FIELDS: [(&str, usize, usize); 59] = [
     ("accecn_opt_seen", 278, 2),
 ];
 
+/// How the last word of `struct tcp_info` tells of ECN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EcnWord {
+    /// Two numbers of 16 bits: Linux before 7.0, and the plugin.
+    Halves,
+    /// Bits, two of them for a mode that is new: Linux 7.0 and later.
+    Bits,
+}
+
+impl EcnWord {
+    /// That of the running kernel, by its release.
+    pub(crate) fn of_the_kernel() -> Self {
+        let release = read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Self::of(&release)
+    }
+
+    fn of(release: &str) -> Self {
+        let major = release
+            .split('.')
+            .next()
+            .and_then(|major| major.parse().ok());
+        match major {
+            Some(7_u32..) => Self::Bits,
+            _ => Self::Halves,
+        }
+    }
+}
+
 /// A field of what `TCP_INFO` answers, with or without its prefix.
-pub(crate) fn field(info: &[u8], name: &str) -> Result<u64, String> {
+pub(crate) fn field(info: &[u8], name: &str, ecn: EcnWord) -> Result<u64, String> {
     let name = name.strip_prefix("tcpi_").unwrap_or(name);
-    match name {
-        "snd_wscale" => return Ok(u64::from(info[6] & 15)),
-        "rcv_wscale" => return Ok(u64::from(info[6] >> 4)),
+    let bits = |at: usize, first: u8, count: u8| {
+        let byte = info.get(at).ok_or("TCP_INFO is short")?;
+        Ok(u64::from(byte >> first & ((1 << count) - 1)))
+    };
+    match (name, ecn) {
+        ("snd_wscale", _) => return bits(6, 0, 4),
+        ("rcv_wscale", _) => return bits(6, 4, 4),
+        ("accecn_opt_seen", EcnWord::Bits) => return bits(276, 2, 2),
+        ("accecn_fail_mode", EcnWord::Bits) => return bits(276, 4, 4),
         _ => {}
     }
     let field = FIELDS.iter().find(|(known, _, _)| *known == name);
@@ -99,12 +133,15 @@ pub(crate) fn state(number: u8) -> &'static str {
     }
 }
 
+/// Counters of scripts that the kernel lacks.
+pub(crate) const LACKING: [&str; 1] = ["tcpChallengeACKLimited"];
+
 /// A counter of the thread's network namespace by its name in scripts, `tcp` and then as the kernel
 /// has it.
-pub(crate) fn counter(name: &str) -> Option<u64> {
-    let bare = name.strip_prefix("tcp")?;
+pub(crate) fn counter(name: &str) -> Result<u64, String> {
+    let bare = name.strip_prefix("tcp").unwrap_or(name);
     let names = [bare.to_owned(), format!("TCP{bare}")];
-    ["snmp", "netstat"].iter().find_map(|file| {
+    let found = ["snmp", "netstat"].iter().find_map(|file| {
         let text = read_to_string(format!("/proc/thread-self/net/{file}")).ok()?;
         let lines: Vec<&str> = text.lines().collect();
         lines.chunks_exact(2).find_map(|pair| {
@@ -115,23 +152,42 @@ pub(crate) fn counter(name: &str) -> Option<u64> {
             let found = columns.find(|(column, _)| names.iter().any(|name| name == column));
             found.and_then(|(_, value)| value.parse().ok())
         })
-    })
+    });
+    found.ok_or_else(|| format!("the kernel has no counter {name}"))
 }
 
 /// How many sockets of the thread's network namespace are in a state that `wanted` names.
-pub(crate) fn count(wanted: &str) -> Option<u64> {
-    let counts = |state: &str| match wanted {
-        "connections" => !matches!(state, "03" | "06" | "0A"),
-        "half-open" => state == "03",
-        "time-waits" => state == "06",
-        _ => false,
+pub(crate) fn count(wanted: &str) -> Result<u64, String> {
+    let counts = match wanted {
+        "connections" => |state: &str| !matches!(state, "03" | "06" | "0A"),
+        "time-waits" => |state: &str| state == "06",
+        _ => return Err(format!("nobody counts {wanted}")),
     };
     let mut found = 0;
     for file in ["tcp", "tcp6"] {
-        let text = read_to_string(format!("/proc/thread-self/net/{file}")).ok()?;
+        let name = format!("/proc/thread-self/net/{file}");
+        let text = read_to_string(&name).map_err(|error| format!("{name}: {error}"))?;
         let states = text.lines().skip(1);
         let states = states.filter_map(|line| line.split_whitespace().nth(3));
         found += states.filter(|state| counts(state)).count() as u64;
     }
-    Some(found)
+    Ok(found)
+}
+
+#[test]
+fn what_tcp_info_tells_of_ecn_is_read_as_the_kernel_writes_it() {
+    let mut info = [0; 280];
+    // Mode 2, counters seen (2), segments with the option lost (4).
+    info[276] = 2 | 2 << 2 | 4 << 4;
+    // A bit of the options beside them.
+    info[277] = 1;
+    let new = EcnWord::of("7.2.3-amd64\n");
+    assert_eq!(field(&info, "tcpi_accecn_opt_seen", new), Ok(2));
+    assert_eq!(field(&info, "accecn_fail_mode", new), Ok(4));
+    info[276..].copy_from_slice(&[4, 0, 2, 0]);
+    for release in ["6.18.44-fc-v657\n", "6.1.0"] {
+        let old = EcnWord::of(release);
+        assert_eq!(field(&info, "accecn_opt_seen", old), Ok(2));
+        assert_eq!(field(&info, "accecn_fail_mode", old), Ok(4));
+    }
 }
