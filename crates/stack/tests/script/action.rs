@@ -54,6 +54,8 @@ pub(crate) struct Script {
     pub(crate) lines: Vec<Line>,
     /// Why Linux does other than the script expects.
     pub(crate) differs: Option<String>,
+    /// Why every socket does, those of the plugin, too.
+    pub(crate) sockets_differ: Option<String>,
 }
 
 /// Reads a script; prologues are in a folder of that name among the `scripts`.
@@ -94,6 +96,10 @@ fn parse_into(script: &mut Script, text: &str, scripts: &Path) -> Result<(), Str
         }
         if words[0] == "differs" {
             script.differs = Some(words[1..].join(" "));
+            continue;
+        }
+        if words[0] == "sockets-differ" {
+            script.sockets_differ = Some(words[1..].join(" "));
             continue;
         }
         if let ["use", name] = words[..] {

@@ -10,6 +10,7 @@
 //! config NAME=VALUE ...           before everything else; see `settings.rs`
 //! option NAME=VALUE ...           options of the sockets to come
 //! differs WHY                     Linux does otherwise (see docs/packetdrill.md)
+//! sockets-differ WHY              so does every socket, also one of the plugin
 //! use NAME                        the lines of prologue/NAME.script
 //! +0 listen [backlog N]
 //! +0 connect [data N]            with data that is sent before the SYN leaves
