@@ -21,7 +21,9 @@ impl Core {
                 return Err(Errno(libc::EISCONN));
             }
             let remote = address::read(bytes, socket.v6)?;
-            if self.stack.tcp_knows_fast_open(remote.ip().to_canonical()) {
+            let bare = socket.options.fast_open_no_cookie
+                || self.settings.sysctls.fast_open().client_bare();
+            if bare || self.stack.tcp_knows_fast_open(remote.ip().to_canonical()) {
                 self.socket_mut(fd)?.deferred = Some(bytes.to_vec());
                 return Ok(());
             }
@@ -41,29 +43,54 @@ impl Core {
         let socket = self.socket_mut(fd)?;
         let deferred = socket.deferred.take();
         let to = deferred.as_deref().or(to).ok_or(Errno(libc::EINVAL))?;
-        let remote = address::read(to, socket.v6)?;
-        socket.options.fast_open_connect = true;
-        let known = self.stack.tcp_knows_fast_open(remote.ip().to_canonical());
-        match self.begin_connect(fd, to) {
-            Err(Errno(libc::EINPROGRESS)) if known => {}
-            Err(error) => return Err(error),
-            Ok(()) => {}
-        }
-        let Kind::Connection(id) = self.socket(fd)?.kind else {
-            return Err(Errno(libc::EPIPE));
+        let by_option = std::mem::replace(&mut socket.options.fast_open_connect, true);
+        let begun = self.begin_connect(fd, to);
+        let socket = self.socket_mut(fd)?;
+        socket.options.fast_open_connect = by_option;
+        let Kind::Connection(id) = socket.kind else {
+            return begun.and(Err(Errno(libc::EPIPE)));
         };
+        // What does not go with the SYN is not taken, as on Linux.
+        let room = self.stack.tcp_fast_open_room(self.now, id).unwrap_or(0) as usize;
+        let with_syn = &bytes[..bytes.len().min(room)];
+        if with_syn.is_empty() {
+            return begun.and(Ok(0));
+        }
         let more = flags & libc::MSG_MORE != 0;
-        let sent = self.stack.tcp_send(self.now, id, bytes, more)?;
+        let sent = self.stack.tcp_send(self.now, id, with_syn, more)?;
         self.socket_mut(fd)?.written += sent as u64;
         Ok(sent)
     }
 
     /// Whether a send begins a connection.
-    pub(crate) fn connects_with_data(&self, fd: c_int, flags: c_int) -> bool {
-        self.sockets.get(&fd).is_some_and(|socket| {
-            let wanted = flags & libc::MSG_FASTOPEN != 0 || socket.deferred.is_some();
-            wanted && socket.kind == Kind::Idle
-        })
+    ///
+    /// # Errors
+    /// That of MSG_FASTOPEN on a socket that is connected, or about to be, or where clients may not
+    /// use it.
+    pub(crate) fn connects_with_data(
+        &mut self,
+        fd: c_int,
+        flags: c_int,
+        waits: bool,
+    ) -> Result<bool> {
+        let socket = self.socket(fd)?;
+        let asked = flags & libc::MSG_FASTOPEN != 0;
+        if socket.is_udp() || !asked && socket.deferred.is_none() {
+            return Ok(false);
+        }
+        if !self.settings.sysctls.fast_open().client() {
+            return Err(Errno(libc::EOPNOTSUPP));
+        }
+        match socket.kind {
+            Kind::Idle => Ok(true),
+            Kind::Connection(_) if socket.connecting => {
+                match self.connected(fd, Errno(libc::EALREADY)) {
+                    Err(Errno(libc::EALREADY)) if waits => Ok(false),
+                    answer => answer.map(|()| false),
+                }
+            }
+            _ => Err(Errno(libc::EISCONN)),
+        }
     }
 
     /// Begins connect(2), or tells how it went.
@@ -89,7 +116,8 @@ impl Core {
                 local
             }
         });
-        let options = socket.options.clone();
+        let mut options = socket.options.clone();
+        options.fast_open_no_cookie |= self.settings.sysctls.fast_open().client_bare();
         let id = self.stack.tcp_connect(self.now, remote, local, options)?;
         self.owners.insert(SocketId::Tcp(id), fd);
         let bound = self.stack.tcp_addresses(id).map(|(local, _)| local);
@@ -122,6 +150,15 @@ impl Core {
             return Ok(());
         }
         Err(Errno(libc::EISCONN))
+    }
+
+    /// shutdown(2) of a connection that is not there yet ends it, and tells whoever asks next.
+    pub(crate) fn disconnect(&mut self, fd: c_int, id: Id) {
+        self.drop_connection(fd, id);
+        if let Some(socket) = self.sockets.get_mut(&fd) {
+            socket.connecting = false;
+            socket.failed = Some(libc::ECONNRESET);
+        }
     }
 
     /// Lets go of a connection that failed.

@@ -12,7 +12,7 @@ pub(crate) fn bytes(info: &TcpInfo) -> Vec<u8> {
         info.tcpi_backoff,
         info.tcpi_options,
         info.tcpi_snd_wscale & 15 | info.tcpi_rcv_wscale << 4,
-        info.tcpi_delivery_rate_app_limited.into(), // fastopen_client_fail is 0
+        u8::from(info.tcpi_delivery_rate_app_limited) | info.tcpi_fastopen_client_fail << 1,
     ];
     let words = |out: &mut Vec<u8>, values: &[u32]| {
         out.extend(values.iter().flat_map(|value| value.to_ne_bytes()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use libc::c_int;
 use zcn_stack::tcp::congestion::Algorithm;
-use zcn_stack::tcp::{SocketOption, State};
+use zcn_stack::tcp::{FastOpenKeys, SocketOption, State};
 
 use crate::core::Core;
 use crate::errno::{Errno, Result};
@@ -22,6 +22,8 @@ const RECEIVE_BUFFER_MIN: u32 = 2304;
 const FIN_TIMEOUT_MAX: u64 = 120;
 /// Not in the libc crate for this target.
 const TCP_NOTSENT_LOWAT: c_int = 25;
+const TCP_FASTOPEN_KEY: c_int = 33;
+const TCP_FASTOPEN_NO_COOKIE: c_int = 34;
 const TCP_INQ: c_int = 36;
 const SO_TIMESTAMPING_NEW: c_int = 65;
 const TCP_TIMESTAMP: c_int = 24;
@@ -38,6 +40,31 @@ fn number(bytes: &[u8]) -> Result<c_int> {
 /// A number that may not be negative.
 fn count(bytes: &[u8]) -> Result<u32> {
     u32::try_from(number(bytes)?).map_err(|_| Errno(libc::EINVAL))
+}
+
+/// 0 or 1.
+fn switch(bytes: &[u8]) -> Result<bool> {
+    match number(bytes)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Errno(libc::EINVAL)),
+    }
+}
+
+/// TCP_FASTOPEN_KEY: one key, or two.
+fn keys(bytes: &[u8]) -> Result<FastOpenKeys> {
+    let (keys, rest) = bytes.as_chunks();
+    match (keys, rest) {
+        (&[first], []) => Ok(FastOpenKeys {
+            first,
+            second: None,
+        }),
+        (&[first, second], []) => Ok(FastOpenKeys {
+            first,
+            second: Some(second),
+        }),
+        _ => Err(Errno(libc::EINVAL)),
+    }
 }
 
 fn seconds(bytes: &[u8]) -> Result<Duration> {
@@ -121,10 +148,13 @@ fn option(level: c_int, name: c_int, bytes: &[u8]) -> Result<Option<SocketOption
         (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => SocketOption::KeepAliveCount(small()?),
         (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => SocketOption::SynRetries(small()?),
         (libc::IPPROTO_TCP, libc::TCP_FASTOPEN) => SocketOption::FastOpen(count(bytes)?),
-        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) => match number(bytes)? {
-            value @ (0 | 1) => SocketOption::FastOpenConnect(value != 0),
-            _ => return Err(Errno(libc::EINVAL)),
-        },
+        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) => {
+            SocketOption::FastOpenConnect(switch(bytes)?)
+        }
+        (libc::IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE) => {
+            SocketOption::FastOpenNoCookie(switch(bytes)?)
+        }
+        (libc::IPPROTO_TCP, TCP_FASTOPEN_KEY) => SocketOption::FastOpenKeys(keys(bytes)?),
         (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) => SocketOption::WindowClamp(count(bytes)?),
         (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT) => {
             // Negative is none, as Linux has it.
@@ -176,6 +206,7 @@ impl Core {
     ) -> Result<()> {
         let now = self.now;
         let default_low_water = self.settings.sysctls.unsent_low_water();
+        let fast_open = self.settings.sysctls.fast_open();
         let socket = self.socket_mut(fd)?;
         match (level, name) {
             (libc::SOL_SOCKET, libc::SO_REUSEADDR) => {
@@ -260,11 +291,21 @@ impl Core {
         } else {
             option(level, name, bytes)?.ok_or(Errno(libc::ENOPROTOOPT))?
         };
-        if matches!(option, SocketOption::FastOpenConnect(_)) && socket.kind != Kind::Idle {
-            return Err(Errno(libc::EINVAL));
-        }
         if socket.is_udp() && level == libc::IPPROTO_TCP {
             return Err(Errno(libc::ENOPROTOOPT));
+        }
+        let connected = matches!(socket.kind, Kind::Connection(_));
+        match option {
+            SocketOption::FastOpenConnect(_) if !fast_open.client() => {
+                return Err(Errno(libc::EOPNOTSUPP));
+            }
+            SocketOption::FastOpenConnect(_) if socket.kind != Kind::Idle => {
+                return Err(Errno(libc::EINVAL));
+            }
+            SocketOption::FastOpen(_) | SocketOption::FastOpenNoCookie(_) if connected => {
+                return Err(Errno(libc::EINVAL));
+            }
+            _ => {}
         }
         socket.options.set(option)?;
         match socket.kind {
@@ -276,7 +317,16 @@ impl Core {
                     self.stack.tcp_set_option(now, id, option)?;
                 }
             }
-            Kind::Listener { id, .. } => self.stack.tcp_set_listener_option(id, option)?,
+            Kind::Listener { id, .. } => {
+                let option = match option {
+                    SocketOption::FastOpen(_) if !fast_open.server() => SocketOption::FastOpen(0),
+                    SocketOption::FastOpenNoCookie(on) => {
+                        SocketOption::FastOpenNoCookie(on || fast_open.server_bare())
+                    }
+                    option => option,
+                };
+                self.stack.tcp_set_listener_option(id, option)?;
+            }
             Kind::Udp(id) => {
                 if let (SocketOption::HopLimit(limit), Some(mut options)) =
                     (option, self.stack.udp_options(id))
@@ -399,6 +449,14 @@ impl Core {
             (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) => {
                 value(options.fast_open_connect.into())
             }
+            (libc::IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE) => {
+                value(options.fast_open_no_cookie.into())
+            }
+            (libc::IPPROTO_TCP, TCP_FASTOPEN_KEY) => {
+                let keys = options.fast_open_keys;
+                let keys = keys.map(|keys| [Some(keys.first), keys.second]);
+                keys.into_iter().flatten().flatten().flatten().collect()
+            }
             (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) => {
                 let bytes = options.window_clamp.or(options.receive_buffer);
                 value(bytes.unwrap_or(config.receive_buffer) as c_int)
@@ -451,6 +509,7 @@ impl Core {
                 let error = self.stack.tcp_take_error(id);
                 error.map_or(0, |error| error.errno())
             }
+            Kind::Idle => self.socket_mut(fd)?.failed.take().unwrap_or(0),
             Kind::Udp(id) => {
                 let error = self.stack.udp_take_error(id);
                 error.map_or(0, |error| error.error.errno())
@@ -470,6 +529,9 @@ impl Core {
                 let waiting = self.stack.tcp_acceptable(id) as u32;
                 info::without_connection(State::Listen as u8, waiting, backlog)
             }
+            _ if self.socket(fd)?.deferred.is_some() => {
+                info::without_connection(State::SynSent as u8, 0, 0)
+            }
             _ => info::without_connection(closed, 0, 0),
         })
     }
@@ -477,7 +539,16 @@ impl Core {
     /// ioctl(2) of tcp(7): answers the number to be stored.
     pub(crate) fn ioctl(&mut self, fd: c_int, request: u64) -> Result<c_int> {
         let kind = self.socket(fd)?.kind;
+        let opens = |id| {
+            let state = self.stack.tcp_state(id);
+            matches!(state, Some(State::SynSent | State::SynReceived))
+        };
         let number = match (request, kind) {
+            // As Linux, also of one that has data already (RFC 7413).
+            (
+                crate::world::SIOCINQ | crate::world::SIOCOUTQ | crate::world::SIOCOUTQNSD,
+                Kind::Connection(id),
+            ) if opens(id) => 0,
             (crate::world::SIOCINQ, Kind::Connection(id)) => self.stack.tcp_readable(id),
             (crate::world::SIOCINQ, Kind::Udp(id)) => {
                 self.stack.udp_readable(id).unwrap_or_default()

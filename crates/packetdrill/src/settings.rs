@@ -6,7 +6,7 @@ use zcn_stack::tcp::congestion::Algorithm;
 use zcn_stack::{InterfaceConfig, StackConfig};
 use zcn_wire::{IpCidr, OptionLayout};
 
-use crate::sysctl::Sysctls;
+use crate::sysctl::{self, Sysctls};
 
 /// Smallest MTU of a link with IPv6 (RFC 8200 section 5); below, there is IPv4 only.
 const IPV6_MTU_MIN: u32 = 1280;
@@ -15,7 +15,7 @@ const IPV4_MTU_MIN: u32 = 68;
 
 /// `a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4`: the `tcp_fastopen_key` with which cookies in scripts
 /// for Linux are made.
-const FAST_OPEN_KEY: [u8; 16] = [
+const DEFAULT_KEY: [u8; 16] = [
     0xa1, 0xa1, 0xa1, 0xa1, 0xb2, 0xb2, 0xb2, 0xb2, 0xc3, 0xc3, 0xc3, 0xc3, 0xd4, 0xd4, 0xd4, 0xd4,
 ];
 
@@ -61,7 +61,7 @@ pub enum SettingsError {
     /// No flag has the name.
     #[error(
         "unknown flag {0:?}; there are linux, freebsd, quick-ack, no-quick-ack, fast-open, \
-         no-fast-open, window-scale=N, mtu=N, congestion=NAME, no-sysctl, and as NAME=N {names}",
+         no-fast-open, window-scale=N, mtu=N, congestion=NAME, no-sysctl, tcp_fastopen_key=KEY, and as NAME=N {names}",
         names = Sysctls::names().collect::<Vec<_>>().join(", ")
     )]
     Unknown(String),
@@ -119,6 +119,15 @@ impl Settings {
                         .map_err(|_| wrong("congestion", value, "cubic or reno"))?;
                 }
                 ("no-sysctl", "") => settings.read_sysctls = false,
+                (sysctl::FAST_OPEN_KEY, value) => {
+                    if !settings.sysctls.set_fast_open_key(value) {
+                        return Err(wrong(
+                            sysctl::FAST_OPEN_KEY,
+                            value,
+                            "four words as a1a1a1a1-...",
+                        ));
+                    }
+                }
                 (name, value) if Sysctls::names().any(|known| known == name) => {
                     let number = value.parse().ok();
                     let number = number.ok_or_else(|| wrong("tcp_*", value, "a number"))?;
@@ -152,7 +161,7 @@ impl Settings {
         config.tcp.sack_compression = true;
         config.tcp.tso_autosize = true;
         config.tcp.rfc1337 = false;
-        config.tcp.fast_open_key = Some(FAST_OPEN_KEY);
+        config.tcp.fast_open_key = Some(DEFAULT_KEY);
         config.tcp.syn_linear_timeouts = 4;
         self.sysctls.configure(&mut config);
         config
@@ -226,6 +235,7 @@ mod tests {
             "mtu",
             "window-scale=15",
             "congestion=bbr",
+            "tcp_fastopen_key=1",
             "linux=1",
             "tcp_ecn=yes",
             "tcp_colour=1",

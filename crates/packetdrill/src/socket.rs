@@ -3,11 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use libc::{c_int, c_short};
+use libc::c_int;
+use zcn_stack::SocketId;
 use zcn_stack::demux::Binding;
 use zcn_stack::slab::Id;
 use zcn_stack::tcp::{RecvError, SocketOptions, State};
-use zcn_stack::{Instant, SocketId};
 
 use crate::address;
 use crate::core::Core;
@@ -44,6 +44,8 @@ pub(crate) struct Socket {
     pub(crate) options: SocketOptions,
     /// Where a connect leads that waits for data to send with its SYN (TCP_FASTOPEN_CONNECT).
     pub(crate) deferred: Option<Vec<u8>>,
+    /// What became of a connection that it had, until that is told.
+    pub(crate) failed: Option<c_int>,
     /// A connect began whose end was not told.
     pub(crate) connecting: bool,
     /// SHUT_RD: what is there and what still comes can be read, then the end.
@@ -83,6 +85,7 @@ impl Socket {
             bound: None,
             options,
             deferred: None,
+            failed: None,
             connecting: false,
             read_shut: false,
             urgent_in_line: false,
@@ -102,8 +105,11 @@ impl Socket {
 
     /// The socket of a connection that this one accepts: with its options, as on Linux.
     fn accepted(&self, id: Id) -> Self {
+        let mut options = self.options.clone();
+        // Of listeners.
+        (options.fast_open, options.fast_open_keys) = (None, None);
         Self {
-            options: self.options.clone(),
+            options,
             urgent_in_line: self.urgent_in_line,
             reuse_port: self.reuse_port,
             tell_readable: self.tell_readable,
@@ -268,14 +274,21 @@ impl Core {
         let local = socket.bound.unwrap_or(any);
         let mut options = socket.options.clone();
         let backlog = u32::try_from(backlog).unwrap_or(u32::MAX).min(4096);
-        if self.settings.sysctls.fast_open() {
-            options.fast_open = options.fast_open.or(Some(backlog.max(1)));
+        let fast_open = self.settings.sysctls.fast_open();
+        if fast_open.every_listener() {
+            options.fast_open = options.fast_open.or(Some(backlog));
         }
+        let told = options.fast_open;
+        options.fast_open = told.filter(|pending| *pending > 0 && fast_open.server());
+        options.fast_open_no_cookie |= fast_open.server_bare();
+        let keys = self.settings.sysctls.fast_open_keys;
+        options.fast_open_keys = options.fast_open_keys.or(keys);
         let id = self.stack.tcp_listen(local, backlog as usize, options)?;
         let bound = self.stack.tcp_listener_address(id);
         self.owners.insert(SocketId::TcpListener(id), fd);
         let socket = self.socket_mut(fd)?;
         socket.kind = Kind::Listener { id, backlog };
+        socket.options.fast_open = told;
         socket.bound = bound;
         Ok(())
     }
@@ -321,7 +334,8 @@ impl Core {
             return Ok(bytes.len());
         }
         let Kind::Connection(id) = socket.kind else {
-            return Err(Errno(libc::EPIPE));
+            let failed = self.socket_mut(fd)?.failed.take();
+            return Err(Errno(failed.unwrap_or(libc::EPIPE)));
         };
         if self.opens(id, socket.connecting) {
             return Err(WOULD_BLOCK);
@@ -415,7 +429,7 @@ impl Core {
 
     /// Whether a connection is not there yet. One that was accepted is, though it may be in
     /// SYN-RECEIVED (RFC 7413).
-    fn opens(&self, id: Id, connecting: bool) -> bool {
+    pub(crate) fn opens(&self, id: Id, connecting: bool) -> bool {
         match self.stack.tcp_state(id) {
             Some(State::SynSent) => true,
             Some(State::SynReceived) => connecting,
@@ -452,7 +466,11 @@ impl Core {
             });
         }
         let Kind::Connection(id) = socket.kind else {
-            return Err(Errno(libc::ENOTCONN));
+            if socket.deferred.is_some() {
+                return Err(WOULD_BLOCK);
+            }
+            let failed = self.socket_mut(fd)?.failed.take();
+            return Err(Errno(failed.unwrap_or(libc::ENOTCONN)));
         };
         if self.opens(id, socket.connecting) {
             return Err(WOULD_BLOCK);
@@ -522,162 +540,6 @@ impl Core {
         let may_come = !socket.read_shut && !self.has_ended(id);
         may_come && self.stack.tcp_readable(id) < wanted
     }
-
-    /// shutdown(2)
-    pub(crate) fn shutdown(&mut self, fd: c_int, how: c_int) -> Result<()> {
-        if !(libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how) {
-            return Err(Errno(libc::EINVAL));
-        }
-        match self.socket(fd)?.kind {
-            Kind::Connection(id) => {
-                let now = self.now;
-                let state = self.stack.tcp_state(id);
-                if matches!(state, None | Some(State::SynSent | State::Closed)) {
-                    return Err(Errno(libc::ENOTCONN));
-                }
-                if how != libc::SHUT_RD {
-                    self.stack.tcp_shutdown_write(now, id)?;
-                }
-                let socket = self.socket_mut(fd)?;
-                socket.read_shut |= how != libc::SHUT_WR;
-                // What is there stays readable. The stack is told once both sides are shut:
-                // what comes then is answered with RST.
-                let ended = self
-                    .stack
-                    .tcp_state(id)
-                    .is_none_or(|state| !state.may_send());
-                if self.socket(fd)?.read_shut && ended {
-                    self.stack.tcp_shutdown_read(now, id)?;
-                }
-                Ok(())
-            }
-            Kind::Listener { .. } if how == libc::SHUT_WR => Ok(()),
-            Kind::Listener { id, .. } => {
-                self.owners.remove(&SocketId::TcpListener(id));
-                self.socket_mut(fd)?.kind = Kind::Idle;
-                Ok(self.stack.tcp_close_listener(self.now, id)?)
-            }
-            Kind::Idle | Kind::IdleUdp => {
-                // Whoever polls it hears of it all the same.
-                self.socket_mut(fd)?.read_shut |= how != libc::SHUT_WR;
-                Err(Errno(libc::ENOTCONN))
-            }
-            Kind::Udp(_) => Err(Errno(libc::ENOTCONN)),
-        }
-    }
-
-    /// Takes a socket out and closes it; answers the connection that lingers, and until
-    /// when.
-    pub(crate) fn close(&mut self, fd: c_int) -> Result<Option<(Id, Instant)>> {
-        self.forget(fd);
-        if self.epolls.remove(&fd).is_some() {
-            return Ok(None);
-        }
-        let socket = self.sockets.remove(&fd).ok_or(Errno(libc::EBADF))?;
-        let lingering = socket
-            .options
-            .linger
-            .filter(|time| !time.is_zero() && !socket.nonblocking);
-        let kind = socket.kind;
-        self.release(socket);
-        Ok(match (kind, lingering) {
-            (Kind::Connection(id), Some(time)) => Some((id, self.now + time)),
-            _ => None,
-        })
-    }
-
-    /// Whether the peer of a lingering connection still lacks something.
-    pub(crate) fn lingers(&self, id: Id) -> bool {
-        matches!(
-            self.stack.tcp_state(id),
-            Some(State::FinWait1 | State::Closing | State::LastAck)
-        )
-    }
-
-    /// Gives the stack back what a socket had of it.
-    fn release(&mut self, socket: Socket) {
-        if let Some(id) = socket_id(socket.kind) {
-            self.owners.remove(&id);
-        }
-        // What is over already needs no closing.
-        match socket.kind {
-            Kind::Connection(id) => drop(self.stack.tcp_close(self.now, id)),
-            Kind::Listener { id, .. } => drop(self.stack.tcp_close_listener(self.now, id)),
-            Kind::Udp(id) => drop(self.stack.udp_close(id)),
-            Kind::Idle | Kind::IdleUdp => {}
-        }
-    }
-
-    /// What poll(2) says of a descriptor.
-    pub(crate) fn readiness(&mut self, fd: c_int) -> c_short {
-        let Some(socket) = self.sockets.get(&fd) else {
-            return libc::POLLNVAL;
-        };
-        match socket.kind {
-            Kind::Idle if socket.deferred.is_some() => libc::POLLOUT | libc::POLLWRNORM,
-            Kind::Idle => {
-                let idle = libc::POLLOUT | libc::POLLWRNORM | libc::POLLHUP;
-                let ended = libc::POLLIN | libc::POLLRDNORM | libc::POLLRDHUP;
-                idle | if socket.read_shut { ended } else { 0 }
-            }
-            Kind::IdleUdp => libc::POLLOUT,
-            Kind::Udp(id) => {
-                let waiting = self.stack.udp_readable(id).is_some();
-                libc::POLLOUT | if waiting { libc::POLLIN } else { 0 }
-            }
-            Kind::Listener { id, .. } if self.stack.tcp_acceptable(id) > 0 => {
-                libc::POLLIN | libc::POLLRDNORM
-            }
-            Kind::Listener { .. } => 0,
-            Kind::Connection(id) if self.opens(id, socket.connecting) => 0,
-            Kind::Connection(id) => {
-                let low = socket.options.receive_low_water;
-                let read_shut = socket.read_shut;
-                let told = !socket.notices.is_empty();
-                let mut ready = self.connection_readiness(id, low as usize);
-                ready |= if told { libc::POLLERR } else { 0 };
-                if read_shut {
-                    ready |= libc::POLLIN | libc::POLLRDNORM | libc::POLLRDHUP;
-                    let ended = self
-                        .stack
-                        .tcp_state(id)
-                        .is_none_or(|state| !state.may_send());
-                    ready |= if ended { libc::POLLHUP } else { 0 };
-                }
-                ready
-            }
-        }
-    }
-
-    fn connection_readiness(&mut self, id: Id, low: usize) -> c_short {
-        let reading = libc::POLLIN | libc::POLLRDNORM;
-        let writing = libc::POLLOUT | libc::POLLWRNORM;
-        let Some(state) = self.stack.tcp_state(id) else {
-            return reading | writing | libc::POLLHUP | libc::POLLRDHUP;
-        };
-        let mut ready = 0;
-        let peeked = self.stack.tcp_peek(self.now, id, &mut [0]);
-        let ended = matches!(peeked, Ok(0) | Err(RecvError::Connection(_)));
-        if ended || self.stack.tcp_readable(id) >= low.max(1) {
-            ready |= reading;
-        }
-        if self.stack.tcp_error(id).is_some() {
-            ready |= libc::POLLERR;
-        }
-        let over = state == State::Closed;
-        if self.has_ended(id) {
-            ready |= libc::POLLRDHUP | reading;
-        }
-        // Whoever is told that there is no room is told when there is.
-        if over || !state.may_send() || self.stack.tcp_poll_writable(id) {
-            ready |= writing;
-        }
-        let both = matches!(state, State::LastAck | State::Closing | State::TimeWait);
-        if over || both {
-            ready |= libc::POLLHUP;
-        }
-        ready
-    }
 }
 
 /// What a receive brought.
@@ -701,7 +563,7 @@ pub(crate) enum Beside {
     Notice(Notice, bool),
 }
 
-fn socket_id(kind: Kind) -> Option<SocketId> {
+pub(crate) fn socket_id(kind: Kind) -> Option<SocketId> {
     match kind {
         Kind::Connection(id) => Some(SocketId::Tcp(id)),
         Kind::Listener { id, .. } => Some(SocketId::TcpListener(id)),

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use zcn_stack::StackConfig;
-use zcn_stack::tcp::{AccEcnOption, Ecn, SocketOptions, SynCookies};
+use zcn_stack::tcp::{AccEcnOption, Ecn, FastOpenKeys, SocketOptions, SynCookies};
 
 /// Where the kernel shows those of the network namespace that the tool runs in.
 const FOLDER: &str = "/proc/sys/net/ipv4";
+/// Whose value is no number.
+pub(crate) const FAST_OPEN_KEY: &str = "tcp_fastopen_key";
 /// `tcp_notsent_lowat`: no limit.
 const NO_LIMIT: u64 = u32::MAX as u64;
 
@@ -69,15 +71,59 @@ const ALL: [(&str, u64, Setting); 25] = [
     ("tcp_fastopen", 1, Setting::FastOpen),
 ];
 
-/// Bits of `tcp_fastopen`: clients ask, listeners that were told to answer, and all listeners.
+/// Bits of `tcp_fastopen`: clients may use it, and listeners that were told to; clients need no
+/// cookie, and listeners none; all listeners were told to.
 const FAST_OPEN_CLIENT: u64 = 1;
 const FAST_OPEN_SERVER: u64 = 2;
+const FAST_OPEN_CLIENT_BARE: u64 = 4;
+const FAST_OPEN_SERVER_BARE: u64 = 0x200;
 const FAST_OPEN_LISTENERS: u64 = 0x400;
+
+/// What `tcp_fastopen` allows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FastOpen(u64);
+
+impl FastOpen {
+    pub(crate) fn client(self) -> bool {
+        self.0 & FAST_OPEN_CLIENT != 0
+    }
+
+    /// Data goes with a SYN without a cookie.
+    pub(crate) fn client_bare(self) -> bool {
+        self.0 & FAST_OPEN_CLIENT_BARE != 0
+    }
+
+    pub(crate) fn server(self) -> bool {
+        self.0 & FAST_OPEN_SERVER != 0
+    }
+
+    /// Data is taken with a SYN without a cookie.
+    pub(crate) fn server_bare(self) -> bool {
+        self.0 & FAST_OPEN_SERVER_BARE != 0
+    }
+
+    /// Listeners need not be told.
+    pub(crate) fn every_listener(self) -> bool {
+        self.server() && self.0 & FAST_OPEN_LISTENERS != 0
+    }
+}
 
 /// What was set, other than a kernel begins with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sysctls {
     values: Vec<(Setting, u64)>,
+    /// `tcp_fastopen_key`.
+    pub(crate) fast_open_keys: Option<FastOpenKeys>,
+}
+
+/// A key as the sysctl has it: four hexadecimal words of four bytes, the last one of each first.
+fn key(text: &str) -> Option<[u8; 16]> {
+    let mut key = [0; 16];
+    let mut words = text.split('-');
+    for bytes in key.as_chunks_mut().0 {
+        *bytes = u32::from_str_radix(words.next()?, 16).ok()?.to_le_bytes();
+    }
+    words.next().is_none().then_some(key)
 }
 
 impl Sysctls {
@@ -93,6 +139,21 @@ impl Sysctls {
         };
         self.values.retain(|(other, _)| other != setting);
         self.values.push((*setting, value));
+        true
+    }
+
+    /// Sets `tcp_fastopen_key`, one key or two with a comma between them; false if it is none.
+    pub(crate) fn set_fast_open_key(&mut self, text: &str) -> bool {
+        let (first, second) = match text.split_once(',') {
+            Some((first, second)) => (first, Some(second)),
+            None => (text, None),
+        };
+        let second = second.map(key);
+        let (Some(first), false) = (key(first), second == Some(None)) else {
+            return false;
+        };
+        let second = second.flatten();
+        self.fast_open_keys = Some(FastOpenKeys { first, second });
         true
     }
 
@@ -113,24 +174,29 @@ impl Sysctls {
                 self.values.push((setting, value));
             }
         }
+        // A kernel makes up a key when it needs one: it counts where fast open was set, too.
+        if self.fast_open_keys.is_none() && self.value(Setting::FastOpen).is_some() {
+            let text = std::fs::read_to_string(format!("{FOLDER}/{FAST_OPEN_KEY}"));
+            let text = text.unwrap_or_default();
+            // Without one there are zeros.
+            if text.contains(|digit| matches!(digit, '1'..='9' | 'a'..='f')) {
+                self.set_fast_open_key(text.trim());
+            }
+        }
     }
 
     /// Sets whether listeners take data in SYNs without being asked to.
     pub(crate) fn set_fast_open(&mut self, on: bool) {
-        let listeners = if on {
-            FAST_OPEN_SERVER | FAST_OPEN_LISTENERS
-        } else {
-            0
-        };
-        self.set("tcp_fastopen", FAST_OPEN_CLIENT | listeners);
+        let listeners = if on { FAST_OPEN_LISTENERS } else { 0 };
+        let both = FAST_OPEN_CLIENT | FAST_OPEN_SERVER;
+        self.set("tcp_fastopen", both | listeners);
     }
 
-    /// Whether listeners take data in SYNs without being asked to: all of them, as scripts for
-    /// Linux count on, unless something else was set.
-    pub(crate) fn fast_open(&self) -> bool {
-        let all = FAST_OPEN_SERVER | FAST_OPEN_LISTENERS;
-        let set = self.value(Setting::FastOpen);
-        set.is_none_or(|value| value & all == all)
+    /// What `tcp_fastopen` allows: clients and all listeners to use it, as scripts for Linux count
+    /// on, unless something else was set.
+    pub(crate) fn fast_open(&self) -> FastOpen {
+        let all = FAST_OPEN_CLIENT | FAST_OPEN_SERVER | FAST_OPEN_LISTENERS;
+        FastOpen(self.value(Setting::FastOpen).unwrap_or(all))
     }
 
     /// What the stack is to do.
@@ -250,7 +316,31 @@ mod tests {
         sysctls.prepare(&mut options);
         assert_eq!(options.keepalive_idle, Duration::from_secs(30));
         assert_eq!(options.unsent_low_water, Some(4_000));
-        assert!(sysctls.fast_open());
+        let fast_open = sysctls.fast_open();
+        assert!(fast_open.client() && fast_open.every_listener());
+        assert!(!fast_open.client_bare() && !fast_open.server_bare());
+    }
+
+    #[test]
+    fn keys_are_read_as_the_kernel_writes_them() {
+        let mut sysctls = Sysctls::default();
+        let text = "03020100-07060504-0b0a0908-0f0e0d0c";
+        for bad in [
+            "",
+            "1-2-3",
+            "1-2-3-4-5",
+            "1-2-3-g",
+            "1-2-3-4,",
+            "123456789-2-3-4",
+        ] {
+            assert!(!sysctls.set_fast_open_key(bad), "{bad}");
+        }
+        let first = std::array::from_fn(|at| at as u8);
+        for second in [None, Some([0xa1; 16])] {
+            let other = second.map_or("", |_| ",a1a1a1a1-a1a1a1a1-a1a1a1a1-a1a1a1a1");
+            assert!(sysctls.set_fast_open_key(&format!("{text}{other}")));
+            assert_eq!(sysctls.fast_open_keys, Some(FastOpenKeys { first, second }));
+        }
     }
 
     #[test]
@@ -259,6 +349,7 @@ mod tests {
         for name in Sysctls::names() {
             assert!(sysctls.set(name, 7));
         }
+        assert!(sysctls.set_fast_open_key("1-2-3-4"));
         let said = sysctls.clone();
         sysctls.read();
         assert_eq!(sysctls, said);

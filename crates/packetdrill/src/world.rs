@@ -121,7 +121,8 @@ impl World {
         let patience = self
             .worker
             .call(move |core| Ok(core.patience(fd, dont_wait, Limit::Send)))?;
-        let connects = move |core: &mut Core| Ok(core.connects_with_data(fd, flags));
+        let waits = patience != Patience::Never;
+        let connects = move |core: &mut Core| core.connects_with_data(fd, flags, waits);
         if self.worker.call(connects)? {
             let (data, to) = (bytes.clone(), to.clone());
             let begun = self

@@ -9,6 +9,7 @@
     reason = "each test file uses a part of it"
 )]
 
+pub mod journal;
 pub mod kernel;
 
 use std::ffi::{CString, c_int, c_void};

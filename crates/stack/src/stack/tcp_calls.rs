@@ -81,6 +81,13 @@ impl Stack {
         self.tcp.knows_fast_open(server)
     }
 
+    /// Bytes of data that go with the SYN of a connect which has just been asked for with
+    /// [`fast_open_connect`](crate::tcp::SocketOptions::fast_open_connect), if they are queued before
+    /// it leaves; `None` if none do, as there is no cookie or it is no such connect.
+    pub fn tcp_fast_open_room(&self, now: Instant, id: Id) -> Option<u32> {
+        self.tcp.fast_open_room(now, id)
+    }
+
     /// Queues a copy of as much of `bytes` as there is room for; see
     /// [`Tcp::send`](crate::tcp::Tcp::send).
     ///

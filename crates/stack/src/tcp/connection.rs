@@ -126,7 +126,7 @@ impl Flags {
     pub(crate) const SMALL_IN_FLIGHT: u32 = 1 << 19;
     /// The application is to be told that a lingering socket has ended.
     pub(crate) const LINGER_OVER: u32 = 1 << 21;
-    /// The data of a SYN was taken: by the peer, or by us (RFC 7413).
+    /// The SYN of a passive open brought a good cookie (RFC 7413).
     pub(crate) const FAST_OPEN: u32 = 1 << 22;
     /// ECN is in use (RFC 3168); in SYN-SENT, our SYN offers it.
     pub(crate) const ECN: u32 = 1 << 23;
@@ -142,6 +142,19 @@ impl Flags {
     pub(crate) const ACTIVE: u32 = 1 << 27;
     /// It was told that the connection got on, in the millisecond of `last_ack_in`.
     pub(crate) const PROGRESS_TOLD: u32 = 1 << 28;
+    /// The data of a SYN was taken: all of it by the peer, or some by us (RFC 7413).
+    pub(crate) const SYN_DATA: u32 = 1 << 29;
+    /// In SYN-SENT, where nothing was taken yet: our SYN asks for a cookie in the option of
+    /// experiments.
+    pub(crate) const ASKS_EXPERIMENTALLY: u32 = Self::SYN_DATA;
+    /// What went wrong with the fast open of an active open: the two bits of
+    /// `tcpi_fastopen_client_fail`.
+    pub(crate) const NO_COOKIE: u32 = 1 << 30;
+    pub(crate) const SYN_DATA_NOT_TAKEN: u32 = 1 << 31;
+    /// The SYN-ACK of a passive open, which has no use for these bits otherwise, gives a new cookie,
+    /// and does so in the option of experiments.
+    pub(crate) const GIVES_COOKIE: u32 = Self::NO_COOKIE;
+    pub(crate) const GIVES_EXPERIMENTALLY: u32 = Self::SYN_DATA_NOT_TAKEN;
 
     pub(crate) fn has(self, flag: u32) -> bool {
         self.0 & flag != 0

@@ -18,6 +18,8 @@ pub const TCPI_OPT_ECN: u8 = 8;
 pub const TCPI_OPT_ECN_SEEN: u8 = 16;
 /// `tcpi_options`: the data of the SYN was taken (RFC 7413).
 pub const TCPI_OPT_SYN_DATA: u8 = 32;
+/// `tcpi_options`: a passive open whose SYN brought a good cookie.
+pub const TCPI_OPT_TFO_CHILD: u8 = 128;
 
 /// A snapshot of a connection. Times are in microseconds unless a field is said to be in
 /// milliseconds, sizes in bytes unless it counts segments.
@@ -38,6 +40,9 @@ pub struct TcpInfo {
     pub tcpi_backoff: u8,
     /// [`TCPI_OPT_TIMESTAMPS`] and the others.
     pub tcpi_options: u8,
+    /// Why the data of our SYN was not taken (RFC 7413): 0, it was, or there was none; 1, there was
+    /// no cookie; 2, the SYN-ACK did not acknowledge it; 3, the SYN had to be sent again.
+    pub tcpi_fastopen_client_fail: u8,
     pub tcpi_snd_wscale: u8,
     pub tcpi_rcv_wscale: u8,
     pub tcpi_rto: u32,
@@ -139,9 +144,11 @@ impl Connection {
             (self.has(Flags::SCALING), TCPI_OPT_WSCALE),
             (self.has(Flags::ECN | Flags::ACC_ECN), TCPI_OPT_ECN),
             (self.has(Flags::ECN_SEEN), TCPI_OPT_ECN_SEEN),
-            (self.has(Flags::FAST_OPEN), TCPI_OPT_SYN_DATA),
+            (self.has(Flags::SYN_DATA), TCPI_OPT_SYN_DATA),
+            (self.has(Flags::FAST_OPEN), TCPI_OPT_TFO_CHILD),
         ] {
-            if on {
+            // Of what our SYN only offers nothing is agreed yet.
+            if on && self.state != State::SynSent {
                 options |= bit;
             }
         }
@@ -162,6 +169,7 @@ impl Connection {
             tcpi_probes: if opening { 0 } else { self.probes },
             tcpi_backoff: sender.backoff.max(self.backoff),
             tcpi_options: options,
+            tcpi_fastopen_client_fail: self.fast_open_failure(),
             tcpi_snd_wscale: self.snd_scale,
             tcpi_rcv_wscale: self.window.scale,
             tcpi_rto: sender.rto,

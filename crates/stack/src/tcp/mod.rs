@@ -87,12 +87,12 @@ pub use error::{
     SendError, TcpError,
 };
 pub use info::{
-    TCPI_OPT_ECN, TCPI_OPT_ECN_SEEN, TCPI_OPT_SACK, TCPI_OPT_SYN_DATA, TCPI_OPT_TIMESTAMPS,
-    TCPI_OPT_WSCALE, TcpInfo,
+    TCPI_OPT_ECN, TCPI_OPT_ECN_SEEN, TCPI_OPT_SACK, TCPI_OPT_SYN_DATA, TCPI_OPT_TFO_CHILD,
+    TCPI_OPT_TIMESTAMPS, TCPI_OPT_WSCALE, TcpInfo,
 };
 pub use path::{Path, Paths};
 pub use segment::{IcmpError, SegmentIn, SegmentOut};
-pub use socket_options::{SocketOption, SocketOptions};
+pub use socket_options::{FastOpenKeys, SocketOption, SocketOptions};
 pub use state::State;
 
 /// How long an application waits that found the pool of buffers empty.

@@ -445,7 +445,9 @@ impl Connection {
             } else {
                 !len.is_multiple_of(mss)
             };
-            if !forced && small {
+            // What went with the SYN already does not count.
+            let beyond_syn = (payload.seq + len).after(self.small_end);
+            if !forced && small && beyond_syn {
                 self.flags.set(Flags::SMALL_IN_FLIGHT, true);
                 self.small_end = payload.seq + len;
             }

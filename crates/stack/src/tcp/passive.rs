@@ -15,7 +15,8 @@ use super::open::{Opening, advertised_mss, first_window, offered_scale};
 use super::path::Paths;
 use super::reply::bare;
 use super::syncache::{
-    ACKED, ECN, FAST_OPEN_COOKIE, HalfOpen, SACK, SYN_ACK_DUE, TIMESTAMPS, WINDOW_SCALE,
+    ACKED, ECN, EXPERIMENTAL_COOKIE, FAST_OPEN_COOKIE, HalfOpen, SACK, SYN_ACK_DUE, TIMESTAMPS,
+    WINDOW_SCALE,
 };
 use super::timestamps::clock;
 use super::{Incoming, Place, SegmentIn, SegmentOut, Tcp, Tuple};
@@ -194,18 +195,23 @@ impl Tcp {
         let iss = iss.unwrap_or_else(|| self.isn.number(now, &local, &remote));
         let fast = self.fast_open(listener_id, segment);
         let flags = match fast {
-            FastSyn::Plain | FastSyn::Open => flags,
-            FastSyn::GiveCookie => flags | FAST_OPEN_COOKIE,
+            FastSyn::GiveCookie(false) => flags | FAST_OPEN_COOKIE,
+            FastSyn::GiveCookie(true) => flags | FAST_OPEN_COOKIE | EXPERIMENTAL_COOKIE,
+            _ => flags,
         };
         let mut entry = HalfOpen::new(listener_id, tuple, irs, iss, mss, scale, ts_recent, flags);
         entry.accurate = accurate;
-        if fast == FastSyn::Open {
+        let renew = match fast {
+            FastSyn::OpenAndRenew(experimental) => Some(experimental),
+            _ => None,
+        };
+        if matches!(fast, FastSyn::Open | FastSyn::OpenAndRenew(_)) {
             entry.sent_at = clock(now);
             let mss = mss.max(self.common.config.min_mss);
             entry.mss = mss;
             let opened = self.open_passive(now, hash, &entry, None, listener_id, paths);
             if let Some(id) = opened {
-                self.begin_fast(now, id, listener_id, segment);
+                self.begin_fast(now, id, listener_id, segment, renew);
             }
             return;
         }
@@ -238,8 +244,10 @@ impl Tcp {
         let entry = self.half_open.get_mut(id)?;
         entry.flags &= !SYN_ACK_DUE;
         entry.accurate.note_syn_ack(entry.retries());
-        let entry = *entry;
-        self.syn_ack_of(now, &entry, paths)
+        let said = *entry;
+        // A cookie is given once, as by Linux.
+        entry.flags &= !FAST_OPEN_COOKIE;
+        self.syn_ack_of(now, &said, paths)
     }
 
     fn syn_ack_of(
@@ -265,9 +273,12 @@ impl Tcp {
                 val: clock(now).wrapping_add(self.isn.timestamp_offset(&local, &remote)),
                 ecr: entry.ts_recent,
             }),
-            fast_open: entry
-                .has(FAST_OPEN_COOKIE)
-                .then(|| self.common.fast_open.cookie(remote.ip(), local.ip())),
+            fast_open: entry.has(FAST_OPEN_COOKIE).then(|| {
+                let keys = socket.fast_open_keys.as_ref();
+                let fast_open = &self.common.fast_open;
+                let cookie = fast_open.cookie(keys, remote.ip(), local.ip());
+                cookie.in_experiment(entry.has(EXPERIMENTAL_COOKIE))
+            }),
             ..TcpOptions::NONE
         };
         let mut flags = TcpFlags::SYN | TcpFlags::ACK;

@@ -64,6 +64,11 @@ pub struct SocketOptions {
     /// TCP_FASTOPEN_CONNECT, MSG_FASTOPEN: what is sent before the next output goes with the
     /// SYN if the server gave us a cookie before; otherwise the SYN asks for one.
     pub fast_open_connect: bool,
+    /// TCP_FASTOPEN_NO_COOKIE: data goes with a SYN, or is taken with it, without a cookie. Only
+    /// among hosts that trust each other: whoever forges addresses is not found out.
+    pub fast_open_no_cookie: bool,
+    /// Listeners: TCP_FASTOPEN_KEY, in place of the stack's key.
+    pub fast_open_keys: Option<FastOpenKeys>,
     /// Listeners: SO_REUSEADDR.
     pub reuse_address: bool,
     /// Listeners: IPV6_V6ONLY.
@@ -95,9 +100,32 @@ impl Default for SocketOptions {
             defer_accept: None,
             fast_open: None,
             fast_open_connect: false,
+            fast_open_no_cookie: false,
+            fast_open_keys: None,
             reuse_address: true,
             v6_only: false,
         }
+    }
+}
+
+/// The keys with which a listener makes fast-open cookies: cookies of the first are given out, those
+/// of the second are still good, and replaced (RFC 7413 section 5.2).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FastOpenKeys {
+    /// That of new cookies.
+    pub first: [u8; 16],
+    /// That of cookies from before.
+    pub second: Option<[u8; 16]>,
+}
+
+impl core::fmt::Debug for FastOpenKeys {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        // Keys are secret.
+        f.write_str(if self.second.is_some() {
+            "two keys"
+        } else {
+            "one key"
+        })
     }
 }
 
@@ -139,6 +167,10 @@ pub enum SocketOption {
     FastOpen(u32),
     /// TCP_FASTOPEN_CONNECT, before the connect.
     FastOpenConnect(bool),
+    /// TCP_FASTOPEN_NO_COOKIE.
+    FastOpenNoCookie(bool),
+    /// TCP_FASTOPEN_KEY, of listeners.
+    FastOpenKeys(FastOpenKeys),
     /// TCP_NOTSENT_LOWAT.
     UnsentLowWater(Option<u32>),
     /// SO_RCVLOWAT.
@@ -211,6 +243,8 @@ impl SocketOptions {
                 self.fast_open = Some(pending).filter(|pending| *pending > 0);
             }
             SocketOption::FastOpenConnect(on) => self.fast_open_connect = on,
+            SocketOption::FastOpenNoCookie(on) => self.fast_open_no_cookie = on,
+            SocketOption::FastOpenKeys(keys) => self.fast_open_keys = Some(keys),
             SocketOption::UnsentLowWater(bytes) => self.unsent_low_water = bytes,
             SocketOption::ReceiveLowWater(bytes) => self.receive_low_water = bytes.max(1),
             SocketOption::MaxSegment(bytes) => {

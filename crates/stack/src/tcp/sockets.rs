@@ -205,6 +205,13 @@ impl Tcp {
         self.common.fast_open.knows(server)
     }
 
+    /// Bytes of data that can go with the SYN of a connect that has just been asked for, if it is one
+    /// of fast open and the server's cookie is known or not needed.
+    pub fn fast_open_room(&self, now: Instant, id: Id) -> Option<u32> {
+        let connection = self.connections.get(id)?;
+        connection.fast_open_room(now, &self.common)
+    }
+
     /// Our end for a connection to `remote`, free of other connections.
     fn free_ends(
         &mut self,

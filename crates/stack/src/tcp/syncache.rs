@@ -26,6 +26,8 @@ pub(crate) const ACKED: u8 = 8;
 pub(crate) const FAST_OPEN_COOKIE: u8 = 32;
 /// The SYN offered ECN, and we take it (RFC 3168).
 pub(crate) const ECN: u8 = 64;
+/// The cookie is in the option of experiments.
+pub(crate) const EXPERIMENTAL_COOKIE: u8 = 128;
 /// Its SYN-ACK waits for output.
 pub(crate) const SYN_ACK_DUE: u8 = 16;
 

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// What a fast-open option carries: a cookie of 4 to 16 bytes, or none, which asks for one.
+/// What a fast-open option carries: a cookie of 4 to 16 bytes, or none, which asks for one; in the
+/// option's own kind, or in that of experiments (RFC 6994), which was used before there was one.
 #[derive(Clone, Copy)]
 pub struct FastOpenCookie {
     len: u8,
+    experimental: bool,
     bytes: [u8; Self::MAX_LEN],
 }
 
@@ -18,6 +20,7 @@ impl FastOpenCookie {
     /// Asks the server for a cookie.
     pub const REQUEST: Self = Self {
         len: 0,
+        experimental: false,
         bytes: [0; Self::MAX_LEN],
     };
 
@@ -34,6 +37,7 @@ impl FastOpenCookie {
         bytes[..len].copy_from_slice(cookie);
         Some(Self {
             len: len as u8,
+            experimental: false,
             bytes,
         })
     }
@@ -42,6 +46,21 @@ impl FastOpenCookie {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
+    }
+
+    /// The same in the option kind of experiments, or in its own.
+    #[must_use]
+    pub const fn in_experiment(self, experimental: bool) -> Self {
+        Self {
+            experimental,
+            ..self
+        }
+    }
+
+    /// Whether it is in the option kind of experiments.
+    #[must_use]
+    pub const fn is_experimental(&self) -> bool {
+        self.experimental
     }
 
     /// Whether this asks for a cookie.
@@ -53,7 +72,7 @@ impl FastOpenCookie {
 
 impl PartialEq for FastOpenCookie {
     fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
+        self.as_bytes() == other.as_bytes() && self.experimental == other.experimental
     }
 }
 
@@ -67,6 +86,9 @@ impl Hash for FastOpenCookie {
 
 impl fmt::Debug for FastOpenCookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.experimental {
+            f.write_str("experimental ")?;
+        }
         if self.is_request() {
             f.write_str("request")
         } else {

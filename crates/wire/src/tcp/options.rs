@@ -148,7 +148,8 @@ impl TcpOptions {
                 self.fast_open = FastOpenCookie::new(cookie).or(self.fast_open);
             }
             (EXPERIMENT, [a, b, cookie @ ..]) if [*a, *b] == FAST_OPEN_EXPERIMENT => {
-                self.fast_open = FastOpenCookie::new(cookie).or(self.fast_open);
+                let cookie = FastOpenCookie::new(cookie).map(|cookie| cookie.in_experiment(true));
+                self.fast_open = cookie.or(self.fast_open);
             }
             (ACC_ECN_0, counters) => {
                 self.acc_ecn = Some(AccEcn::parse(AccEcnOrder::Zero, counters));
@@ -356,7 +357,13 @@ trait Sink {
     }
 
     fn put_fast_open(&mut self, cookie: FastOpenCookie) {
-        self.put([FAST_OPEN, (2 + cookie.as_bytes().len()) as u8]);
+        let len = cookie.as_bytes().len() as u8;
+        if cookie.is_experimental() {
+            let [a, b] = FAST_OPEN_EXPERIMENT;
+            self.put([EXPERIMENT, 4 + len, a, b]);
+        } else {
+            self.put([FAST_OPEN, 2 + len]);
+        }
         for &byte in cookie.as_bytes() {
             self.put([byte]);
         }

@@ -38,7 +38,11 @@ fn options() -> impl Strategy<Value = TcpOptions> {
             timestamps: plain.3.map(|(val, ecr)| TcpTimestamps { val, ecr }),
             user_timeout: plain.4,
             sack,
-            fast_open: cookie.map(|cookie| FastOpenCookie::new(&cookie).expect("a length")),
+            fast_open: cookie.map(|cookie| {
+                let experimental = cookie.len() % 8 == 4;
+                let cookie = FastOpenCookie::new(&cookie).expect("a length");
+                cookie.in_experiment(experimental)
+            }),
             acc_ecn: counters.map(|(one, counters)| {
                 let order = if one {
                     AccEcnOrder::One
@@ -310,7 +314,9 @@ fn known_kinds_with_wrong_lengths_and_unknown_kinds_are_skipped() {
 fn the_experimental_fast_open_is_understood() {
     let bytes = [254, 12, 0xf9, 0x89, 1, 2, 3, 4, 5, 6, 7, 8];
     let cookie = FastOpenCookie::new(&[1, 2, 3, 4, 5, 6, 7, 8]);
-    assert_eq!(TcpOptions::parse(&bytes).fast_open, cookie);
+    let experimental = cookie.map(|cookie| cookie.in_experiment(true));
+    assert_eq!(TcpOptions::parse(&bytes).fast_open, experimental);
+    assert_ne!(experimental, cookie);
     assert_eq!(TcpOptions::parse(&[254, 4, 0xf9, 0x88]).fast_open, None);
 }
 

@@ -335,7 +335,7 @@ impl Connection {
         }
         segment.tcp.flags |= self.ace();
         segment.tcp.ack = self.rcv_nxt;
-        segment.tcp.window = self.window.field(false);
+        segment.tcp.window = self.next_ack().1;
         if common.replies.push(segment) {
             common.stats.out_rsts += 1;
         }

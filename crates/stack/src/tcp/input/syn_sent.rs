@@ -22,7 +22,7 @@ impl Connection {
         &mut self,
         now: Instant,
         common: &mut Common,
-        segment: &SegmentIn,
+        segment: &mut SegmentIn,
         head: &Incoming,
     ) {
         if head.has_ack && !self.acknowledges_syn(now, head) {
@@ -55,6 +55,7 @@ impl Connection {
         self.take_fast_open_answer(common, segment);
         if head.has_ack {
             self.connected(now, common, head);
+            self.take_syn_ack_data(now, common, head, &mut segment.payload);
         } else {
             // Simultaneous open: our SYN goes again, with ACK (RFC 9293 section 3.5). Its timer runs on,
             // as on Linux.
@@ -134,7 +135,7 @@ impl Connection {
             head.seq,
             rtt,
         );
-        if self.has(Flags::FAST_OPEN) {
+        if self.has(Flags::SYN_DATA) {
             self.sender.count_data_segments(1); // the SYN
         }
         self.establish(now, common);
