@@ -179,9 +179,17 @@ impl ReceiveQueue {
                 .next()
                 .map_or(end, |(&island, _)| island.min(end));
             let mut position = at;
-            for slice in payload.split_to((gap_end - at) as usize) {
+            let part = payload.split_to((gap_end - at) as usize);
+            let (count, cut) = (part.slices().len(), !payload.is_empty());
+            for (number, slice) in part.into_iter().enumerate() {
                 let len = slice.len() as u64;
-                let slice = compact(slice, limits.buffer_bytes);
+                // A slice that was cut in two shares its buffer with the rest, so that nobody can
+                // tell what it keeps.
+                let slice = if cut && number + 1 == count {
+                    on_the_heap(&slice)
+                } else {
+                    compact(slice, limits.buffer_bytes)
+                };
                 self.cost += slice.cost as usize;
                 self.pieces_bytes += len as usize;
                 self.pieces.insert(position, slice);

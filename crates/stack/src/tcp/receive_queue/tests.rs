@@ -196,6 +196,31 @@ fn ends_of_super_frames_do_not_keep_their_buffers() {
         assert_eq!(frames.stats().in_use, kept, "{len}");
         assert!(queue.cost() <= limits.memory, "{len}: {}", queue.cost());
         queue.drop_out_of_order();
+        // The last byte of each is there already, or the first, or both.
+        for (first, last) in [(false, true), (true, false), (true, true)] {
+            let mut queue = ReceiveQueue::default();
+            for number in 0..count.min(1_000) {
+                let at = (2 * number + 1) * len;
+                for (wanted, at) in [(first, at), (last, at + len - 1)] {
+                    let mut byte = Chain::from(SharedBuf::from_static(&[7]));
+                    let local = packed.local();
+                    if wanted {
+                        queue.receive(0, at as u32, &mut byte, &limits, &local, &mut None);
+                    }
+                }
+                let received = receive(&mut queue, 0, at);
+                let known = len == 1 || len == 2 && first && last;
+                let expected = match known {
+                    true => Received::Duplicate,
+                    false => Received::OutOfOrder,
+                };
+                assert_eq!(received, expected, "{len} {number}");
+            }
+            let busy = frames.stats().in_use * SUPER;
+            assert!(busy <= queue.cost(), "{len}: {busy} of {}", queue.cost());
+            queue.drop_out_of_order();
+            assert_eq!((frames.stats().in_use, queue.cost()), (0, 0));
+        }
         // In order, and nobody reads.
         let mut next = 0;
         for number in 0..count {
