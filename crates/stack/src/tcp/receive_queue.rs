@@ -64,7 +64,7 @@ pub(crate) struct ReceiveQueue {
     pieces: BTreeMap<u64, Slice>,
     /// What the pieces make up: start and end of each island.
     islands: BTreeMap<u64, u64>,
-    /// Islands in the order in which they grew last (RFC 2018 section 4).
+    /// Islands in the order in which something came of them last (RFC 2018 section 4).
     recent: [(u64, u64); SACK_BLOCKS_MAX],
     recent_len: u8,
     pieces_bytes: usize,
@@ -122,6 +122,9 @@ impl ReceiveQueue {
         }
         if self.covered(start, end) {
             *duplicate = Some((start, end));
+            // The island that has it is told first, behind the duplicate (RFC 2018 section 4, RFC
+            // 2883 section 4).
+            self.join(start, end, true);
             return Received::Duplicate;
         }
         // What is in order is always worth its memory: it frees what waits behind it.
@@ -200,7 +203,7 @@ impl ReceiveQueue {
     }
 
     /// Records that everything of a range is there now; and, if that is to be reported, that
-    /// it grew last.
+    /// it came last.
     fn join(&mut self, mut start: u64, mut end: u64, report: bool) {
         if let Some((&before, &before_end)) = self.islands.range(..=start).next_back()
             && before_end >= start
@@ -356,7 +359,7 @@ impl ReceiveQueue {
         done
     }
 
-    /// The SACK blocks to report, the one that grew last first, as offsets from
+    /// The SACK blocks to report, the one of which something came last first, as offsets from
     /// `RCV.NXT`, which has position `next` and number `rcv_nxt`.
     pub(crate) fn sack_blocks(
         &self,

@@ -99,6 +99,19 @@ fn what_was_there_before_is_reported() {
     assert_eq!(case.sack(), [(900, 1500)]);
 }
 
+/// RFC 2883 section 4: behind the duplicate comes the block that it is in.
+#[test]
+fn the_island_of_a_duplicate_is_told_first() {
+    let mut case = Case::new();
+    case.receive(1000, 500);
+    case.receive(2000, 500);
+    case.receive(3000, 500);
+    assert_eq!(case.receive(1100, 100), Received::Duplicate);
+    assert_eq!(case.sack(), [(1000, 1500), (3000, 3500), (2000, 2500)]);
+    assert_eq!(case.receive(2000, 500), Received::Duplicate);
+    assert_eq!(case.sack(), [(2000, 2500), (1000, 1500), (3000, 3500)]);
+}
+
 #[test]
 fn hostile_pieces_are_bounded_in_number() {
     // SegmentSmack: one byte in every second place.
