@@ -21,7 +21,7 @@ struct Arguments {
     /// Run one seed, and tell of it.
     #[arg(long, conflicts_with_all = ["seeds", "first"])]
     seed: Option<u64>,
-    /// Without ECN with marks, urgent data and fast open, as seeds once were.
+    /// Without ECN with marks, accurate ECN, urgent data and fast open, as seeds once were.
     #[arg(long, requires = "seed")]
     without_later_additions: bool,
     /// Print everything that happens.

@@ -26,8 +26,8 @@ impl Scenario {
     }
 
     /// The scenario of a seed without what was added to scenarios after the first hundreds of
-    /// thousands had been run: ECN with marks, urgent data, fast open. A seed that was told of
-    /// before has the fates here that it had then.
+    /// thousands had been run: ECN with marks, accurate ECN, urgent data, fast open. A seed that
+    /// was told of before has the fates here that it had then.
     pub fn without_later_additions(seed: u64) -> Self {
         Self::draw(seed, false)
     }
