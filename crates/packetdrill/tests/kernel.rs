@@ -47,7 +47,7 @@ fn a_connection_is_as_the_kernels() {
 
 /// Of the cases of the matrix, one in so many is played unless all are wanted.
 const SAMPLE: usize = 13;
-/// Cases in one namespace: each has a port, and some are played again.
+/// Cases or walks in one namespace: each has a port, and some cases are played again.
 const NAMESPACE: usize = 6_000;
 
 /// Steps of a walk, and walks side by side.
@@ -117,28 +117,33 @@ fn random_walks_go_as_on_the_kernel() {
     let walks: Vec<Walk> = (first..first + count)
         .map(|seed| Walk::new(seed, STEPS))
         .collect();
-    on_the_kernel(PATIENT, move |kernel| {
-        let mut differ = 0;
-        let mut kernel = Subject::new(kernel, KERNEL_PAUSE_MICROS);
-        for walks in walks.chunks(WALKS) {
-            let theirs = walk::play(&mut kernel, walks);
-            let tool = Tool::new(comparison::FLAGS);
-            let ours = walk::play(&mut Subject::new(&tool, PAUSE_MICROS), walks);
-            for (walk, (ours, theirs)) in walks.iter().zip(ours.iter().zip(&theirs)) {
-                let Some(at) = (0..STEPS).find(|&at| ours[at] != theirs[at]) else {
-                    continue;
-                };
-                differ += 1;
-                println!(
-                    "seed {}, {:?}, timestamps {}",
-                    walk.seed, walk.start, walk.stamps
-                );
-                for (step, told) in walk.steps.iter().zip(theirs).take(at + 1) {
-                    println!("  {step}\n    {told:?}");
-                }
-                println!("  ours {:?}", ours[at]);
+    for part in walks.chunks(NAMESPACE) {
+        let part = part.to_vec();
+        on_the_kernel(PATIENT, move |kernel| compare_walks(kernel, &part));
+    }
+}
+
+fn compare_walks(kernel: &Tool, walks: &[Walk]) {
+    let mut differ = 0;
+    let mut kernel = Subject::new(kernel, KERNEL_PAUSE_MICROS);
+    for walks in walks.chunks(WALKS) {
+        let theirs = walk::play(&mut kernel, walks);
+        let tool = Tool::new(comparison::FLAGS);
+        let ours = walk::play(&mut Subject::new(&tool, PAUSE_MICROS), walks);
+        for (walk, (ours, theirs)) in walks.iter().zip(ours.iter().zip(&theirs)) {
+            let Some(at) = (0..STEPS).find(|&at| ours[at] != theirs[at]) else {
+                continue;
+            };
+            differ += 1;
+            println!(
+                "seed {}, {:?}, timestamps {}",
+                walk.seed, walk.start, walk.stamps
+            );
+            for (step, told) in walk.steps.iter().zip(theirs).take(at + 1) {
+                println!("  {step}\n    {told:?}");
             }
+            println!("  ours {:?}", ours[at]);
         }
-        assert_eq!(differ, 0, "see above");
-    });
+    }
+    assert_eq!(differ, 0, "see above");
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zcn_stack::random::Random;
+
 use super::Outcome;
 use super::connection::Connection;
 use super::probe::{self, Acked, Probe, Seq, Stamped, URG};
@@ -9,21 +11,19 @@ use super::start::Start;
 use super::subject::Subject;
 use crate::driver::{ACK, FIN, RST, SYN};
 
-/// Numbers from a seed (SplitMix64).
-pub struct Numbers(u64);
+/// Numbers from a seed.
+struct Numbers(Random);
 
 impl Numbers {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
+    fn new(seed: u64) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        Self(Random::new(&bytes, "walk"))
     }
 
     /// One below `limit`.
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) % limit as u64) as usize
+    fn below(&mut self, limit: usize) -> usize {
+        self.0.below(limit as u32) as usize
     }
 }
 
@@ -115,7 +115,8 @@ fn next(numbers: &mut Numbers) -> Probe {
 }
 
 /// Whether a segment is for a walk: the kernel does otherwise with some (`exceptions.rs`), as with
-/// a FIN below what came behind a hole, and a SYN would begin something whose timers go on.
+/// a FIN below what came behind a hole, and a SYN would begin something whose timers go on. Of the
+/// next segment its header prediction takes data and timestamp whatever it acknowledges.
 fn is_for_walks(probe: &Probe) -> bool {
     let old = match probe.ack {
         Acked::Next(by) | Acked::Una(by) => by < 0,
@@ -125,7 +126,7 @@ fn is_for_walks(probe: &Probe) -> bool {
         && probe.flags & (SYN | ACK) != SYN
         && probe.stamped != Stamped::By(-1)
         && !matches!(probe.seq, Seq::Edge(-10..=0))
-        && !(old && probe.len > 0)
+        && !(old && (probe.len > 0 || probe.seq == Seq::Next(0)))
 }
 
 /// Plays walks side by side, one step of each at a time, and answers what came of each step.
