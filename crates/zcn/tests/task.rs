@@ -372,6 +372,48 @@ fn a_spinning_runtime_answers_and_then_sleeps() {
 }
 
 #[test]
+fn a_flush_ends_at_once_on_a_spinning_runtime() {
+    // What a send that was made directly woke was polled when the spin was over.
+    async fn answer(address: std::net::SocketAddr) {
+        let stream = zcn::TcpStream::connect(address).await.unwrap();
+        while let Some(bytes) = stream.recv().await.unwrap() {
+            stream.send_copy(&bytes).await.unwrap();
+            stream.flush().await.unwrap();
+            stream.send_copy(&bytes).await.unwrap();
+        }
+    }
+    for_each_reactor(|kind| {
+        for spawned in [false, true] {
+            let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            let address = listener.local_addr().unwrap();
+            let peer = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                stream.set_read_timeout(Some(common::HANG)).unwrap();
+                for round in 0..50u8 {
+                    std::io::Write::write_all(&mut stream, &[round]).unwrap();
+                    let mut answers = [0; 2];
+                    std::io::Read::read_exact(&mut stream, &mut answers).unwrap();
+                    assert_eq!(answers, [round; 2]);
+                }
+            });
+            let mut runtime = Runtime::builder()
+                .reactor(kind)
+                .sleep(zcn::Sleep::Spin(Duration::from_secs(3600)))
+                .build()
+                .unwrap();
+            let answering = async move {
+                match spawned {
+                    true => zcn::spawn(answer(address)).await.unwrap(),
+                    false => answer(address).await,
+                }
+            };
+            runtime.block_on(answering).unwrap();
+            peer.join().unwrap();
+        }
+    });
+}
+
+#[test]
 fn timers_are_kept_while_spinning() {
     for_each_reactor(|kind| {
         let mut runtime = Runtime::builder()

@@ -338,7 +338,7 @@ impl Reactor {
         if !self.hot.is_empty() && self.poll_hot() {
             return Look::Events;
         }
-        if !self.events.is_empty()
+        if self.has_events()
             || !self.dirty.is_empty()
             || self.wants_turn()
             || self.udp.has_work()
