@@ -372,6 +372,34 @@ fn a_spinning_runtime_answers_and_then_sleeps() {
 }
 
 #[test]
+fn timers_are_kept_while_a_spinning_runtime_always_finds_something_for_its_main_task() {
+    for_each_reactor(|kind| {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut runtime = Runtime::builder()
+            .reactor(kind)
+            .sleep(zcn::Sleep::Spin(Duration::from_secs(3600)))
+            .build()
+            .unwrap();
+        runtime
+            .block_on(async {
+                let stream = zcn::TcpStream::connect(address).await.unwrap();
+                let (mut peer, _) = listener.accept().unwrap();
+                let due = Instant::now() + Duration::from_millis(5);
+                let timer = zcn::spawn(zcn::sleep_until(due));
+                let mut late = 0;
+                while !timer.is_finished() {
+                    std::io::Write::write_all(&mut peer, b"x").unwrap();
+                    stream.recv().await.unwrap().expect("no end");
+                    late += u32::from(Instant::now() > due);
+                    assert!(late < 1000, "{kind:?}: the timer does not come to its turn");
+                }
+            })
+            .unwrap();
+    });
+}
+
+#[test]
 fn a_flush_ends_at_once_on_a_spinning_runtime() {
     // What a send that was made directly woke was polled when the spin was over.
     async fn answer(address: std::net::SocketAddr) {

@@ -61,6 +61,8 @@ pub(crate) struct Inner {
     allowance: Cell<usize>,
     /// While spinning on epoll: since when turns have found nothing.
     idle_since: Cell<Option<Instant>>,
+    /// How often the future of [`Runtime::block_on`] was polled since the last turn.
+    polls_in_a_row: Cell<u32>,
     pub(crate) random: Random,
     draining: Draining,
     /// Reused between turns; holds what a turn was not allowed to hand out.
@@ -323,6 +325,7 @@ impl Inner {
             polling: Cell::new(false),
             allowance: Cell::new(usize::MAX),
             idle_since: Cell::new(None),
+            polls_in_a_row: Cell::new(0),
             random: Random::new(seed),
             draining: Draining::default(),
             events: RefCell::default(),
@@ -407,7 +410,7 @@ pub fn buffer() -> Option<Buf> {
 /// When the current runtime ended its last wait, or has fetched bytes while it spins: the time at
 /// which it saw what it hands out now. `None` when no runtime runs here.
 pub fn now() -> Option<Instant> {
-    Some(current(Action::Start).ok()?.reactor.borrow().now())
+    CURRENT.with(|current| Some(current.borrow().as_ref()?.reactor.borrow().now()))
 }
 
 /// What the current runtime did so far; `None` when no runtime runs here.

@@ -18,6 +18,17 @@ const LOOKS_PER_CLOCK: u32 = 16;
 /// Answers of hot connections before everything else gets a turn.
 const HOT_ROUNDS: u32 = 64;
 
+/// What has ended a spin.
+enum Spun {
+    /// Nothing came for long enough.
+    Idle,
+    /// Something that needs a turn.
+    Busy,
+    /// A hot connection has woken the future that `block_on` runs: it is polled at once, and not
+    /// so often in a row that turns have to wait for it.
+    Awake,
+}
+
 /// A stop that came while nothing was running.
 pub(super) struct Earlier<'a> {
     stopped: &'a Cell<bool>,
@@ -58,8 +69,12 @@ impl Inner {
         {
             return self.turn(Wait::No);
         }
-        if !self.spin.get().is_zero() && self.spin(wait, awake) {
-            return self.turn(Wait::No);
+        if !self.spin.get().is_zero() {
+            match self.spin(wait, awake) {
+                Spun::Idle => {}
+                Spun::Busy => return self.turn(Wait::No),
+                Spun::Awake => return Ok(()),
+            }
         }
         let wait = self.shortened(wait);
         if wait == Wait::No || !self.inbox.fall_asleep() {
@@ -71,10 +86,9 @@ impl Inner {
         outcome
     }
 
-    /// Looks for work for a bounded time since the last of it; whether there is some that needs a
-    /// turn. What the hot connections bring is handled in here, with nothing but the handler
-    /// between the receive and the send.
-    fn spin(self: &Rc<Self>, wait: Wait, awake: &dyn Fn() -> bool) -> bool {
+    /// Looks for work for a bounded time since the last of it. What the hot connections bring is
+    /// handled in here, with nothing but the handler between the receive and the send.
+    fn spin(self: &Rc<Self>, wait: Wait, awake: &dyn Fn() -> bool) -> Spun {
         let limit = wait
             .timeout()
             .map_or(self.spin.get(), |limit| limit.min(self.spin.get()));
@@ -89,8 +103,16 @@ impl Inner {
                     _ => now,
                 };
                 self.idle_since.set(Some(since));
-                return now.duration_since(since) < limit;
+                return match now.duration_since(since) < limit {
+                    true => Spun::Busy,
+                    false => Spun::Idle,
+                };
             }
+        }
+        // What was sent since the last look goes out before anybody is asked for more.
+        self.reactor.borrow_mut().flush_directly();
+        if cell::let_go() {
+            return Spun::Busy;
         }
         let due = self.next_due();
         let mut start = Instant::now();
@@ -102,11 +124,11 @@ impl Inner {
             loop {
                 match self.reactor.borrow_mut().look() {
                     Look::Events => break,
-                    Look::News => return true,
+                    Look::News => return Spun::Busy,
                     Look::Nothing => {}
                 }
                 if self.inbox.is_filled() || awake() {
-                    return true;
+                    return Spun::Busy;
                 }
                 std::hint::spin_loop();
                 looks += 1;
@@ -114,28 +136,34 @@ impl Inner {
                     looks = 0;
                     let now = Instant::now();
                     if due.is_some_and(|due| due <= now) {
-                        return true;
+                        return Spun::Busy;
                     }
                     if std::mem::take(&mut fresh) {
                         start = now;
                     }
                     if now.duration_since(start) >= limit {
-                        return false;
+                        return Spun::Idle;
                     }
                 }
             }
             self.wake_tasks(None);
+            let polls = self.polls_in_a_row.get();
+            if awake() && polls < HOT_ROUNDS && !cell::let_go() {
+                // What else has come is there at the next look.
+                self.polls_in_a_row.set(polls + 1);
+                return Spun::Awake;
+            }
             self.serve_events();
             if self.executor.has_ready() {
                 self.executor.run_ready();
             }
             self.reactor.borrow_mut().flush_directly();
             if cell::let_go() || awake() || self.stopped.get() {
-                return true;
+                return Spun::Busy;
             }
             fresh = true;
         }
-        true
+        Spun::Busy
     }
 
     /// When the next timer or sweep is due.
@@ -161,6 +189,7 @@ impl Inner {
 
     /// One turn: inbox, tasks, reactor, wakers, servers, timers.
     pub(crate) fn turn(self: &Rc<Self>, wait: Wait) -> Result<()> {
+        self.polls_in_a_row.set(0);
         self.read_inbox();
         let wait = if cell::let_go() || self.executor.has_ready() || self.has_leftovers() {
             Wait::No
