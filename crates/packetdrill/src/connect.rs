@@ -135,6 +135,8 @@ impl Core {
         };
         match self.stack.tcp_state(id) {
             Some(State::SynSent | State::SynReceived) => return Err(pending),
+            // It was there, and its failure is told elsewhere.
+            _ if !self.socket(fd)?.connecting => return Err(Errno(libc::EISCONN)),
             Some(State::Closed) | None => {
                 let error = self.stack.tcp_take_error(id);
                 self.socket_mut(fd)?.connecting = false;
@@ -168,6 +170,7 @@ impl Core {
         let _ = self.stack.tcp_close(self.now, id);
         if let Some(socket) = self.sockets.get_mut(&fd) {
             socket.kind = Kind::Idle;
+            socket.edges.other += 1;
         }
     }
 }

@@ -10,12 +10,13 @@ use zcn_link::segment::{complete_checksum, segment};
 use zcn_pool::{BufferPool, SharedBuf};
 use zcn_stack::event::Readiness;
 use zcn_stack::route::Route;
+use zcn_stack::tcp::State;
 use zcn_stack::{Instant, InterfaceId, SocketId, Stack};
 
 use crate::epoll::Epoll;
 use crate::saved_syn::SavedSyns;
 use crate::settings::{Settings, cidr};
-use crate::socket::Socket;
+use crate::socket::{Kind, Socket};
 
 /// Where the script's clock begins, so that nothing it subtracts becomes negative.
 const EPOCH: Instant = Instant::from_secs(1_000_000);
@@ -143,7 +144,20 @@ impl Core {
             edges.output += u64::from(has(Readiness::WRITABLE));
             edges.other += u64::from(ended || has(Readiness::CONNECTED) || has(Readiness::ERROR));
         }
+        self.tell_ends();
         self.tell_notices();
+    }
+
+    /// Wakes whoever waits for a connection whose end the peer has acknowledged, as Linux does.
+    fn tell_ends(&mut self) {
+        for socket in self.sockets.values_mut().filter(|socket| socket.ending) {
+            let state = match socket.kind {
+                Kind::Connection(id) => self.stack.tcp_state(id),
+                _ => None,
+            };
+            socket.ending = state == Some(State::FinWait1);
+            socket.edges.other += u64::from(state == Some(State::FinWait2));
+        }
     }
 }
 

@@ -15,6 +15,8 @@ impl Core {
         if !(libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how) {
             return Err(Errno(libc::EINVAL));
         }
+        // Whoever waits is woken, whatever comes of it, as by Linux.
+        self.socket_mut(fd)?.edges.other += 1;
         match self.socket(fd)?.kind {
             Kind::Connection(id) => {
                 let now = self.now;
@@ -30,6 +32,7 @@ impl Core {
                     self.stack.tcp_shutdown_write(now, id)?;
                 }
                 let socket = self.socket_mut(fd)?;
+                socket.ending |= how != libc::SHUT_RD;
                 socket.read_shut |= how != libc::SHUT_WR;
                 // What is there stays readable. The stack is told once both sides are shut:
                 // what comes then is answered with RST.

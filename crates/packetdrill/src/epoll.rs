@@ -79,7 +79,7 @@ impl Core {
             libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD => {
                 let (events, data) = event.ok_or(Errno(libc::EFAULT))?;
                 let interest = Interest {
-                    events,
+                    events: events | ALWAYS,
                     data,
                     told: None,
                 };

@@ -102,10 +102,17 @@ impl Notices {
         Ok(())
     }
 
-    /// A call wrote up to `end`, with `MSG_ZEROCOPY` perhaps, and flags of its own. `joins`:
-    /// behind bytes that have not left yet.
-    pub(crate) fn on_written(&mut self, end: u64, zero_copy: bool, own: Option<u32>, joins: bool) {
-        if zero_copy && self.zero_copy {
+    /// A call wrote up to `end`, with `MSG_ZEROCOPY` perhaps, behind bytes of such a call that have not
+    /// left yet or not, and with flags of its own. `within`: in the super-frame in which the last
+    /// marked byte is, whose mark then moves on.
+    pub(crate) fn on_written(
+        &mut self,
+        end: u64,
+        zero_copy: Option<bool>,
+        own: Option<u32>,
+        within: bool,
+    ) {
+        if let Some(joins) = zero_copy.filter(|_| self.zero_copy) {
             let id = self.next_id;
             self.next_id = id.wrapping_add(1);
             match self.borrowed.back_mut().filter(|_| joins) {
@@ -118,12 +125,16 @@ impl Notices {
             }
         }
         let flags = own.unwrap_or(self.stamping) & PER_MESSAGE;
-        if flags != 0 {
-            self.marks.push_back(Mark {
+        if flags == 0 {
+            return;
+        }
+        match self.marks.back_mut().filter(|_| within) {
+            Some(last) => (last.end, last.flags) = (end, last.flags | flags),
+            None => self.marks.push_back(Mark {
                 end,
                 flags,
                 sent: false,
-            });
+            }),
         }
     }
 
@@ -131,27 +142,28 @@ impl Notices {
     pub(crate) fn on_progress(&mut self, now: Instant, sent: u64, acked: u64) -> bool {
         let before = self.queue.len();
         let mut joined = false;
-        for mark in &mut self.marks {
+        // An acknowledgement comes before what it lets leave.
+        let arrived = self
+            .marks
+            .iter()
+            .take_while(|mark| mark.end <= acked)
+            .count();
+        for mark in self.marks.drain(..arrived).collect::<Vec<_>>() {
+            if !mark.sent {
+                self.tell_sent(mark, now);
+            }
+            if mark.flags & TX_ACK != 0 {
+                self.tell(mark, Stamped::Acknowledged, now);
+            }
+        }
+        for at in 0..self.marks.len() {
+            let mark = self.marks[at];
             if mark.end > sent {
                 break;
             }
-            if !std::mem::replace(&mut mark.sent, true) {
-                for (flag, what) in [(TX_SCHED, Stamped::Scheduled), (TX_SOFTWARE, Stamped::Sent)] {
-                    if mark.flags & flag != 0 {
-                        let notice = stamp(self.stamping, self.base, mark.end, what, now);
-                        self.queue.push_back(notice);
-                    }
-                }
-            }
-        }
-        while let Some(mark) = self.marks.front().copied()
-            && mark.end <= acked
-        {
-            self.marks.pop_front();
-            if mark.flags & TX_ACK != 0 {
-                let what = Stamped::Acknowledged;
-                let notice = stamp(self.stamping, self.base, mark.end, what, now);
-                self.queue.push_back(notice);
+            if !mark.sent {
+                self.marks[at].sent = true;
+                self.tell_sent(mark, now);
             }
         }
         while let Some(done) = self.borrowed.front().copied()
@@ -174,9 +186,31 @@ impl Notices {
         joined || self.queue.len() != before
     }
 
+    fn tell(&mut self, mark: Mark, what: Stamped, now: Instant) {
+        let notice = stamp(self.stamping, self.base, mark.end, what, now);
+        self.queue.push_back(notice);
+    }
+
+    fn tell_sent(&mut self, mark: Mark, now: Instant) {
+        for (flag, what) in [(TX_SCHED, Stamped::Scheduled), (TX_SOFTWARE, Stamped::Sent)] {
+            if mark.flags & flag != 0 {
+                self.tell(mark, what, now);
+            }
+        }
+    }
+
     /// Whether the last write that was not to be copied has not all left yet.
     pub(crate) fn ends_with_unsent(&self, sent: u64) -> bool {
         self.borrowed.back().is_some_and(|last| last.end > sent)
+    }
+
+    /// Whether what was written up to `end` ends in the super-frame of `whole` bytes in which the last
+    /// marked byte waits, `sent` bytes having left.
+    pub(crate) fn ends_within(&self, sent: u64, end: u64, whole: u64) -> bool {
+        let frame = |end: u64| (end - 1 - sent) / whole;
+        self.marks
+            .back()
+            .is_some_and(|mark| mark.end > sent && end > sent && frame(mark.end) == frame(end))
     }
 
     /// Whether something is still to come.
@@ -212,11 +246,11 @@ mod tests {
     #[test]
     fn writes_are_numbered_and_told_in_ranges() {
         let mut notices = Notices::default();
-        notices.on_written(10, true, None, false);
+        notices.on_written(10, Some(false), None, false);
         assert!(!notices.is_waiting(), "SO_ZEROCOPY is off");
         notices.zero_copy = true;
         for end in [20, 30, 40] {
-            notices.on_written(end, true, None, false);
+            notices.on_written(end, Some(false), None, false);
         }
         assert!(!notices.on_progress(NOW, 40, 19));
         assert!(notices.on_progress(NOW, 40, 30));
@@ -225,8 +259,8 @@ mod tests {
         assert_eq!(notices.pop(), Some(Notice::Copied { first: 2, last: 2 }));
         assert_eq!(notices.pop(), None);
         // What joins bytes that wait is done with when they are.
-        notices.on_written(50, true, None, false);
-        notices.on_written(60, true, None, true);
+        notices.on_written(50, Some(false), None, false);
+        notices.on_written(60, Some(true), None, false);
         assert!(!notices.on_progress(NOW, 60, 50));
         assert!(notices.on_progress(NOW, 60, 60));
         assert_eq!(notices.pop(), Some(Notice::Copied { first: 3, last: 4 }));
@@ -239,7 +273,7 @@ mod tests {
         assert!(notices.set_stamping(flags, None).is_err());
         assert!(notices.set_stamping(1 << 20, Some((0, 0))).is_err());
         notices.set_stamping(flags, Some((100, 150))).expect("good");
-        notices.on_written(160, false, None, false);
+        notices.on_written(160, None, None, false);
         assert!(!notices.on_progress(NOW, 159, 150));
         assert!(notices.on_progress(NOW, 160, 150));
         assert!(notices.on_progress(NOW, 160, 160));
@@ -248,7 +282,7 @@ mod tests {
             assert_eq!(notices.pop(), Some(Notice::Stamp { what, key: 59, at }));
         }
         // A message's own flags replace the socket's.
-        notices.on_written(170, false, Some(TX_ACK), false);
+        notices.on_written(170, None, Some(TX_ACK), false);
         assert!(notices.on_progress(NOW, 170, 170));
         assert!(matches!(
             notices.pop(),

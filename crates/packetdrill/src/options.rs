@@ -18,6 +18,9 @@ const NAME_MAX: usize = 16;
 /// The smallest that Linux makes of SO_SNDBUF and SO_RCVBUF.
 const SEND_BUFFER_MIN: u32 = 4608;
 const RECEIVE_BUFFER_MIN: u32 = 2304;
+/// The last number of `tcp_rmem` where the window scale is 8: half of it is what SO_RCVLOWAT asks for
+/// at most.
+const RECEIVE_MEMORY_MAX: u32 = 15_728_640;
 /// `TCP_FIN_TIMEOUT_MAX`, in seconds.
 const FIN_TIMEOUT_MAX: u64 = 120;
 /// Not in the libc crate for this target.
@@ -253,6 +256,10 @@ impl Core {
                 };
                 return Ok(());
             }
+            (libc::SOL_SOCKET, libc::SO_PEEK_OFF) => {
+                socket.peek_offset = usize::try_from(number(bytes)?).ok();
+                return Ok(());
+            }
             // What takes a privilege that nobody has here.
             (libc::IPPROTO_TCP, libc::TCP_REPAIR | TCP_TIMESTAMP) if !socket.is_udp() => {
                 return Err(Errno(libc::EPERM));
@@ -283,13 +290,22 @@ impl Core {
             }
             _ => {}
         }
+        let low_water_max = match socket.options.receive_buffer {
+            Some(bytes) => bytes,
+            None => RECEIVE_MEMORY_MAX / 2,
+        };
         let option = if (level, name) == (libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT) {
             // As unsigned as Linux takes it: 0 is the sysctl's, and -1 one that is never reached.
             socket.unsent_low_water = number(bytes)?.cast_unsigned();
             let own = Some(socket.unsent_low_water).filter(|mark| *mark > 0);
             SocketOption::UnsentLowWater(own.or(default_low_water))
         } else {
-            option(level, name, bytes)?.ok_or(Errno(libc::ENOPROTOOPT))?
+            match option(level, name, bytes)?.ok_or(Errno(libc::ENOPROTOOPT))? {
+                SocketOption::ReceiveLowWater(mark) => {
+                    SocketOption::ReceiveLowWater(mark.min(low_water_max))
+                }
+                option => option,
+            }
         };
         if socket.is_udp() && level == libc::IPPROTO_TCP {
             return Err(Errno(libc::ENOPROTOOPT));
@@ -361,6 +377,9 @@ impl Core {
             return self.take_error(fd).map(value);
         }
         let socket = self.socket(fd)?;
+        if level == libc::IPPROTO_IPV6 && !socket.v6 {
+            return Err(Errno(libc::EOPNOTSUPP));
+        }
         let options = &socket.options;
         let seconds = |time: Duration| value(time.as_secs() as c_int);
         let config = self.settings.stack().tcp;
@@ -391,6 +410,10 @@ impl Core {
             }
             (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => value(options.receive_low_water as c_int),
             (libc::SOL_SOCKET, libc::SO_SNDLOWAT) => value(1),
+            (libc::SOL_SOCKET, libc::SO_PEEK_OFF) => {
+                let offset = socket.peek_offset.map(c_int::try_from);
+                value(offset.map_or(-1, |offset| offset.unwrap_or(c_int::MAX)))
+            }
             (libc::SOL_SOCKET, libc::SO_REUSEPORT) => value(socket.reuse_port.into()),
             (libc::SOL_SOCKET, libc::SO_PRIORITY) => value(socket.priority),
             (libc::SOL_SOCKET, libc::SO_ZEROCOPY) => value(socket.notices.zero_copy.into()),
@@ -495,7 +518,7 @@ impl Core {
         })
     }
 
-    fn segment_size(&self, kind: Kind) -> Option<c_int> {
+    pub(crate) fn segment_size(&self, kind: Kind) -> Option<c_int> {
         let Kind::Connection(id) = kind else {
             return None;
         };
@@ -554,7 +577,10 @@ impl Core {
                 self.stack.udp_readable(id).unwrap_or_default()
             }
             (crate::world::SIOCOUTQ, Kind::Connection(id)) => {
-                self.stack.tcp_unacknowledged(id) as usize
+                // Our FIN, which none of these has seen acknowledged, counts.
+                let state = self.stack.tcp_state(id);
+                let ends = [State::FinWait1, State::Closing, State::LastAck].map(Some);
+                self.stack.tcp_unacknowledged(id) as usize + usize::from(ends.contains(&state))
             }
             (crate::world::SIOCOUTQNSD, Kind::Connection(id)) => {
                 let info = self.stack.tcp_info(self.now, id);

@@ -48,6 +48,8 @@ pub(crate) struct Socket {
     pub(crate) failed: Option<c_int>,
     /// A connect began whose end was not told.
     pub(crate) connecting: bool,
+    /// Our side was shut, and the peer has not acknowledged that.
+    pub(crate) ending: bool,
     /// SHUT_RD: what is there and what still comes can be read, then the end.
     pub(crate) read_shut: bool,
     /// SO_OOBINLINE: urgent data is in line whatever it says (RFC 6093).
@@ -55,6 +57,8 @@ pub(crate) struct Socket {
     /// SO_REUSEPORT, SO_PRIORITY: kept, and without effect here.
     pub(crate) reuse_port: bool,
     pub(crate) priority: c_int,
+    /// SO_PEEK_OFF: where the next peek begins, in bytes from the first that can be read.
+    pub(crate) peek_offset: Option<usize>,
     /// TCP_INQ: recvmsg tells how much is left to be read.
     pub(crate) tell_readable: bool,
     /// TCP_NOTSENT_LOWAT as the socket was told; 0 is that of the sysctl, which its options have.
@@ -87,10 +91,12 @@ impl Socket {
             deferred: None,
             failed: None,
             connecting: false,
+            ending: false,
             read_shut: false,
             urgent_in_line: false,
             reuse_port: false,
             priority: 0,
+            peek_offset: None,
             tell_readable: false,
             unsent_low_water: 0,
             saves_syns: 0,
@@ -340,8 +346,7 @@ impl Core {
         if self.opens(id, socket.connecting) {
             return Err(WOULD_BLOCK);
         }
-        // The end of a record is no place to wait for more.
-        let more = flags & libc::MSG_MORE != 0 && flags & libc::MSG_EOR == 0;
+        let more = flags & libc::MSG_MORE != 0;
         let sent = self.stack.tcp_send(self.now, id, bytes, more);
         let whole = sent.as_ref().is_ok_and(|count| *count == bytes.len());
         if whole && flags & libc::MSG_EOR != 0 {
@@ -383,9 +388,12 @@ impl Core {
         };
         let written = socket.written;
         let zero_copy = flags & libc::MSG_ZEROCOPY != 0;
-        let joins = sent < written && zero_copy && socket.notices.ends_with_unsent(sent);
+        let joins = zero_copy && socket.notices.ends_with_unsent(sent);
+        // A super-frame has two segments at least.
+        let whole = 2 * self.segment_size(socket.kind).unwrap_or(1).unsigned_abs();
+        let within = socket.notices.ends_within(sent, written, whole.into());
         let notices = &mut self.socket_mut(fd)?.notices;
-        notices.on_written(written, zero_copy, stamps, joins);
+        notices.on_written(written, zero_copy.then_some(joins), stamps, within);
         Ok(())
     }
 
@@ -475,12 +483,19 @@ impl Core {
         if self.opens(id, socket.connecting) {
             return Err(WOULD_BLOCK);
         }
-        if max == 0 {
-            return Ok(Received::default());
+        let readable = self.stack.tcp_readable(id);
+        let peek = flags & libc::MSG_PEEK != 0;
+        // SO_PEEK_OFF
+        let skipped = socket.peek_offset.filter(|_| peek).unwrap_or(0);
+        if peek && skipped > 0 && skipped >= readable && !self.has_ended(id) {
+            return Err(WOULD_BLOCK);
         }
-        let mut bytes = vec![0; max.min(self.stack.tcp_readable(id)).max(1)];
-        let count = if flags & libc::MSG_PEEK != 0 {
+        let skipped = skipped.min(readable);
+        let mut bytes = vec![0; (max.saturating_add(skipped)).min(readable).max(1)];
+        let count = if peek {
             self.stack.tcp_peek(self.now, id, &mut bytes)
+        } else if max == 0 && readable > 0 {
+            Ok(0)
         } else {
             self.stack.tcp_recv(self.now, id, &mut bytes)
         };
@@ -494,18 +509,24 @@ impl Core {
             return Ok(Received::default());
         }
         bytes.truncate(count?);
+        bytes.drain(..skipped.min(bytes.len()));
+        bytes.truncate(max);
         let len = bytes.len();
+        if let Some(offset) = &mut self.socket_mut(fd)?.peek_offset {
+            *offset = if peek {
+                *offset + len
+            } else {
+                offset.saturating_sub(len)
+            };
+        }
         if flags & libc::MSG_TRUNC != 0 {
             // tcp(7): the data is thrown away.
             bytes.clear();
         }
         let mut beside = Vec::new();
         if self.socket(fd)?.tell_readable {
-            let left = match self.stack.tcp_readable(id) {
-                // As Linux: the end can be read, too.
-                0 => usize::from(self.has_ended(id)),
-                left => left,
-            };
+            // As Linux: the end can be read, too.
+            let left = self.stack.tcp_readable(id) + usize::from(self.has_ended(id));
             beside.push(Beside::Left(c_int::try_from(left).unwrap_or(c_int::MAX)));
         }
         Ok(Received {

@@ -107,12 +107,13 @@ fn the_sysctl_of_unsent_bytes_is_not_the_sockets_option() {
         assert_eq!(told(), Ok(mark.to_vec()));
     };
     assert_eq!(told(), Ok(vec![0; 4]));
-    // More than leaves at once.
-    assert_eq!(tool.write(connection, &[1; 20_000]), Ok(20_000));
+    // What leaves at once, and a super-frame that is begun before the mark.
+    assert_eq!(tool.write(connection, &[1; 100_000]), Ok(14_600 + 64_240));
     assert_eq!(tool.write(connection, b"more"), Err(libc::EAGAIN));
-    own(6_000);
+    own(64_241);
     assert_eq!(tool.write(connection, &[1; 1_000]), Ok(1_000));
     own(0);
+    assert_eq!(tool.write(connection, &[1; 64_240]), Ok(63_240));
     assert_eq!(tool.write(connection, b"more"), Err(libc::EAGAIN));
     own(-1);
     assert_eq!(tool.write(connection, b"more"), Ok(4));

@@ -10,6 +10,7 @@ use super::{ACK, Answer, SYN, Segment, Tool};
 /// The subject's port, and the script's.
 const LOCAL: &str = "192.168.0.1:8080";
 pub const REMOTE: &str = "192.0.2.1:40000";
+const PORT: u16 = 40_000;
 /// What poll(2) is asked for.
 const EVERYTHING: i16 =
     libc::POLLIN | libc::POLLPRI | libc::POLLOUT | libc::POLLRDNORM | libc::POLLRDHUP;
@@ -31,6 +32,10 @@ pub struct Journal<'a> {
     pub iss: u32,
     /// The last timestamp of the subject.
     pub stamp: u32,
+    /// Whence segments come that say nothing else.
+    pub port: u16,
+    /// Whether windows are noted.
+    pub windows: bool,
 }
 
 impl<'a> Journal<'a> {
@@ -40,6 +45,8 @@ impl<'a> Journal<'a> {
             lines: Vec::new(),
             iss: 0,
             stamp: 0,
+            port: PORT,
+            windows: true,
         }
     }
 
@@ -88,6 +95,9 @@ impl<'a> Journal<'a> {
         if segment.flags & ACK != 0 {
             segment.ack = segment.ack.wrapping_add(self.iss);
         }
+        if segment.from == PORT {
+            segment.from = self.port;
+        }
         self.tool.inject(&segment.v4());
     }
 
@@ -128,11 +138,10 @@ impl<'a> Journal<'a> {
         } else {
             seq.wrapping_sub(self.iss)
         };
-        let _ = write!(
-            text,
-            " {seq}({}) ack {ack} win {window}",
-            segment.payload.len()
-        );
+        let _ = write!(text, " {seq}({}) ack {ack}", segment.payload.len());
+        if self.windows {
+            let _ = write!(text, " win {window}");
+        }
         let mut rest = &segment.options[..];
         while let [kind, after @ ..] = rest {
             let len = match (kind, after.first()) {

@@ -26,18 +26,39 @@ impl Connection {
         limit as usize
     }
 
-    /// Room in the send buffer, in bytes of memory.
+    /// What of the send buffer is free, in bytes of memory.
+    fn free_memory(&self, common: &Common) -> usize {
+        let used = self.send_queue.as_ref().map_or(0, |queue| queue.cost());
+        self.send_limit(common).saturating_sub(used)
+    }
+
+    /// How much may be queued now, in bytes of memory.
     #[inline]
     pub(crate) fn send_room(&self, common: &Common) -> usize {
-        let used = self.send_queue.as_ref().map_or(0, |queue| queue.cost());
-        if self
-            .options
-            .unsent_low_water
-            .is_some_and(|mark| self.unsent() >= mark.max(1))
-        {
+        if self.unsent_room(common) == 0 {
             return 0;
         }
-        self.send_limit(common).saturating_sub(used)
+        self.free_memory(common)
+    }
+
+    /// Bytes that may be queued by [`SocketOptions::unsent_low_water`]. With super-frames as Linux makes
+    /// them also what Linux takes: it looks at the mark when it begins another buffer, of the size of a
+    /// super-frame, fills that, and sends meanwhile.
+    ///
+    /// [`SocketOptions::unsent_low_water`]: super::SocketOptions::unsent_low_water
+    #[inline]
+    fn unsent_room(&self, common: &Common) -> usize {
+        let Some(mark) = self.options.unsent_low_water else {
+            return usize::MAX;
+        };
+        let (mark, unsent) = (mark.max(1), self.unsent());
+        if !common.config.tso_autosize {
+            return if unsent < mark { usize::MAX } else { 0 };
+        }
+        let whole = self.size_goal();
+        let end = mark.max(unsent).div_ceil(whole).saturating_mul(whole);
+        let meanwhile = self.sender.sendable_now();
+        end.saturating_sub(unsent).saturating_add(meanwhile) as usize
     }
 
     /// Whether enough room is free again to wake an application that waits for some: a third
@@ -46,7 +67,7 @@ impl Connection {
         let fraction = common.config.writable_fraction.max(1) as usize;
         let low = self.options.unsent_low_water;
         low.is_none_or(|mark| self.unsent() <= mark.saturating_sub(1) / 2)
-            && self.send_room(common) >= self.send_limit(common) / fraction
+            && self.free_memory(common) >= self.send_limit(common) / fraction
     }
 
     /// Everything was sent that could be, or acknowledged: the sender measures what is waited
@@ -100,8 +121,9 @@ impl Connection {
         let end = self.write_end;
         let mut sent = 0;
         if room > 0 {
+            let taken = &bytes[..bytes.len().min(self.unsent_room(common))];
             let queue = Self::send_queue(&mut self.send_queue, &mut common.spares);
-            sent = queue.copy_in(end, bytes, !more, room, &common.pool);
+            sent = queue.copy_in(end, taken, !more, room, &common.pool);
         }
         if sent < bytes.len() {
             self.flags.set(Flags::WANTS_WRITABLE, true);

@@ -443,6 +443,12 @@ impl Connection {
         } else if matches!(self.state, State::Established | State::CloseWait) && error.is_some() {
             common.stats.estab_resets += 1;
         }
+        if self.state == State::SynSent {
+            // Nothing was agreed on.
+            self.flags
+                .set(Flags::SACK | Flags::SCALING | Flags::ECN, false);
+            self.timestamps.enabled = false;
+        }
         self.state = State::Closed;
         self.error = error;
         self.write_end = self.data_una();

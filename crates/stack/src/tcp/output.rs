@@ -270,7 +270,7 @@ impl Connection {
         let nagle = !self.options.nodelay
             && self.has(Flags::SMALL_IN_FLIGHT)
             && self.small_end.after(self.sender.snd_una())
-            && self.urgent_end(self.sender.snd_nxt()).is_none();
+            && self.urgent_end(self.sender.snd_una()).is_none();
         if !corked && !nagle {
             return unsent;
         }
@@ -300,6 +300,17 @@ impl Connection {
         // At least two in a window, so that acknowledgements keep coming.
         let half = (self.sender.cwnd() / mss / 2).max(1);
         (segments.min(half) * mss).min(room.max(mss))
+    }
+
+    /// Bytes of the largest super-frame: half of what the peer takes at once, as Linux has it.
+    pub(super) fn size_goal(&self) -> u32 {
+        let mss = u32::from(self.mss);
+        let most = match self.sender.max_window() {
+            0 => SUPER_FRAME_MAX,
+            window if window > 536 => SUPER_FRAME_MAX.min(window / 2),
+            window => window,
+        };
+        (most / mss).max(1) * mss
     }
 
     /// Bytes of a super-frame that is sized after the pace.

@@ -29,7 +29,7 @@ pub(crate) struct ReceiveWindow {
 
 impl ReceiveWindow {
     /// The window of a new connection: whole segments of `mss`, at most what fits the
-    /// field of a SYN, which is not scaled.
+    /// field of a SYN, which is not scaled, as Linux has it.
     pub(crate) fn new(
         now: Instant,
         buffer: u32,
@@ -38,10 +38,11 @@ impl ReceiveWindow {
         mss: u32,
         initial_segments: Option<u32>,
     ) -> Self {
-        let mut wnd = buffer.min(65_535);
+        let mut wnd = buffer;
         if wnd > mss && mss > 0 {
             wnd -= wnd % mss;
         }
+        wnd = wnd.min(65_535);
         if let Some(segments) = initial_segments {
             wnd = wnd.min(segments.saturating_mul(mss));
         }

@@ -245,6 +245,13 @@ impl Sender {
         self.snd_wnd.saturating_sub(self.records.outstanding())
     }
 
+    /// Bytes of full segments that congestion window and peer take at once.
+    pub(crate) fn sendable_now(&self) -> u32 {
+        let room = self.window.cwnd.saturating_sub(self.records.pipe());
+        let room = room.min(self.usable_window());
+        room - room % self.window.mss.max(1)
+    }
+
     /// Numbers sent and not acknowledged: `snd_nxt - snd_una`.
     #[inline]
     pub fn flight_size(&self) -> u32 {
