@@ -8,7 +8,8 @@
 //! Records one after the other, each `length | checksum | kind | number | bytes`: length
 //! (`u32`) of what follows the checksum, CRC-32 of it (`u32`), kind (`u8`), number of the
 //! share (`u64`), all little-endian, and for a found share its bytes. What follows the
-//! first record that is cut off or does not check was never complete, and is cut away.
+//! first record that is cut off or does not check was never complete, and is cut away; a
+//! file that begins with something else than a record, or the beginning of one, is left alone.
 //! When it is opened or compacted, settled shares are dropped: the open ones go to a new
 //! file, which then takes the place of the old one.
 //!
@@ -62,6 +63,9 @@ pub enum LedgerError {
     /// Another program has the ledger open.
     #[error("{} is in use by another program; give each miner its own ledger", .0.display())]
     InUse(PathBuf),
+    /// The file is somebody else's.
+    #[error("{} is no ledger, and is left as it is; name another file, or one that is not there yet", .0.display())]
+    NoLedger(PathBuf),
     /// More bytes than a share may have.
     #[error("a share of {0} bytes is longer than the {MAX_SHARE} that the ledger takes")]
     TooLong(usize),
@@ -94,7 +98,8 @@ impl Ledger {
     /// oldest first.
     ///
     /// # Errors
-    /// When files cannot be read, written or moved, or another program has it open.
+    /// When files cannot be read, written or moved, another program has it open, or the file is
+    /// no ledger.
     pub fn open(
         path: impl Into<PathBuf>,
         durability: Durability,
@@ -109,6 +114,9 @@ impl Ledger {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)
             .map_err(|source| failed("read", &path, source))?;
+        if is_foreign(&bytes) {
+            return Err(LedgerError::NoLedger(path));
+        }
         let (open_shares, next) = read(&bytes);
         let mut ledger = Self {
             file,
@@ -272,6 +280,18 @@ fn decode(bytes: &[u8]) -> Option<(u8, u64, &[u8], &[u8])> {
     let (&kind, body) = body.split_first()?;
     let (number, share) = body.split_first_chunk()?;
     Some((kind, u64::from_le_bytes(*number), share, rest))
+}
+
+/// Whether that cannot have been the beginning of a ledger: neither a record, whole or cut off,
+/// nor the zeros that a loss of power may leave.
+fn is_foreign(bytes: &[u8]) -> bool {
+    let mut length = [0; 4];
+    let there = bytes.len().min(length.len());
+    length[..there].copy_from_slice(&bytes[..there]);
+    let length = u32::from_le_bytes(length) as usize;
+    let begins =
+        there < 4 && length <= FIXED + MAX_SHARE || (FIXED..=FIXED + MAX_SHARE).contains(&length);
+    !begins && bytes.iter().any(|&byte| byte != 0)
 }
 
 /// The shares that are not settled, and the next number.

@@ -165,3 +165,21 @@ fn a_share_that_is_too_long_is_refused_and_harms_nothing() {
     assert_eq!(open.len(), 1);
     assert_eq!(open[0].bytes.len(), MAX_SHARE);
 }
+
+/// Found by trying: the file of settings, named as the ledger by mistake, was cut to nothing.
+#[test]
+fn a_file_that_is_no_ledger_is_left_as_it_is() {
+    let folder = Folder::new();
+    let image = [&[0; 600][..], b"\x55\xaa"].concat();
+    for foreign in [&b"threads = 2\n"[..], b"abc", &[0xff; 5000], &image] {
+        fs::write(folder.ledger(), foreign).unwrap();
+        let error = Ledger::open(folder.ledger(), Durability::Kernel).unwrap_err();
+        assert!(matches!(error, LedgerError::NoLedger(_)), "{error}");
+        assert_eq!(fs::read(folder.ledger()).unwrap(), foreign);
+    }
+    // What a loss of power may leave is none of those.
+    for lost in [&[][..], &[0; 5000], &[20], &[20, 0, 0, 0, 1]] {
+        fs::write(folder.ledger(), lost).unwrap();
+        assert_eq!(folder.open().1, []);
+    }
+}
