@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
-use crate::rig::text;
+use crate::rig::{program, text};
 
 #[test]
 fn what_cannot_be_is_told_with_a_remedy() {
     let refused = |arguments: &str| {
-        let output = Command::new(env!("CARGO_BIN_EXE_zcn"))
+        let output = Command::new(program())
             .args(arguments.split_whitespace())
             .output()
             .unwrap();

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::rig::{Link, OURS, Setting, done, text, with};
+use crate::rig::{Link, OURS, Setting, done, program, text, with};
 
 #[test]
 fn ss_shows_connections_and_listeners() {
@@ -19,7 +19,7 @@ fn ss_shows_connections_and_listeners() {
             stream.read_exact(&mut [0; 1000]).unwrap();
             streams.push(stream);
         }
-        let zcn = env!("CARGO_BIN_EXE_zcn");
+        let zcn = &program();
         let path = control.display();
         let json = done(zcn, &format!("ss --json --control {path}"), None);
         let document: Value = serde_json::from_slice(&json).unwrap();
@@ -64,7 +64,7 @@ fn ss_shows_connections_and_listeners() {
 #[test]
 fn where_no_stack_is_ss_says_so() {
     let ss = |arguments: &[&str], runtime: Option<&str>| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_zcn"));
+        let mut command = Command::new(program());
         command
             .arg("ss")
             .args(arguments)

@@ -10,8 +10,8 @@ use std::time::Duration;
 use zcn_measure::pattern::Pattern;
 
 use crate::rig::{
-    Link, OURS, Scratch, Setting, done, in_bulk_on_every_link, on_every_link, run, text, there,
-    with,
+    Link, OURS, Scratch, Setting, done, in_bulk_on_every_link, on_every_link, program, run, text,
+    there, with,
 };
 
 /// What is sent to the echo service comes back through each of the programs.
@@ -174,7 +174,7 @@ fn connect_talks_to_the_kernel() {
             "connect --tap zc --address 10.8.0.2/24 --kernel-address 10.8.0.1/24 --gateway \
              10.8.0.1 10.9.0.1 {port}"
         );
-        let output = done(env!("CARGO_BIN_EXE_zcn"), &arguments, Some(&input.0));
+        let output = done(&program(), &arguments, Some(&input.0));
         assert_eq!(server.join().unwrap(), "10.8.0.2");
         assert!(output.iter().rev().eq(bytes.iter()));
     });
