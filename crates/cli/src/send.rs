@@ -99,8 +99,7 @@ impl Job {
                 break;
             }
             let messages = together.min(left);
-            self.send(link, messages * self.size).await?;
-            self.plan.tally.borrow_mut().messages += messages;
+            self.send(link, messages).await?;
             left -= messages;
         }
         link.finish();
@@ -153,18 +152,26 @@ impl Job {
         tally.returned += returned * self.size;
     }
 
-    /// Sends so many bytes, and takes what arrives meanwhile: a server that
-    /// cannot get rid of its echoes would stop receiving.
-    async fn send(&self, link: &mut Link, bytes: u64) -> Result<(), Failure> {
-        let goal = link.sent + bytes;
+    /// Sends so many messages, as far as the time allows, and takes what
+    /// arrives meanwhile: a server that cannot get rid of its echoes would
+    /// stop receiving.
+    async fn send(&self, link: &mut Link, messages: u64) -> Result<(), Failure> {
         let before = link.sent;
+        let mut goal = before.saturating_add(messages.saturating_mul(self.size));
+        let mut told = before;
         poll_fn(|context| {
+            if Instant::now() >= self.plan.end {
+                // What is in a buffer already still goes.
+                goal = link.sent;
+            }
             let sent = link.poll_fill(context, goal)?;
+            self.plan.tally.borrow_mut().sent += link.sent - told;
+            told = link.sent;
             self.take_arrivals(link, context)?;
             sent.map(Ok::<(), Failure>)
         })
         .await?;
-        self.plan.tally.borrow_mut().sent += link.sent - before;
+        self.plan.tally.borrow_mut().messages += (link.sent - before) / self.size;
         Ok(())
     }
 

@@ -303,6 +303,38 @@ fn clients_measure_and_check() {
     }
 }
 
+/// Found by trying: the time was looked at between messages only.
+#[test]
+fn a_message_that_is_longer_than_the_time_is_cut() {
+    for (reactor, _) in REACTORS {
+        let echo = Echo::start(&["--listen", "127.0.0.1:0", "--reactor", reactor]);
+        let address = echo.address();
+        for check in [&[][..], &["--check"]] {
+            let send = [
+                "send",
+                "--connect",
+                &address,
+                "--reactor",
+                reactor,
+                "--json",
+            ];
+            // Minutes, if it were sent to its end.
+            let size = ["--size", "100g", "--duration", "200ms"];
+            let output = run(&[&send[..], &size, check].concat());
+            assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+            let line = &objects(&output.stdout)[0];
+            assert_eq!(line["messages"], 0);
+            let sent = line["bytes_sent"].as_u64().expect("a count");
+            assert!((1..100 << 30).contains(&sent), "{line}");
+            if !check.is_empty() {
+                assert_eq!(line["bytes_returned"], sent);
+            }
+        }
+        let (last, _) = echo.end("INT");
+        assert_eq!(last["buffers_home"], last["buffers"]);
+    }
+}
+
 #[test]
 fn a_server_that_is_no_echo_is_found_out() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
