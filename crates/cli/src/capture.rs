@@ -18,6 +18,7 @@ use zcn_link::{
     ReceiveBuffers, Reception,
 };
 
+use crate::endpoint;
 use crate::failure::Failure;
 use crate::quantity;
 use crate::signal;
@@ -53,11 +54,11 @@ pub struct CaptureArgs {
     pub write: Option<PathBuf>,
 
     /// Only packets from or to this port (TCP, UDP); may be repeated.
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = quantity::whole(0_u16..=65_535))]
     pub port: Vec<u16>,
 
     /// Only packets from or to this address; may be repeated.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = endpoint::ip)]
     pub host: Vec<IpAddr>,
 
     /// Only packets of this kind; may be repeated.
@@ -65,7 +66,7 @@ pub struct CaptureArgs {
     pub kind: Vec<Kind>,
 
     /// Stop after so many frames.
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short, long, value_name = "N", value_parser = quantity::whole(1_u64..))]
     pub count: Option<u64>,
 
     /// Stop after this time.

@@ -33,11 +33,11 @@ pub struct ClientArgs {
     pub size: usize,
 
     /// Messages to send on each connection; ends earlier than --duration.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = quantity::whole(1_u64..))]
     pub count: Option<u64>,
 
     /// Connections driven at the same time.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = quantity::whole(1_u32..=65_536))]
     pub connections: u32,
 
     /// How long to drive the server: 5s, 250ms, 2m.

@@ -47,7 +47,7 @@ pub struct ConnectArgs {
     pub host: String,
 
     /// Its port.
-    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(value_name = "PORT", value_parser = quantity::whole(1_u16..=65_535))]
     pub port: u16,
 
     /// How long connecting may take.

@@ -20,6 +20,7 @@ use clap::Args;
 use zcn_measure::environment::Environment;
 
 use crate::failure::Failure;
+use crate::quantity;
 use contender::Field;
 use contest::{Contest, Plan};
 use neighbours::Ticks;
@@ -39,7 +40,7 @@ namespaces or TAP devices are refused it runs through memory, and says so. The c
 byte that comes back.")]
 pub struct DemoArgs {
     /// Seconds the whole demonstration takes.
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..=600))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = quantity::whole(2_u64..=600))]
     pub seconds: u64,
 
     /// Print one JSON object a line instead of a table.
@@ -79,9 +80,10 @@ struct Story {
 /// report cannot be written.
 pub fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
-    for path in [&args.html, &args.pcapng].into_iter().flatten() {
+    for (flag, path) in [("--html", &args.html), ("--pcapng", &args.pcapng)] {
+        let Some(path) = path else { continue };
         // Better now than after the measurement.
-        try_to_write(path).map_err(|error| not_written(path, error))?;
+        try_to_write(path).map_err(|error| not_written(flag, path, error))?;
     }
     // Before there are threads.
     let namespaces = user_space::prepare();
@@ -115,7 +117,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     if let Some(path) = &args.html {
         let report = html::report(&story)
             .map_err(|error| Failure::new("cannot draw the report").because(error))?;
-        fs::write(path, report).map_err(|error| not_written(path, error))?;
+        fs::write(path, report).map_err(|error| not_written("--html", path, error))?;
         if !args.json {
             writeln!(out, "\nreport written to {}", path.display())?;
         }
@@ -165,8 +167,8 @@ fn try_to_write(path: &Path) -> io::Result<()> {
     }
 }
 
-fn not_written(path: &Path, error: io::Error) -> Failure {
-    Failure::new(format!("cannot write the report to {}", path.display()))
+fn not_written(flag: &str, path: &Path, error: io::Error) -> Failure {
+    Failure::new(format!("cannot write {flag} {}", path.display()))
         .because(error)
         .remedy("a file in a directory that exists and that you may write to")
 }

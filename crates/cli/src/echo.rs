@@ -17,6 +17,7 @@ use zcn_measure::core;
 
 use crate::endpoint;
 use crate::failure::Failure;
+use crate::quantity;
 use crate::reactor::{self, LoopArgs};
 use crate::signal;
 use door::Service;
@@ -39,7 +40,7 @@ pub struct EchoArgs {
 
     /// Event loops, each on a core of its own; the kernel spreads the
     /// connections.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = quantity::whole(1_u16..=1024))]
     pub threads: u16,
 
     /// Each event loop.

@@ -1,7 +1,7 @@
 //! Addresses on the command line.
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use zcn::Address;
@@ -25,6 +25,25 @@ pub fn listen(text: &str) -> Result<Address, String> {
             )
         }),
     }
+}
+
+/// Reads an address to listen on that is no path: `127.0.0.1:3333`, `[::1]:0`.
+///
+/// # Errors
+/// A sentence that shows what would have been understood.
+pub fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("{text:?} is no address; write 127.0.0.1:3333 or [::1]:0 (0 takes a free port)")
+    })
+}
+
+/// Reads an address without a port: `192.0.2.1`, `2001:db8::1`.
+///
+/// # Errors
+/// A sentence that shows what would have been understood.
+pub fn ip(text: &str) -> Result<IpAddr, String> {
+    let wrong = || format!("{text:?} is no IP address; write 192.0.2.1 or 2001:db8::1");
+    text.parse().map_err(|_| wrong())
 }
 
 /// A server's address as it was written; a name is resolved when it is needed.
@@ -98,6 +117,20 @@ mod tests {
         );
         for nonsense in ["", "nowhere", "127.0.0.1", "127.0.0.1:65536", "unix:"] {
             assert!(listen(nonsense).is_err(), "{nonsense:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_alone() {
+        assert_eq!(socket("[::1]:0").map(|a| a.port()), Ok(0));
+        assert_eq!(ip("::1").map(|a| a.is_loopback()), Ok(true));
+        for nonsense in ["", "nowhere", "9000", "127.0.0.1", "unix:/tmp/echo"] {
+            let error = socket(nonsense).expect_err(nonsense);
+            assert!(error.contains("write 127.0.0.1:3333"), "{error}");
+        }
+        for nonsense in ["", "router", "192.0.2.1/24", "192.0.2.1:80"] {
+            let error = ip(nonsense).expect_err(nonsense);
+            assert!(error.contains("write 192.0.2.1"), "{error}");
         }
     }
 

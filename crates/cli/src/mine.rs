@@ -18,11 +18,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use zcn::TcpListener;
 use zcn_measure::core;
-use zcn_miner::crew::{CrewOptions, Idle};
-use zcn_miner::ledger::Durability;
-use zcn_miner::rig::{self, RigMeter};
+use zcn_miner::crew::{CrewError, CrewOptions, Idle};
+use zcn_miner::ledger::{Durability, LedgerError};
+use zcn_miner::rig::{self, RigError, RigMeter};
 use zcn_miner::session::{
-    FoundShare, LedgerSettings, Notice, Pool, PoolUrl, SessionHandle, SessionSettings,
+    FoundShare, LedgerSettings, Notice, Pool, PoolUrl, SessionError, SessionHandle, SessionSettings,
 };
 use zcn_sha256d::Engine;
 
@@ -110,12 +110,30 @@ fn mine(args: &MineArgs, workers: CrewOptions, pools: Vec<Pool>) -> Result<ExitC
             report(&shown, &counted, &notice);
         };
         let mined = rig::run(&workers, settings, &handle, &meter, &mut sink).await;
-        mined.map_err(|error| Failure::new("cannot mine").because(error))
+        mined.map_err(failure)
     });
     view.end();
     mined??;
     farewell(&view, &status);
     Ok(crate::pool::exit_code())
+}
+
+/// What kept the rig from starting, and what helps where the error itself does not say it.
+fn failure(error: RigError) -> Failure {
+    let remedy = match &error {
+        RigError::Session(SessionError::Ledger(LedgerError::File { .. })) => {
+            Some("--ledger FILE in a folder that exists and that you may write to")
+        }
+        RigError::Crew(CrewError::Pin { .. }) => {
+            Some("--cpu-affinity MASK of cores that this program may use")
+        }
+        _ => None,
+    };
+    let failure = Failure::new("cannot mine").because(error);
+    match remedy {
+        Some(remedy) => failure.remedy(remedy),
+        None => failure,
+    }
 }
 
 /// The pools of the command line.

@@ -42,7 +42,7 @@ pub struct PingArgs {
     pub host: String,
 
     /// Stop after so many requests [default: Ctrl-C stops].
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short, long, value_name = "N", value_parser = quantity::whole(1_u64..))]
     pub count: Option<u64>,
 
     /// Time between requests.
@@ -59,7 +59,7 @@ pub struct PingArgs {
     pub timeout: Duration,
 
     /// Hop limit of the requests.
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(short, long, value_name = "N", value_parser = quantity::whole(1_u8..=255))]
     pub ttl: Option<u8>,
 
     /// Send no fragments, and forbid them on the way.

@@ -22,6 +22,7 @@ use zcn_stratum::Target;
 use zcn_stratum::hex;
 use zcn_stratum::server::VardiffConfig;
 
+use crate::endpoint;
 use crate::failure::Failure;
 use crate::quantity;
 use crate::reactor::LoopArgs;
@@ -36,7 +37,7 @@ block that is found is followed by the next one at once. With --node they are th
 to --payout. SIGINT (Ctrl-C) or SIGTERM ends it.")]
 pub struct PoolArgs {
     /// Address to listen on; port 0 takes a free one and prints it.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3333")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3333", value_parser = endpoint::socket)]
     pub listen: SocketAddr,
 
     /// Difficulty of the first shares of a miner.
@@ -71,7 +72,7 @@ pub struct PoolArgs {
 
     /// Serve miners of Stratum V2 as well, at this address; port 0 takes a
     /// free one. The URL for miners is printed.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = endpoint::socket)]
     pub v2: Option<SocketAddr>,
 
     /// The file with the secret that certifies this pool, 64 hexadecimal
@@ -185,9 +186,14 @@ pub fn run(args: &PoolArgs) -> Result<ExitCode, Failure> {
 }
 
 fn settings(args: &PoolArgs) -> Result<PoolSettings, Failure> {
+    const PEM: &str = "--tls-cert FILE with the certificates and --tls-key FILE with the key of the \
+                       first, both PEM (-----BEGIN ...) and readable";
     let read = |path: &Path| {
-        std::fs::read(path)
-            .map_err(|error| Failure::new(format!("cannot read {}", path.display())).because(error))
+        std::fs::read(path).map_err(|error| {
+            Failure::new(format!("cannot read {}", path.display()))
+                .because(error)
+                .remedy(PEM)
+        })
     };
     let mut settings = PoolSettings::default();
     settings.difficulty = args.difficulty;
@@ -200,7 +206,8 @@ fn settings(args: &PoolArgs) -> Result<PoolSettings, Failure> {
         random().map_err(|error| Failure::new("cannot draw random bytes").because(error))?;
     settings.first_extranonce = u32::from_be_bytes(random);
     if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        settings.tls = Some(TlsAcceptor::from_pem(&read(certificate)?, &read(key)?)?);
+        let acceptor = TlsAcceptor::from_pem(&read(certificate)?, &read(key)?);
+        settings.tls = Some(acceptor.map_err(|error| Failure::from(error).remedy(PEM))?);
     }
     Ok(settings)
 }

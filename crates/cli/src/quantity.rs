@@ -1,6 +1,32 @@
-//! Sizes and lengths of time on the command line.
+//! Numbers, sizes and lengths of time on the command line.
 
+use std::fmt::Display;
+use std::ops::{Bound, RangeBounds};
+use std::str::FromStr;
 use std::time::Duration;
+
+/// What reads a whole number of `range`, whose first is in it: `20`. Its error is a sentence that
+/// shows what would have been understood.
+pub fn whole<T>(
+    range: impl RangeBounds<T> + Clone + Send + Sync + 'static,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+where
+    T: FromStr + PartialOrd + Display,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            let bounds = match (range.start_bound(), range.end_bound()) {
+                (Bound::Included(least), Bound::Included(most)) => {
+                    format!(" from {least} to {most}")
+                }
+                (Bound::Included(least), _) => format!(", {least} or more"),
+                _ => String::new(),
+            };
+            format!("{text:?} is no such number; write a whole one{bounds}")
+        })
+    }
+}
 
 /// Reads a size in bytes: `512`, `64k`, `64KiB`, `8M`, `1GiB`. The units are
 /// powers of 1024.
@@ -129,6 +155,18 @@ mod tests {
         }
         assert!(nonzero_bytes("0").is_err());
         assert_eq!(nonzero_bytes("1"), Ok(1));
+    }
+
+    #[test]
+    fn whole_numbers() {
+        let (ports, counts) = (whole(1_u16..=65_535), whole(1_u64..));
+        assert_eq!((ports("80"), counts("80")), (Ok(80), Ok(80)));
+        for nonsense in ["", "0", "-1", "x", "1.5", "65536"] {
+            let error = ports(nonsense).expect_err(nonsense);
+            assert!(error.ends_with("a whole one from 1 to 65535"), "{error}");
+        }
+        let error = counts("0").expect_err("none");
+        assert!(error.ends_with("a whole one, 1 or more"), "{error}");
     }
 
     #[test]

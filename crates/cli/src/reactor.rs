@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use zcn::{ReactorKind, RuntimeBuilder, Sleep};
 
+use crate::quantity;
+
 /// What drives the event loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ReactorChoice {
@@ -18,7 +20,7 @@ pub enum ReactorChoice {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct LoopArgs {
     /// Microseconds to spin before sleeping; 0 sleeps at once [default: 0].
-    #[arg(long, value_name = "US")]
+    #[arg(long, value_name = "US", value_parser = quantity::whole(0_u64..))]
     pub spin: Option<u64>,
 
     /// What drives the event loop [default: io_uring, or epoll where it is

@@ -46,5 +46,14 @@ pub fn run(args: &StackArgs) -> Result<ExitCode, Failure> {
 
 /// What went wrong with a stack, and what helps.
 pub(crate) fn failure(error: StackError) -> Failure {
-    Failure::new("cannot bring the stack up").because(error)
+    let remedy = match error {
+        StackError::Read { .. } => Some("--config FILE with a TOML file that you may read"),
+        StackError::File { .. } => Some("docs/stack.md shows such a file"),
+        _ => None,
+    };
+    let failure = Failure::new("cannot bring the stack up").because(error);
+    match remedy {
+        Some(remedy) => failure.remedy(remedy),
+        None => failure,
+    }
 }

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use zcn_ublk::{Control, UblkError};
 
 use crate::failure::Failure;
+use crate::quantity;
 
 /// Arguments of `zcn ublk`.
 #[derive(Clone, Debug, Args)]
@@ -43,7 +44,7 @@ pub enum Action {
 #[derive(Clone, Debug, Args)]
 pub struct DelArgs {
     /// Its id: 0 for /dev/ublkb0.
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = quantity::whole(0_u32..))]
     pub id: u32,
 }
 

@@ -2,11 +2,17 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
+use common::peer::Process;
 use common::{objects, run, text, without_uring, zcn};
 use serde_json::Value;
+
+/// How long a line may take that is sure to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The object of one check in the output of `doctor --json`.
 fn check(output: &Output, name: &str) -> Value {
@@ -97,6 +103,77 @@ fn misuse_is_2_and_shows_the_usage() {
     }
 }
 
+/// Found by reading as a newcomer: some flags told no more than "invalid digit found in string".
+#[test]
+fn a_value_that_is_not_understood_is_told_what_can_be_written() {
+    for (arguments, part) in [
+        (
+            "echo --spin x",
+            "--spin <US>': \"x\" is no such number; write a whole one, 0 or more",
+        ),
+        ("echo --threads 0", "from 1 to 1024"),
+        ("mine -o a:1 -u me -t 0", "1 or more"),
+        ("mine -o a:1 -u me --api 9000", "127.0.0.1:3333"),
+        ("pool --listen x", "127.0.0.1:3333"),
+        ("pool --v2 x", "127.0.0.1:3333"),
+        ("stack up --gateway x", "192.0.2.1"),
+        ("stack up --mtu x", "0 or more"),
+        ("connect a http", "from 1 to 65535"),
+        ("capture lo --host x", "192.0.2.1"),
+        ("capture lo --port x", "from 0 to 65535"),
+        ("demo --seconds 1", "from 2 to 600"),
+        ("send --connections x", "from 1 to 65536"),
+        ("send --count 0", "1 or more"),
+        ("ublk del x", "0 or more"),
+    ] {
+        let output = run(&arguments.split(' ').collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(2), "{arguments}");
+        let said = text(&output.stderr);
+        assert!(said.contains(part), "{arguments}: {said}");
+        assert!(!said.contains("invalid digit"), "{arguments}: {said}");
+    }
+}
+
+/// A file that cannot be had is named with the flag that it was given to.
+#[test]
+fn a_file_that_cannot_be_had_is_told_with_the_flag_it_is_for() {
+    let node = "--node http://127.0.0.1:1 --payout a --node-cookie /nowhere/x";
+    for (arguments, flag) in [
+        ("mine --config /nowhere/x".to_owned(), "--config FILE"),
+        (
+            "mine -o 127.0.0.1:9 -u me --ledger /nowhere/x".to_owned(),
+            "--ledger FILE",
+        ),
+        (
+            "pool --listen 127.0.0.1:0 --tls-cert /nowhere/x --tls-key /nowhere/x".to_owned(),
+            "--tls-cert FILE",
+        ),
+        (
+            "pool --listen 127.0.0.1:0 --tls-cert /dev/null --tls-key /dev/null".to_owned(),
+            "--tls-key FILE",
+        ),
+        (
+            "pool --listen 127.0.0.1:0 --v2 127.0.0.1:0 --v2-key /nowhere/x".to_owned(),
+            "--v2-key FILE",
+        ),
+        (format!("pool --listen 127.0.0.1:0 {node}"), "cookie"),
+        ("stack up --config /nowhere/x".to_owned(), "--config FILE"),
+        ("demo --html /nowhere/x".to_owned(), "--html"),
+        ("demo --pcapng /nowhere/x".to_owned(), "--pcapng"),
+        ("echo --listen unix:/nowhere/x".to_owned(), "folder"),
+        (
+            "send --connect unix:/nowhere/x".to_owned(),
+            "start the server",
+        ),
+    ] {
+        let output = run(&arguments.split(' ').collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(1), "{arguments}");
+        let said = text(&output.stderr);
+        assert!(said.contains(flag), "{arguments}: {said}");
+        assert!(said.contains("try: "), "{arguments}: {said}");
+    }
+}
+
 #[test]
 fn a_bad_filter_is_named_once_with_a_remedy() {
     let output = zcn()
@@ -118,26 +195,31 @@ fn a_bad_filter_is_named_once_with_a_remedy() {
 #[test]
 fn a_full_device_stops_no_work_and_is_told_of() {
     let full = || std::fs::File::create("/dev/full").expect("/dev/full opens");
-    let mut pool = zcn()
+    let pool = zcn()
         .args(["pool", "--listen", "127.0.0.1:0"])
         .stdout(full())
         .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut said = String::new();
-    let mut stderr = BufReader::new(pool.stderr.take().expect("piped"));
-    while !said.contains("work goes on without output") {
-        assert!(stderr.read_line(&mut said).expect("text") > 0, "{said}");
-    }
-    assert!(said.contains("cannot write the output"), "{said}");
-    assert!(pool.try_wait().expect("a child").is_none());
-    let pid = pool.id().to_string();
+        .spawn();
+    let mut pool = Process(pool.expect("the program starts"));
+    // On a thread: one that says nothing would be waited for without end.
+    let stderr = BufReader::new(pool.0.stderr.take().expect("piped"));
+    let (line, lines) = mpsc::channel();
+    std::thread::spawn(move || stderr.lines().try_for_each(|said| line.send(said)));
+    let said = || {
+        let said = lines.recv_timeout(PATIENCE);
+        said.map(|said| said.expect("text"))
+    };
+    let first = said().expect("it tells of the output");
+    assert!(first.contains("cannot write the output"), "{first}");
+    let second = said().expect("and what it does");
+    assert!(second.contains("work goes on without output"), "{second}");
+    assert!(pool.0.try_wait().expect("a child").is_none());
+    let pid = pool.0.id().to_string();
     let killed = Command::new("kill").args(["-INT", &pid]).status();
     assert!(killed.expect("kill runs").success());
-    assert_eq!(pool.wait().expect("it ends").code(), Some(1));
-    // Said once.
-    stderr.read_to_string(&mut said).expect("text");
-    assert_eq!(said.matches("cannot write the output").count(), 1, "{said}");
+    // Said once, and nothing else until the end.
+    assert_eq!(said(), Err(RecvTimeoutError::Disconnected));
+    assert_eq!(pool.0.wait().expect("it ends").code(), Some(1));
     // Where the lines are all there is.
     let output = zcn()
         .args([

@@ -233,6 +233,16 @@ impl Error {
                 "another program serves on that path, or the file there is no socket: choose \
                  another path, or remove the file"
             }
+            (Action::Bind, libc::ENOENT | libc::ENOTDIR | libc::EACCES)
+                if self.0.target.starts_with("unix:") =>
+            {
+                "the socket is made in a folder that exists and that you may write to"
+            }
+            (Action::Connect, libc::ENOENT | libc::ENOTDIR)
+                if self.0.target.starts_with("unix:") =>
+            {
+                "no server has made a socket there: start the server, or check the path"
+            }
             (_, libc::EADDRINUSE) => {
                 "another socket holds the address: choose another port (0 picks a free one), stop \
                  the other program (`ss -ltnp` names it), or set reuse_port on both"
@@ -319,6 +329,22 @@ mod tests {
         let error = Error::errno(Action::Bind, "unix:/tmp/echo", libc::EADDRINUSE);
         let hint = error.hint().unwrap();
         assert!(hint.contains("path") && !hint.contains("port"), "{hint}");
+    }
+
+    #[test]
+    fn paths_that_are_not_there_are_told_apart() {
+        for errno in [libc::ENOENT, libc::ENOTDIR] {
+            let error = |action| Error::errno(action, "unix:/nowhere/x", errno);
+            let (made, reached) = (error(Action::Bind), error(Action::Connect));
+            assert!(made.hint().is_some_and(|hint| hint.contains("folder")));
+            assert!(
+                reached
+                    .hint()
+                    .is_some_and(|hint| hint.contains("start the server"))
+            );
+        }
+        let error = Error::errno(Action::Bind, "unix:/x", libc::EACCES);
+        assert!(error.hint().is_some_and(|hint| !hint.contains("port")));
     }
 
     #[test]

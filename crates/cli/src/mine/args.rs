@@ -10,6 +10,7 @@ use zcn::tls::Fingerprint;
 use zcn_miner::session::{Channel, PoolUrl};
 use zcn_sha256d::EngineKind;
 
+use crate::endpoint;
 use crate::quantity;
 use crate::reactor::LoopArgs;
 
@@ -62,7 +63,7 @@ pub struct MineArgs {
     pub config: Option<PathBuf>,
 
     /// Worker threads [default: one for each core].
-    #[arg(short = 't', long, value_name = "N")]
+    #[arg(short = 't', long, value_name = "N", value_parser = quantity::whole(NonZeroUsize::MIN..))]
     pub threads: Option<NonZeroUsize>,
 
     /// Cores of the workers as a bit mask, as in 0x5; they take turns.
@@ -94,7 +95,7 @@ pub struct MineArgs {
 
     /// Serve /summary (JSON) and /metrics (Prometheus) by HTTP; port 0 takes
     /// a free one and prints it. Whoever can connect can read.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = endpoint::socket)]
     pub api: Option<SocketAddr>,
 
     /// End after this long.

@@ -42,6 +42,13 @@ pub(super) struct FileSettings {
     pub(super) pools: Vec<Pool>,
 }
 
+/// The part of a file that flags do not read. Errors in it come with line and column.
+#[derive(Deserialize)]
+struct Pools {
+    #[serde(default)]
+    pool: Vec<PoolTable>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PoolTable {
@@ -72,8 +79,11 @@ impl PoolTable {
 /// # Errors
 /// Which key of which file is not understood, and why.
 pub(super) fn read(path: &Path) -> Result<FileSettings, Failure> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::new(format!("cannot read {}", path.display())).because(error))?;
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::new(format!("cannot read {}", path.display()))
+            .because(error)
+            .remedy("--config FILE with a TOML file that you may read")
+    })?;
     parse(&text).map_err(|error| {
         Failure::new(format!("cannot use {}", path.display()))
             .because(error)
@@ -82,23 +92,18 @@ pub(super) fn read(path: &Path) -> Result<FileSettings, Failure> {
 }
 
 fn parse(text: &str) -> Result<FileSettings, String> {
-    let mut table: Table =
-        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-    let pools = match table.remove("pool") {
-        None => Vec::new(),
-        Some(Value::Array(pools)) => pools
-            .into_iter()
-            .enumerate()
-            .map(|(index, pool)| {
-                let named = |error| format!("[[pool]] number {}: {error}", index + 1);
-                let pool: PoolTable = pool
-                    .try_into()
-                    .map_err(|error: toml::de::Error| named(error.message().to_owned()))?;
-                pool.pool().map_err(named)
-            })
-            .collect::<Result<_, _>>()?,
-        Some(_) => return Err("`pool` is no table; write [[pool]]".to_owned()),
+    let wrong = |error: toml::de::Error| error.to_string().trim_end().to_owned();
+    let mut table: Table = toml::from_str(text).map_err(wrong)?;
+    if !matches!(table.remove("pool"), None | Some(Value::Array(_))) {
+        return Err("`pool` is no list of tables; write [[pool]]".to_owned());
+    }
+    let Pools { pool } = toml::from_str(text).map_err(wrong)?;
+    let number = |(index, pool): (usize, PoolTable)| {
+        let named = |error| format!("[[pool]] number {}: {error}", index + 1);
+        pool.pool().map_err(named)
     };
+    let pools = pool.into_iter().enumerate().map(number);
+    let pools = pools.collect::<Result<_, _>>()?;
     let args = flags(&table)?;
     Ok(FileSettings { args, pools })
 }
@@ -113,7 +118,13 @@ fn flags(table: &Table) -> Result<MineArgs, String> {
             .get_arguments()
             .find(|flag| flag.get_long() == Some(key) && !NO_KEYS.contains(&key.as_str()));
         let Some(flag) = known else {
-            return Err(format!("`{key}` is no setting"));
+            let of_pool = ["url", "user", "pass", "pin"].contains(&key.as_str());
+            let hint = if of_pool {
+                "; it belongs below [[pool]]"
+            } else {
+                ""
+            };
+            return Err(format!("`{key}` is no setting{hint}"));
         };
         let takes_value = flag.get_action().takes_values();
         match value {
@@ -238,9 +249,18 @@ mod tests {
             ("ledger-sync = true", "--ledger"),
             ("roll = 1", "`roll`"),
             ("treads = 2", "`treads`"),
-            ("url = \"a:1\"", "`url`"),
+            (
+                "url = \"a:1\"",
+                "`url` is no setting; it belongs below [[pool]]",
+            ),
             ("pool = 1", "[[pool]]"),
+            ("[pool]\nurl = \"a:1\"", "[[pool]]"),
             ("[[pool]]\nurl = \"a:1\"", "user"),
+            ("[[pool]]\nuser = \"me\"\nurl = 1", "3 | url = 1"),
+            (
+                "[[pool]]\nuser = \"me\"\nurl = \"a:1\"\npin = 1",
+                "4 | pin = 1",
+            ),
             ("[[pool]]\nurl = \"http://a:1\"\nuser = \"me\"", "url"),
             (
                 "[[pool]]\nurl = \"a:1\"\nuser = \"me\"\npin = [\"00\"]",

@@ -28,11 +28,15 @@ pub(super) fn secret(file: Option<&Path>) -> Result<AuthoritySecret, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let (bytes, secret) = fresh()?;
             write(path, &bytes).map_err(|error| {
-                Failure::new(format!("cannot make {}", path.display())).because(error)
+                Failure::new(format!("cannot make {}", path.display()))
+                    .because(error)
+                    .remedy("--v2-key FILE in a folder that exists and that you may write to")
             })?;
             Ok(secret)
         }
-        Err(error) => Err(Failure::new(format!("cannot read {}", path.display())).because(error)),
+        Err(error) => Err(Failure::new(format!("cannot read {}", path.display()))
+            .because(error)
+            .remedy("--v2-key FILE that you may read, or that is not there yet")),
     }
 }
 

@@ -72,7 +72,7 @@ pub struct CompareArgs {
     pub congestion: Vec<Algorithm>,
 
     /// Connections at once.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = quantity::whole(1_u16..=100))]
     pub flows: u16,
 
     /// How long each transfer is measured.
@@ -84,11 +84,11 @@ pub struct CompareArgs {
     pub bytes: Option<usize>,
 
     /// How often everything is measured, in turn.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = quantity::whole(1_u16..=1000))]
     pub rounds: u16,
 
     /// Largest IP packet in bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = clap::value_parser!(u32).range(576..=65_535))]
+    #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = quantity::whole(576_u32..=65_535))]
     pub mtu: u32,
 
     /// Over IPv6.
@@ -96,7 +96,7 @@ pub struct CompareArgs {
     pub ipv6: bool,
 
     /// Seed of the faults; each round has its own.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = quantity::whole(0_u64..))]
     pub seed: u64,
 
     /// Print one JSON object a line instead of a table.

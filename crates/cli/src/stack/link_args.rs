@@ -10,7 +10,9 @@ use zcn::stack::{IpCidr, LinkConfig, RouteConfig, StackConfig};
 use zcn_stack::tcp::Ecn;
 
 use super::failure;
+use crate::endpoint;
 use crate::failure::Failure;
+use crate::quantity;
 
 /// A link, addresses and routes.
 #[derive(Clone, Debug, Default, Args)]
@@ -46,11 +48,11 @@ pub struct LinkArgs {
     pub kernel_address: Vec<IpCidr>,
 
     /// Router for everything that is not on the link; one for each of IPv4 and IPv6.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = endpoint::ip)]
     pub gateway: Vec<IpAddr>,
 
     /// Largest IP packet in bytes.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = quantity::whole(0_u32..))]
     pub mtu: Option<u32>,
 
     /// Send and receive single packets with complete checksums, not super-frames.
@@ -67,7 +69,7 @@ pub struct LinkArgs {
     pub ecn: Option<Ecn>,
 
     /// Look for frames this many microseconds before sleeping.
-    #[arg(long, value_name = "US", value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    #[arg(long, value_name = "US", value_parser = quantity::whole(0_u64..=1_000_000))]
     pub spin: Option<u64>,
 }
 

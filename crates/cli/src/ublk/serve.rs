@@ -23,15 +23,15 @@ pub struct AddArgs {
     pub target: TargetArgs,
 
     /// Id of the device: N for /dev/ublkbN [default: a free one].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = quantity::whole(0_u32..))]
     pub id: Option<u32>,
 
     /// Hardware queues, each with a thread; no more than there are CPUs.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = quantity::whole(0_u16..))]
     pub queues: u16,
 
     /// Requests of a queue under way together.
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = quantity::whole(0_u16..))]
     pub depth: u16,
 
     /// Bytes of a block: 512, 1k, 2k or 4k.
@@ -72,7 +72,7 @@ pub struct TargetArgs {
 #[derive(Clone, Debug, Args)]
 pub struct RecoverArgs {
     /// Id of the device.
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = quantity::whole(0_u32..))]
     pub id: u32,
 
     /// The file that stood behind it.
