@@ -123,11 +123,22 @@ impl Chain {
             return false;
         }
         self.len += other.len;
-        for slice in other.slices.drain(other.first..) {
+        for slice in other.drain() {
             self.add(slice);
         }
-        other.clear();
         true
+    }
+
+    /// Takes all slices, in order; those that nobody asks for are dropped.
+    #[inline]
+    pub fn drain(&mut self) -> impl ExactSizeIterator<Item = SharedBuf> + '_ {
+        self.len = 0;
+        let taken = mem::take(&mut self.first);
+        let mut slices = self.slices.drain(..);
+        for _ in 0..taken {
+            slices.next();
+        }
+        slices
     }
 
     /// Takes the first slice.

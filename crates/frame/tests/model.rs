@@ -57,6 +57,20 @@ proptest! {
         prop_assert_eq!(copied, end - at);
         prop_assert_eq!(&target[..copied], &bytes[at..end]);
 
+        // Of a chain whose first slices were taken, as of a whole one.
+        let mut both = head;
+        if both.append(&mut rest) {
+            assert_is(&rest, &[]);
+            assert_is(&both, &bytes);
+        }
+        let mut drained = both.split_to(at.min(both.len())).to_vec();
+        drained.extend(both.drain().flat_map(|slice| slice.to_vec()));
+        drained.extend(rest.clone().into_iter().flat_map(|slice| slice.to_vec()));
+        prop_assert_eq!(&drained, &bytes);
+        assert_is(&both, &[]);
+        drop(rest.drain());
+        assert_is(&rest, &[]);
+
         let joined: Vec<u8> = chain.into_iter().flat_map(|slice| slice.to_vec()).collect();
         prop_assert_eq!(joined, bytes);
     }

@@ -133,6 +133,41 @@ impl Gro {
         self.held.is_empty()
     }
 
+    /// Takes the payload of a segment of IPv4 that was checked, if all it does is to go on where
+    /// the flow that came last stands. Answers whether it did: what [`push`](Self::push) would do,
+    /// without writing down the segment first.
+    #[inline]
+    pub(crate) fn extend(
+        &mut self,
+        header: &Tcp4Segment,
+        interface: InterfaceId,
+        payload: &mut Chain,
+    ) -> bool {
+        let Some(held) = self.held.last_mut() else {
+            return false;
+        };
+        let segment = &mut held.segment;
+        let (tcp, len) = (&segment.tcp, segment.payload.len());
+        let goes_on = header.payload_len == held.unit
+            && header.seq == tcp.seq + len as u32
+            && header.ack == tcp.ack
+            && header.window == tcp.window
+            && header.timestamps == tcp.options.timestamps
+            && !header.push
+            && tcp.flags == TcpFlags::ACK
+            && tcp.options.has_timestamps_only()
+            && header.traffic_class.ecn().bits() == segment.ecn
+            && interface == segment.interface
+            && len + header.payload_len <= BYTES_MAX
+            && segment.remote == SocketAddr::V4(SocketAddrV4::new(header.src, header.src_port))
+            && segment.local == SocketAddr::V4(SocketAddrV4::new(header.dst, header.dst_port))
+            && segment.payload.append(payload);
+        if goes_on {
+            segment.segments = segment.segments.saturating_add(1);
+        }
+        goes_on
+    }
+
     /// Takes a segment out of `arrived`, which may be used again. What is complete goes to
     /// `deliver`, for each flow in the order of arrival.
     pub(crate) fn push(&mut self, arrived: &mut Arrived, mut deliver: impl FnMut(&mut SegmentIn)) {

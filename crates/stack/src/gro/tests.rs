@@ -1,6 +1,7 @@
+use proptest::prelude::*;
 use zcn_frame::Chain;
 use zcn_pool::SharedBuf;
-use zcn_wire::{TcpOptions, TcpTimestamps};
+use zcn_wire::{TcpOptions, TcpTimestamps, TrafficClass};
 
 use super::*;
 use crate::id::InterfaceId;
@@ -163,4 +164,55 @@ fn the_same_counter_of_accurate_ecn_becomes_one() {
         segment(1, 300, MSS, ace(6) | TcpFlags::PSH),
     ];
     assert_eq!(coalesced(train), [(1, 0, 200, 2), (1, 200, 200, 2)]);
+}
+
+/// What of a segment differs from the one that would simply go on.
+fn oddities() -> impl Strategy<Value = u16> {
+    prop_oneof![4 => Just(0), 1 => (0_u32..10).prop_map(|bit| 1 << bit)]
+}
+
+proptest! {
+    /// Whether what goes on is written down first makes no difference.
+    #[test]
+    fn what_simply_goes_on_comes_to_the_same_either_way(
+        odd in prop::collection::vec(oddities(), 0..60),
+    ) {
+        let put_together = |extends: bool| {
+            let (mut gro, mut out) = (Gro::default(), Vec::new());
+            let mut take = |segment: &mut SegmentIn| out.push(core::mem::take(segment));
+            let mut seq = 0;
+            for &odd in &odd {
+                let is = |bit: u32| odd & (1 << bit) != 0;
+                let len = if is(0) { 0 } else if is(1) { MSS / 2 } else if is(2) { 2 * MSS } else { MSS };
+                let header = Tcp4Segment {
+                    src: [10, 0, 0, if is(3) { 3 } else { 2 }].into(),
+                    dst: [10, 0, 0, 1].into(),
+                    ttl: 64,
+                    traffic_class: TrafficClass(if is(4) { 2 } else { 0 }),
+                    src_port: 1,
+                    dst_port: 80,
+                    seq: SeqNum(seq),
+                    ack: SeqNum(if is(5) { 8 } else { 7 }),
+                    push: is(6),
+                    window: if is(7) { 2 } else { 1 },
+                    timestamps: (!is(8)).then_some(TcpTimestamps { val: 1, ecr: 2 }),
+                    payload_len: len,
+                };
+                let interface = InterfaceId(u16::from(is(9)));
+                let bytes: Vec<u8> = (0..len).map(|at| (seq as usize + at) as u8).collect();
+                let mut payload = Chain::from(SharedBuf::from(bytes::Bytes::from(bytes)));
+                if !(extends && gro.extend(&header, interface, &mut payload)) {
+                    let mut arrived = Arrived::default();
+                    arrived.fill(&header, interface, payload);
+                    gro.push(&mut arrived, &mut take);
+                }
+                seq += len as u32;
+            }
+            gro.flush(&mut take);
+            out.iter()
+                .map(|s| (format!("{:?}", (s.remote, s.local, s.interface, s.ecn, &s.tcp, s.segments, s.psh_seen)), s.payload.to_vec()))
+                .collect::<Vec<_>>()
+        };
+        prop_assert_eq!(put_together(true), put_together(false));
+    }
 }

@@ -33,7 +33,7 @@ use crate::tcp::{Path, Paths};
 use crate::time::Instant;
 
 pub(crate) use send::{IpHeader, SendError, header_len};
-pub(crate) use tcp4::Sent;
+pub(crate) use tcp4::{Lane, Sent};
 use ways::{LinkWay, Way, Ways};
 
 /// Largest packet: what the length in an IPv4 header can say (RFC 791).

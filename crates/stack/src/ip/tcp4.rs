@@ -98,12 +98,12 @@ impl Ip {
     pub(crate) fn lane(
         &mut self,
         now: Instant,
-        destination: Ipv4Addr,
+        to: Ipv4Addr,
         len: usize,
         piece: usize,
         slices: usize,
     ) -> Option<Lane> {
-        let destination = IpAddr::V4(destination);
+        let destination = IpAddr::V4(to);
         if !self.path_mtus.is_empty() || !is_unicast(destination) {
             return None;
         }
@@ -134,7 +134,9 @@ impl Ip {
         };
         Some(Lane {
             interface,
-            is_free: out.output.is_empty(),
+            destination: to,
+            longest: (out.mtu as usize).min(usize::from(u16::MAX)),
+            slices: out.capabilities.scatter_max - 1,
             ethernet,
             sums: out.capabilities.checksum.transmit,
         })
@@ -154,8 +156,11 @@ impl Ip {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lane {
     pub(crate) interface: InterfaceId,
-    /// Nothing waits to leave there.
-    pub(crate) is_free: bool,
+    destination: Ipv4Addr,
+    /// Bytes of the longest packet that leaves whole.
+    longest: usize,
+    /// Most slices of payload.
+    slices: usize,
     /// Of Ethernet: to whom, from whom.
     ethernet: Option<(EthernetAddress, EthernetAddress)>,
     /// The link computes checksums.
@@ -163,6 +168,13 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
+    /// Whether it is the one for a packet of `len` bytes to this destination, too, as long as
+    /// nothing else has changed.
+    #[inline]
+    pub(crate) fn takes(&self, destination: Ipv4Addr, len: usize, slices: usize) -> bool {
+        destination == self.destination && len <= self.longest && slices <= self.slices
+    }
+
     /// Writes the headers before the payload of `frame`, whose head is empty.
     #[inline]
     pub(crate) fn write(&self, frame: &mut Frame, header: &Tcp4Segment, gso: Option<u16>) {

@@ -309,20 +309,21 @@ impl Stack {
         // What waits leaves first: behind it no frame could go the short way.
         let mut handed = self.hand_over(interface, frames, max);
         loop {
-            while budget > 0
-                && self.tcp.has_output()
-                && handed + self.waiting(interface) < max.max(1)
-            {
-                // Behind what waits nobody goes the short way: it is not even looked at.
-                let calm = self.waiting(interface) == 0;
+            let mut lane = None;
+            while budget > 0 && self.tcp.has_output() {
+                let waiting = self.waiting(interface);
+                if handed + waiting >= max.max(1) {
+                    break;
+                }
                 let Self {
                     tcp, ip, leaving, ..
                 } = self;
-                if plain && calm && send_plain(tcp, ip, now, interface, frames) {
+                if plain && waiting == 0 && send_plain(tcp, ip, now, interface, frames, &mut lane) {
                     budget -= 1;
                     handed += 1;
                     continue;
                 }
+                lane = None;
                 if !tcp.poll_segment(now, ip, leaving) {
                     break;
                 }

@@ -9,30 +9,38 @@ use zcn_wire::{EtherType, EthernetView, Tcp4Segment, ipv4};
 use super::{Stack, handle_segment};
 use crate::frames::Frames;
 use crate::id::InterfaceId;
-use crate::ip::Ip;
+use crate::ip::{Ip, Lane};
 use crate::packet::frame_sum;
 use crate::tcp::Tcp;
 use crate::time::Instant;
 
 /// Sends the next segment of TCP if its headers are those of nearly every segment, and if it can
 /// leave by `id`, where nothing waits: the opposite of [`Stack::predict`]. Answers whether it
-/// did; if not, nothing has changed.
+/// did; if not, nothing has changed. `lane` is that of the segment before, if nothing else left
+/// since, and of this one afterwards.
 pub(super) fn send_plain(
     tcp: &mut Tcp,
     ip: &mut Ip,
     now: Instant,
     id: InterfaceId,
     frames: &mut impl Frames,
+    lane: &mut Option<Lane>,
 ) -> bool {
     let Some(plain) = tcp.next_plain(now) else {
         return false;
     };
-    let len = plain.packet_len;
-    let Some(lane) = ip
-        .lane(now, plain.remote, len, len, plain.slices)
-        .filter(|lane| lane.interface == id && lane.is_free)
-    else {
-        return false;
+    let (remote, len) = (*plain.remote.ip(), plain.packet_len);
+    let found = match lane {
+        Some(lane) if lane.takes(remote, len, plain.slices) => lane,
+        _ => {
+            *lane = ip
+                .lane(now, remote, len, len, plain.slices)
+                .filter(|lane| lane.interface == id);
+            match lane {
+                Some(lane) => lane,
+                None => return false,
+            }
+        }
     };
     let frame = frames.add();
     let hop_limit = ip.config.hop_limit;
@@ -40,7 +48,7 @@ pub(super) fn send_plain(
         debug_assert!(false, "a segment that has just been there");
         return false;
     };
-    lane.write(frame, &header, None);
+    found.write(frame, &header, None);
     ip.count_sent(len);
     true
 }
@@ -122,7 +130,7 @@ impl Stack {
             if tcp.handle_predicted(now, connection, &segment, &mut frame.body) {
                 ip.confirm(now, id, IpAddr::V4(segment.src));
             }
-        } else {
+        } else if !gro.extend(&segment, id, &mut frame.body) {
             arrived.fill(&segment, id, core::mem::take(&mut frame.body));
             gro.push(arrived, |segment| handle_segment(tcp, ip, now, segment));
         }

@@ -1,6 +1,6 @@
 //! The short way out: data that leaves as one segment of IPv4 with nothing unusual about it.
 
-use core::net::Ipv4Addr;
+use core::net::SocketAddrV4;
 
 use zcn_frame::Chain;
 use zcn_wire::{Tcp4Segment, TrafficClass, tcp4};
@@ -16,7 +16,8 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlainOutput {
     connection: Id,
-    pub(crate) remote: Ipv4Addr,
+    local: SocketAddrV4,
+    pub(crate) remote: SocketAddrV4,
     /// Bytes of payload.
     len: u32,
     /// It is all that is to be sent.
@@ -40,7 +41,7 @@ impl Tcp {
         let &id = self.dirty.front()?;
         let connection = self.connections.get_mut(id)?;
         let (len, slices, last) = connection.plain_len(now, &self.common)?;
-        let (_, remote) = connection.tuple.as_v4()?;
+        let (local, remote) = connection.tuple.as_v4()?;
         let headers = if connection.timestamps.enabled {
             tcp4::TIMESTAMPS_HEADER_LEN
         } else {
@@ -48,7 +49,8 @@ impl Tcp {
         };
         Some(PlainOutput {
             connection: id,
-            remote: *remote.ip(),
+            local,
+            remote,
             len,
             last,
             packet_len: headers + len as usize,
@@ -69,7 +71,7 @@ impl Tcp {
     ) -> Option<Tcp4Segment> {
         let id = plain.connection;
         let connection = self.connections.get_mut(id)?;
-        let header = connection.send_plain(now, &mut self.common, plain.len, hop_limit, payload)?;
+        let header = connection.send_plain(now, &mut self.common, plain, hop_limit, payload)?;
         self.common.stats.out_segs += 1;
         if plain.last {
             connection.sender.note_all_sent();
@@ -133,11 +135,13 @@ impl Connection {
         &mut self,
         now: Instant,
         common: &mut Common,
-        len: u32,
+        plain: &PlainOutput,
         hop_limit: u8,
         payload: &mut Chain,
     ) -> Option<Tcp4Segment> {
-        let (local, remote) = self.tuple.as_v4()?;
+        let &PlainOutput {
+            local, remote, len, ..
+        } = plain;
         let seq = self.sender.snd_nxt();
         let push = self.send_queue.as_mut()?.slices(seq, len, payload);
         let transmission = Transmission {

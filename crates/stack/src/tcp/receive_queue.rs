@@ -273,7 +273,7 @@ impl ReceiveQueue {
         if self.cost > 2 * limits.memory {
             return false;
         }
-        for slice in core::mem::take(payload) {
+        for slice in payload.drain() {
             let cost = cost_of(&slice, limits.buffer_bytes);
             self.append_slice(slice, cost, limits, pool);
         }
