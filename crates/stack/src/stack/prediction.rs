@@ -26,7 +26,7 @@ pub(super) fn send_plain(
     frames: &mut impl Frames,
     lane: &mut Option<Lane>,
 ) -> bool {
-    let Some(plain) = tcp.next_plain(now) else {
+    let Some(plain) = tcp.next_plain() else {
         return false;
     };
     let (remote, len) = (*plain.remote.ip(), plain.packet_len);

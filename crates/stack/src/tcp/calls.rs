@@ -2,6 +2,7 @@
 
 use zcn_pool::SharedBuf;
 
+use super::config::TcpConfig;
 use super::connection::{Common, Connection, Flags};
 use super::error::{CloseError, OptionError, RecvError, SendError, TcpError};
 use super::send_queue::is_small;
@@ -105,10 +106,19 @@ impl Connection {
         Ok(())
     }
 
+    /// More is about to be queued.
+    #[inline]
+    fn note_written(&mut self, now: Instant) {
+        if self.unsent() == 0 {
+            self.sender.on_written(now);
+        }
+    }
+
     /// Queues a copy of as much of `bytes` as there is room for.
     #[inline]
     pub(crate) fn send(
         &mut self,
+        now: Instant,
         common: &mut Common,
         bytes: &[u8],
         more: bool,
@@ -132,6 +142,7 @@ impl Connection {
             self.release_empty_queues(common);
             return Err(SendError::WouldBlock);
         }
+        self.note_written(now);
         self.write_end += sent;
         self.flags.set(Flags::MORE, more && sent == bytes.len());
         Ok(sent)
@@ -141,6 +152,7 @@ impl Connection {
     /// comes back if there is no room.
     pub(crate) fn send_buf(
         &mut self,
+        now: Instant,
         common: &mut Common,
         bytes: SharedBuf,
         more: bool,
@@ -168,6 +180,7 @@ impl Connection {
             rest.advance(copied);
             queue.push(end + copied, rest, !more);
         }
+        self.note_written(now);
         self.write_end += len;
         self.flags.set(Flags::MORE, more);
         Ok(())
@@ -378,8 +391,7 @@ impl Connection {
                 }
             }
             SocketOption::MaxSegment(_) => {
-                let mss = self.effective_mss(&common.config);
-                self.set_mss(mss);
+                self.update_mss(&common.config);
             }
             SocketOption::Congestion(algorithm) => self.sender.set_congestion(algorithm),
             _ => {}
@@ -387,8 +399,9 @@ impl Connection {
         Ok(())
     }
 
-    /// The segment size changes.
-    pub(crate) fn set_mss(&mut self, mss: u16) {
+    /// Something on which the segment size depends has changed.
+    pub(crate) fn update_mss(&mut self, config: &TcpConfig) {
+        let mss = self.effective_mss(config);
         if mss != self.mss {
             self.mss = mss;
             self.sender.set_mss(mss);

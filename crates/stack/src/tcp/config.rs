@@ -6,6 +6,8 @@ use core::time::Duration;
 
 use thiserror::Error;
 
+use super::sender::MIN_RTO;
+
 /// When SYN cookies (RFC 4987 section 3.6) are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum SynCookies {
@@ -169,6 +171,9 @@ pub struct TcpConfig {
     pub slow_start_after_idle: bool,
     /// Whether tail loss probes are sent (RFC 8985 section 7, `tcp_early_retrans`).
     pub loss_probes: bool,
+    /// Least retransmission timeout of a connection with a round-trip time (`tcp_rto_min_us`; RFC
+    /// 6298 section 2.4 would have a second).
+    pub rto_min: Duration,
     /// How long an acknowledgement waits at least for data to travel with.
     pub delayed_ack_min: Duration,
     /// How long an acknowledgement waits at most (RFC 9293 section 3.8.6.3: below 500 ms).
@@ -268,6 +273,7 @@ impl Default for TcpConfig {
             tso_autosize: false,
             slow_start_after_idle: true,
             loss_probes: true,
+            rto_min: MIN_RTO,
             delayed_ack_min: Duration::from_millis(40),
             delayed_ack_max: Duration::from_millis(200),
             receive_buffer: 65_536,

@@ -260,6 +260,22 @@ pub(crate) struct Connection {
 
 const _: () = assert!(size_of::<Connection>() <= 512);
 
+/// Header and payload of a segment that is not made smaller for a small window: what is left of the
+/// least MTU (RFC 791) beside the header of IP.
+const SMALLEST_SEGMENT: u32 = 68 - 20;
+
+/// The part of the largest window that the peer has offered which one segment takes at most, as on
+/// Linux: half of it, so that one is on its way while another is acknowledged, or all of it if that
+/// is no more than the default MSS (RFC 9293 section 3.7.1).
+fn window_share(largest: u32) -> u32 {
+    const DEFAULT_MSS: u32 = 536;
+    if largest > DEFAULT_MSS {
+        largest / 2
+    } else {
+        largest
+    }
+}
+
 impl Connection {
     pub(crate) fn local(&self) -> SocketAddr {
         self.tuple.local()
@@ -410,7 +426,8 @@ impl Connection {
     }
 
     /// Payload of a full segment (RFC 9293 section 3.7.1, RFC 6691): the least of what the
-    /// peer takes, the path carries and the application wants, less our options.
+    /// peer takes, the path carries and the application wants, less our options, and no more than
+    /// a part of the peer's window.
     pub(crate) fn effective_mss(&self, config: &TcpConfig) -> u16 {
         let path = self.mtu.saturating_sub(self.tuple.header_bytes());
         let wanted = self.options.max_segment.unwrap_or(u16::MAX);
@@ -420,7 +437,17 @@ impl Connection {
             options += RESERVED;
         }
         let least = u32::from(config.min_mss).max(options + 8);
-        (mss.max(least) - options).min(u32::from(u16::MAX)) as u16
+        let mss = mss.max(least) - options;
+        let share = match self.sender.max_window() {
+            0 => u32::MAX, // not known yet
+            largest => window_share(largest).max(SMALLEST_SEGMENT - options),
+        };
+        mss.min(share).min(u32::from(u16::MAX)) as u16
+    }
+
+    /// Whether a largest window of so many bytes bounds the size of our segments.
+    pub(crate) fn is_bounded_by(&self, largest: u32) -> bool {
+        window_share(largest) < u32::from(self.peer_mss)
     }
 
     /// Tells the application something.

@@ -33,8 +33,7 @@ impl Connection {
                 };
                 if mtu < self.mtu {
                     self.mtu = mtu;
-                    let mss = self.effective_mss(&common.config);
-                    self.set_mss(mss);
+                    self.update_mss(&common.config);
                 }
             }
             kind if self.state == State::SynSent => {

@@ -200,9 +200,8 @@ impl Connection {
             tcpi_bytes_received: self.received,
             tcpi_segs_out: self.counters.segs_out,
             tcpi_segs_in: self.counters.segs_in,
-            tcpi_notsent_bytes: self
-                .write_end
-                .distance(self.sender.snd_nxt().min(self.write_end)),
+            // The FIN counts, as on Linux.
+            tcpi_notsent_bytes: self.unsent(),
             tcpi_min_rtt: sender.min_rtt,
             tcpi_data_segs_in: self.counters.data_segs_in,
             tcpi_data_segs_out: sender.data_segs_out,

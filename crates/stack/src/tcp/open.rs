@@ -91,15 +91,16 @@ impl Connection {
         let advertised = advertised_mss(path, tuple.is_ipv6(), &options);
         let scale = offered_scale(config, &options);
         let window = first_window(now, config, &options, scale, advertised, false);
+        // Replaced when the handshake is complete; until then it only knows where data will begin.
+        let mut sender = SenderConfig::new(iss + 1_u32, advertised);
+        sender.snd_wnd = 0;
         let initial = path.initial_window.map_or(0, |n| n.min(255) as u8);
         Self {
             tuple,
             state,
             error: None,
             flags: Flags::default(),
-            // Replaced when the handshake is complete; until then it only knows where data
-            // will begin.
-            sender: Sender::new(&SenderConfig::new(iss + 1_u32, advertised), now),
+            sender: Sender::new(&sender, now),
             send_queue: None,
             small_end: iss,
             write_end: iss + 1_u32,

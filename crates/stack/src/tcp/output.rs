@@ -342,7 +342,7 @@ impl Connection {
         let mss = u32::from(self.mss);
         if sendable <= mss && !self.sender.has_lost() {
             // One segment at most: how many would fit a super-frame need not be known.
-            return self.sender.next_transmission(now, sendable, mss);
+            return self.sender.next_transmission(sendable, mss);
         }
         let next = self.sender.snd_nxt();
         let mut burst = self.burst(common);
@@ -362,7 +362,7 @@ impl Connection {
                 burst = span;
             }
         }
-        self.sender.next_transmission(now, sendable, burst)
+        self.sender.next_transmission(sendable, burst)
     }
 
     /// Data, new or again, with FIN where it ends. Answers whether there is any.
@@ -397,7 +397,11 @@ impl Connection {
         // marks those, too.
         let new = seq == self.sender.snd_nxt();
         push |= forced || new && len > u32::from(self.mss);
+        push |= !new && self.sender.was_pushed(&transmission);
         self.sender.on_transmitted(now, &transmission, fin);
+        if push && new {
+            self.sender.note_pushed();
+        }
 
         self.begin_segment(TcpFlags::ACK, seq, segment);
         self.stamp_segment(now, segment);

@@ -31,16 +31,15 @@ pub(crate) struct PlainOutput {
 impl Tcp {
     /// What the connection whose turn it is would send next, if that is a plain segment: all it
     /// has to send, or, where the link cuts nothing, a full one with more behind it.
-    /// Until [`send_plain`](Self::send_plain) takes it nothing has changed, but that an idle time
-    /// is over, which the long way would find, too.
+    /// Until [`send_plain`](Self::send_plain) takes it nothing has changed.
     #[inline]
-    pub(crate) fn next_plain(&mut self, now: Instant) -> Option<PlainOutput> {
+    pub(crate) fn next_plain(&mut self) -> Option<PlainOutput> {
         if !self.common.replies.is_empty() || !self.syn_acks.is_empty() {
             return None;
         }
         let &id = self.dirty.front()?;
         let connection = self.connections.get_mut(id)?;
-        let (len, slices, last) = connection.plain_len(now, &self.common)?;
+        let (len, slices, last) = connection.plain_len(&self.common)?;
         let (local, remote) = connection.tuple.as_v4()?;
         let headers = if connection.timestamps.enabled {
             tcp4::TIMESTAMPS_HEADER_LEN
@@ -87,7 +86,7 @@ impl Connection {
     /// Bytes and slices of the next segment, and whether it is all that is to be sent; if it may
     /// leave at once and is no case for any of the rules of [`poll`](Self::poll).
     #[inline]
-    fn plain_len(&mut self, now: Instant, common: &Common) -> Option<(u32, usize, bool)> {
+    fn plain_len(&mut self, common: &Common) -> Option<(u32, usize, bool)> {
         const UNUSUAL: u32 = Flags::SYN_DUE
             | Flags::PROBE_DUE
             | Flags::FORCE
@@ -116,9 +115,7 @@ impl Connection {
             .send_queue
             .as_ref()?
             .plain_slices(self.sender.snd_nxt(), len)?;
-        self.sender
-            .admits_plain(now, len)
-            .then_some((len, slices, last))
+        self.sender.admits_plain(len).then_some((len, slices, last))
     }
 
     /// Whether full segments leave one by one: the link does not cut them, and nothing holds one
@@ -150,6 +147,9 @@ impl Connection {
             kind: TransmissionKind::New,
         };
         self.sender.on_transmitted(now, &transmission, false);
+        if push {
+            self.sender.note_pushed();
+        }
         self.counters.segs_out = self.counters.segs_out.wrapping_add(1);
         let timestamps = self.next_timestamps(now);
         let (ack, window) = self.next_ack();

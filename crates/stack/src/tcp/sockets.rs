@@ -287,7 +287,7 @@ impl Tcp {
         more: bool,
     ) -> Result<usize, SendError> {
         let connection = held(&mut self.connections, id).ok_or(SendError::NotFound)?;
-        let result = connection.send(&mut self.common, bytes, more);
+        let result = connection.send(now, &mut self.common, bytes, more);
         let listed = connection.has(Flags::DIRTY);
         if result == Err(SendError::WouldBlock) && connection.queued() == 0 {
             // The pool is empty, and no acknowledgement to come will wake the application.
@@ -339,7 +339,7 @@ impl Tcp {
         let Some(connection) = held(&mut self.connections, id) else {
             return Err(error((SendError::NotFound, bytes)));
         };
-        let result = connection.send_buf(&mut self.common, bytes, more);
+        let result = connection.send_buf(now, &mut self.common, bytes, more);
         if !connection.has(Flags::DIRTY) {
             self.settle(now, id);
         }

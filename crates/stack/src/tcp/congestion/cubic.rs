@@ -12,6 +12,9 @@ pub(super) const C: f64 = 0.4;
 /// the window before the reduction (section 4.3).
 pub(super) const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 
+/// On the plateau the window grows by a segment in so many rounds, as on Linux.
+const SLOWEST: f64 = 100.0;
+
 /// The curve of one congestion avoidance stage. Windows are in segments.
 #[derive(Clone, Copy, Debug, Default)]
 struct Curve {
@@ -61,8 +64,8 @@ pub struct Cubic {
     curve: Curve,
     /// The curve before the last reduction, for a reduction that proves wrong (section 4.9).
     before_reduction: Curve,
-    /// Growth smaller than a byte, carried to the next acknowledgment.
-    fraction: f64,
+    /// Segments acknowledged that have not made the window grow yet.
+    counted: f64,
     /// Since when the window has not limited the sender; that time does not count on the
     /// curve (section 5.8).
     unlimited_since: Option<Instant>,
@@ -89,11 +92,11 @@ impl Cubic {
         }
     }
 
-    /// One acknowledgment of `acked` bytes in congestion avoidance (sections 4.2 to 4.5).
+    /// One acknowledgment of `acked` bytes in congestion avoidance (sections 4.2 to 4.5). As Linux,
+    /// the window grows by whole segments: by one for each of so many segments acknowledged.
     fn avoid(&mut self, window: &mut Window, sample: &AckSample, acked: u32) {
-        let mss = f64::from(window.mss);
-        let cwnd = f64::from(window.cwnd) / mss;
-        let segments = f64::from(acked) / mss;
+        let cwnd = f64::from(window.cwnd / window.mss);
+        let segments = f64::from(acked) / f64::from(window.mss);
         let curve = &mut self.curve;
         if curve.epoch_start.is_none() {
             curve.begin(sample.now, cwnd);
@@ -111,19 +114,27 @@ impl Cubic {
         };
         curve.w_est += alpha * segments / cwnd;
 
-        // Concave and convex regions (sections 4.4 and 4.5).
-        let target = curve.target(t + sample.srtt.as_secs_f64());
-        let target = target.clamp(cwnd, 1.5 * cwnd);
-        let mut next = cwnd + (target - cwnd) / cwnd * segments;
+        // Concave and convex regions (sections 4.4 and 4.5), and the Reno-friendly one (section
+        // 4.3); as Linux, never slower than the curve.
+        let mut target = curve.target(t + sample.srtt.as_secs_f64());
         if curve.at(t) < curve.w_est {
-            // Reno-friendly region (section 4.3); as Linux, never slower than the curve.
-            next = next.max(curve.w_est);
+            target = target.max(curve.w_est.trunc());
         }
-        let growth = ((next - cwnd) * mss + self.fraction).max(0.0);
-        // At most half the window: far within u32. The cast drops what `fraction` keeps.
-        let whole = growth.trunc();
-        self.fraction = growth - whole;
-        window.grow(whole as u32, MAX_CWND);
+        // No faster than by half of the window in a round.
+        let each = if target > cwnd {
+            (cwnd / (target - cwnd)).trunc().max(2.0)
+        } else {
+            SLOWEST * cwnd
+        };
+        if self.counted >= each {
+            self.counted = 0.0;
+            window.grow(window.mss, MAX_CWND);
+        }
+        self.counted += segments;
+        let more = (self.counted / each).trunc();
+        self.counted -= more * each;
+        // At most half of what was acknowledged: far within u32.
+        window.grow(more as u32 * window.mss, MAX_CWND);
     }
 }
 
@@ -170,7 +181,7 @@ impl CongestionControl for Cubic {
         };
         curve.epoch_start = None;
         curve.after_timeout = event == CongestionEvent::Timeout;
-        self.fraction = 0.0;
+        self.counted = 0.0;
         self.unlimited_since = None;
         (f64::from(window.cwnd) * BETA) as u32
     }

@@ -104,6 +104,16 @@ impl Window {
         self.cwnd = cwnd.clamp(self.mss, MAX_CWND);
     }
 
+    /// Segments are of `mss` bytes from now on; the window stays as many of them.
+    pub(super) fn resize(&mut self, mss: u32) {
+        let cwnd = resized(self.cwnd, self.mss, mss);
+        if self.ssthresh != u32::MAX {
+            self.ssthresh = resized(self.ssthresh, self.mss, mss).max(2 * mss);
+        }
+        self.mss = mss;
+        self.set(cwnd);
+    }
+
     /// Grows by `bytes`, not past `ceiling` or [`MAX_CWND`], and tells how much of `bytes`
     /// was not used for it.
     #[inline]
@@ -128,18 +138,27 @@ impl Window {
     }
 
     /// Congestion avoidance of RFC 5681, section 3.1 (3) by byte counting: one `mss` for
-    /// each `cwnd` bytes acknowledged. `counted` carries the remainder.
+    /// each `cwnd` bytes acknowledged. `counted` carries the remainder. As Linux, what was
+    /// counted while the window was larger makes one segment at most.
     #[inline]
     pub(super) fn avoid(&mut self, counted: &mut u32, acked: u32) {
+        if *counted >= self.cwnd {
+            *counted = 0;
+            self.grow(self.mss, MAX_CWND);
+        }
         *counted = counted.saturating_add(acked);
-        while *counted >= self.cwnd {
-            *counted -= self.cwnd;
-            if self.grow(self.mss, MAX_CWND) > 0 {
-                *counted = 0;
-                return;
-            }
+        let windows = *counted / self.cwnd;
+        if windows > 0 {
+            *counted -= windows * self.cwnd;
+            self.grow(windows.saturating_mul(self.mss), MAX_CWND);
         }
     }
+}
+
+/// What `bytes` in segments of `from` are in as many segments of `to` bytes.
+pub(super) fn resized(bytes: u32, from: u32, to: u32) -> u32 {
+    let bytes = u64::from(bytes) * u64::from(to) / u64::from(from);
+    u32::try_from(bytes).unwrap_or(MAX_CWND)
 }
 
 /// Why the window shrinks.

@@ -61,6 +61,7 @@ impl Connection {
             }),
             None => None,
         };
+        let largest = self.sender.max_window();
         let result = self.sender.handle_ack(now, &ack, feedback);
         let Ok(outcome) = result else {
             // Nobody who sees the connection acknowledges that (RFC 5961 section 5.2).
@@ -82,6 +83,13 @@ impl Connection {
         // Whoever answers is there; a closed window goes on being probed, less often.
         self.flags.set(Flags::PROBE_DUE, false);
         self.probes = 0;
+        if outcome.window_updated && outcome.acked == 0 && self.unsent() > 0 {
+            // As Linux, what waited for the window begins after an idle time.
+            self.sender.on_written(now);
+        }
+        if outcome.window_is_largest && self.is_bounded_by(largest) {
+            self.update_mss(&common.config);
+        }
         if outcome.acked > 0 {
             self.counters.bytes_acked += u64::from(outcome.acked);
             self.on_acked(now, common);
@@ -183,12 +191,15 @@ impl Connection {
         sender.timestamps = self.timestamps.enabled;
         sender.slow_start_after_idle = config.slow_start_after_idle;
         sender.loss_probes = config.loss_probes;
+        sender.min_rto = config.rto_min;
+        sender.super_frames = self.gso_max_size > self.mtu;
         sender.handshake_rtt = rtt;
         sender.syn_retransmissions = self.probes;
         if let Some(segments) = self.initial_window() {
             sender.initial_window = segments;
         }
         self.sender = Sender::new(&sender, now);
+        self.update_mss(config);
         if let Some(rtt) = rtt {
             self.window.on_rtt(rtt);
         }

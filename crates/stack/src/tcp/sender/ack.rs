@@ -49,6 +49,8 @@ pub struct AckOutcome {
     pub lost: u32,
     /// The peer's window changed.
     pub window_updated: bool,
+    /// It is larger than it ever was.
+    pub window_is_largest: bool,
     /// A duplicate acknowledgment (RFC 5681, section 2).
     pub duplicate: bool,
     /// A wrong reduction was undone.
@@ -221,7 +223,9 @@ impl Sender {
         }
         // An old one has been superseded by another.
         let mut feedback = feedback.filter(|_| ack.ack.after_eq(self.snd_una));
+        let largest = self.max_window;
         let window_updated = self.update_window(ack);
+        let window_is_largest = self.max_window > largest;
         // With nothing in flight a D-SACK, or a duplicate for a probe, may still tell something.
         let telling = !ack.sack.is_empty() || self.probe != Probe::None;
         if self.records.is_empty() && !telling {
@@ -231,6 +235,7 @@ impl Sender {
             }
             return Ok(AckOutcome {
                 window_updated,
+                window_is_largest,
                 ..AckOutcome::default()
             });
         }
@@ -272,6 +277,7 @@ impl Sender {
             sacked: v.sacked,
             lost: v.lost,
             window_updated,
+            window_is_largest,
             duplicate: v.duplicate && !self.records.is_empty(),
             undone: self.episode.undone != undone_before,
             rtt,
@@ -355,8 +361,7 @@ impl Sender {
         v.sacked = delivery.sacked;
         v.delivered = delivery.delivered;
         v.original_delivered = delivery.original;
-        let segments = delivery.segments;
-        v.segments = segments;
+        let mut segments = delivery.segments;
         let reordered = delivery.reordered;
         let Delivery {
             candidate,
@@ -367,14 +372,23 @@ impl Sender {
             sent_again,
             ..
         } = delivery;
+        self.episode.reorderings += u32::from(reordered);
+        if !self.sack && v.advanced {
+            // One filled the hole; the duplicates told of others already.
+            let told = self.records.sacked_segments();
+            let whole = segments;
+            segments = whole.saturating_sub(told).max(1);
+            let (delivered, limited) = self.records.remove_duplicates(v.acked, mss);
+            v.delivered = delivered;
+            if limited {
+                self.note_reno_reordering(whole);
+            }
+        }
+        v.segments = segments;
         self.episode.delivered_segments = self.episode.delivered_segments.wrapping_add(segments);
         if v.ece {
             let marked = &mut self.episode.delivered_ce_segments;
             *marked = marked.wrapping_add(segments);
-        }
-        self.episode.reorderings += u32::from(reordered);
-        if !self.sack && v.advanced {
-            v.delivered = self.records.remove_duplicates(v.acked, mss);
         }
         v.reneging = v.advanced && self.sack && self.records.front().is_some_and(Record::is_sacked);
         if let Some(block) = dsack {
@@ -437,10 +451,13 @@ impl Sender {
         if self.episode.dsack_segments > self.episode.retransmitted_segments {
             return;
         }
-        // As Linux: what arrived twice was delivered twice.
+        // As Linux: what arrived twice was delivered twice, also for the window.
         let delivered = &mut self.episode.delivered_segments;
         *delivered = delivered.wrapping_add(segments);
-        v.dsack = !self.is_probe_end(block.right);
+        v.delivered += segments * self.window.mss;
+        v.segments += segments;
+        // The window for reordering grows only where there was some, as in Linux.
+        v.dsack = self.episode.reorderings > 0 && !self.is_probe_end(block.right);
         self.episode.undo.on_dsack(bytes, block.right);
     }
 

@@ -100,6 +100,8 @@ pub struct SenderConfig {
     pub slow_start_after_idle: bool,
     /// Whether tail loss probes are sent (RFC 8985 section 7).
     pub loss_probes: bool,
+    /// Whether the link takes super-frames.
+    pub super_frames: bool,
     /// Least retransmission timeout over the round-trip time.
     pub min_rto: Duration,
     /// Round-trip time of the SYN, if it was sent once or timestamps tell.
@@ -125,6 +127,7 @@ impl SenderConfig {
             timestamps: true,
             slow_start_after_idle: true,
             loss_probes: true,
+            super_frames: true,
             min_rto: MIN_RTO,
             handshake_rtt: None,
             syn_retransmissions: 0,
@@ -209,7 +212,7 @@ impl Sender {
             loss_probes: config.loss_probes,
             cwr: false,
             retransmits: 0,
-            episode: Box::new(Episode::new(snd_una, cwnd, now)),
+            episode: Box::new(Episode::new(config, cwnd, now)),
             congestion: config.congestion.build(),
         }
     }
@@ -274,12 +277,12 @@ impl Sender {
     ///
     /// Segments in flight that are larger are on their way to nowhere: they are marked lost
     /// and sent again in the new size, without a reduction of the window, because it was not
-    /// congestion that dropped them (RFC 1191, section 6.5).
+    /// congestion that dropped them (RFC 1191, section 6.5). The window stays as many segments as
+    /// it was, as on Linux.
     pub fn set_mss(&mut self, mss: u16) {
         let mss = mss.max(MIN_MSS);
-        self.window.mss = u32::from(mss);
-        self.window.set(self.window.cwnd);
-        self.window.ssthresh = self.window.ssthresh.max(2 * self.window.mss);
+        self.usage.resize(self.window.mss, u32::from(mss));
+        self.window.resize(u32::from(mss));
         let mut lost = 0;
         for index in 0.. {
             let Some(record) = self.records.get(index) else {
@@ -334,10 +337,11 @@ impl Sender {
 
     /// Whether Linux would wait for the next acknowledgment to send a super-frame instead of a
     /// part of one, which is all that `sendable` bytes would leave as: if something left in
-    /// the last millisecond, the acknowledgment is near, and what may leave is neither a
-    /// super-frame of `whole` bytes nor a third of the window.
-    pub(crate) fn defers(&self, now: Instant, sendable: u32, whole: u32) -> bool {
+    /// the last millisecond, the acknowledgment is due within another (Linux 6.18), and what may
+    /// leave is neither a super-frame of `whole` bytes nor a third of the window.
+    pub(crate) fn defers(&mut self, now: Instant, sendable: u32, whole: u32) -> bool {
         const RECENT: Duration = Duration::from_millis(1);
+        const SOON: Duration = Duration::from_millis(1);
         /// `tcp_tso_win_divisor`.
         const WINDOW_PART: u32 = 3;
         let Some(front) = self.records.front() else {
@@ -346,12 +350,17 @@ impl Sender {
         let since = |at| now.saturating_duration_since(at);
         let room = self.window.cwnd.saturating_sub(self.records.pipe());
         let limit = room.min(self.usable_window());
+        let srtt = self.rtt.srtt();
         let part = self.snd_wnd.min(self.window.cwnd) / WINDOW_PART;
-        self.state < CaState::Recovery
+        let defers = self.state < CaState::Recovery
             && sendable > self.window.mss
             && limit < sendable.min(whole).min(part)
             && since(self.last_sent_at) <= RECENT
-            && since(front.sent_at) >= self.rtt.srtt() / 2
+            && since(front.sent_at) + SOON.min(srtt / 2) >= srtt;
+        if defers && room < self.usable_window() {
+            self.usage.on_deferred();
+        }
+        defers
     }
 
     /// Whether [`take_cwr`](Self::take_cwr) would say so.

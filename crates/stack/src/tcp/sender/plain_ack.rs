@@ -25,6 +25,7 @@ impl Sender {
             return None;
         }
         let record = self.records.take_plain_front(ack.ack)?;
+        let largest = self.max_window;
         let window_updated = self.update_window(ack);
         let mss = self.window.mss;
 
@@ -69,6 +70,7 @@ impl Sender {
         Some(AckOutcome {
             acked: record.len,
             window_updated,
+            window_is_largest: self.max_window > largest,
             rtt: Some(rtt),
             ..AckOutcome::default()
         })

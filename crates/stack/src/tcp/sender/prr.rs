@@ -7,18 +7,19 @@ pub(super) struct Prr {
     delivered: u32,
     /// Sent since it began.
     out: u32,
-    /// In flight when it began (RecoverFS).
-    recover_fs: u32,
+    /// The window before it: what RecoverFS of the RFC is when the window was full.
+    prior_cwnd: u32,
 }
 
 impl Prr {
-    /// Begins with `flight` outstanding, of which `sacked` was SACKed before the
-    /// acknowledgment at hand.
-    pub(super) fn new(flight: u32, sacked: u32) -> Self {
+    /// Begins with a window of `cwnd`. As Linux, the share of what is delivered that may be sent is
+    /// reckoned from that and not from what is in flight: what leaves by limited transmit does not
+    /// count twice.
+    pub(super) fn new(cwnd: u32) -> Self {
         Self {
             delivered: 0,
             out: 0,
-            recover_fs: flight.saturating_sub(sacked).max(1),
+            prior_cwnd: cwnd.max(1),
         }
     }
 
@@ -46,7 +47,7 @@ impl Prr {
             // Whole segments, rounded up, as the examples of the RFC reckon.
             let share = u64::from(self.delivered) * u64::from(ssthresh);
             let out = share
-                .div_ceil(u64::from(self.recover_fs))
+                .div_ceil(u64::from(self.prior_cwnd))
                 .next_multiple_of(mss.into());
             u32::try_from(out)
                 .unwrap_or(u32::MAX)
@@ -75,7 +76,7 @@ mod tests {
     /// RFC 9937, section 6.2, step by step: flight 20, `ssthresh` 10, one lost.
     #[test]
     fn proportional_part() {
-        let mut prr = Prr::new(20 * MSS, 0);
+        let mut prr = Prr::new(20 * MSS);
         let mut pipe = 19 * MSS;
         let mut sent = 0;
         for delivered in 1..=16 {
@@ -98,13 +99,13 @@ mod tests {
         for (delivered, safe, expected) in
             [(1, false, 1), (3, false, 3), (1, true, 2), (3, true, 4)]
         {
-            let mut prr = Prr::new(20 * MSS, 0);
+            let mut prr = Prr::new(20 * MSS);
             prr.on_sent(MSS);
             let cwnd = prr.on_ack(delivered * MSS, 2 * MSS, 10 * MSS, MSS, safe);
             assert_eq!(cwnd, Some((2 + expected) * MSS), "{delivered} {safe}");
         }
         // Never beyond ssthresh.
-        let mut prr = Prr::new(20 * MSS, 0);
+        let mut prr = Prr::new(20 * MSS);
         prr.on_sent(MSS);
         assert_eq!(
             prr.on_ack(9 * MSS, 8 * MSS, 10 * MSS, MSS, true),
@@ -114,12 +115,12 @@ mod tests {
 
     #[test]
     fn the_first_retransmission_never_waits() {
-        let mut prr = Prr::new(100 * MSS, 0);
+        let mut prr = Prr::new(100 * MSS);
         assert_eq!(
             prr.on_ack(1, 99 * MSS, 50 * MSS, MSS, false),
             Some(100 * MSS)
         );
-        let mut prr = Prr::new(100 * MSS, 0);
+        let mut prr = Prr::new(100 * MSS);
         assert_eq!(
             prr.on_ack(MSS, 50 * MSS, 50 * MSS, MSS, false),
             Some(51 * MSS)
@@ -128,6 +129,6 @@ mod tests {
 
     #[test]
     fn nothing_delivered_changes_nothing() {
-        assert_eq!(Prr::new(0, 0).on_ack(0, 0, 10 * MSS, MSS, true), None);
+        assert_eq!(Prr::new(0).on_ack(0, 0, 10 * MSS, MSS, true), None);
     }
 }

@@ -116,6 +116,12 @@ impl Rack {
         self.reordering_seen = true;
     }
 
+    /// The reordering degree is `segments`, whatever it was.
+    pub(super) fn set_reordering(&mut self, segments: u32) {
+        self.reordering = segments.min(u32::from(MAX_REORDERING)) as u16;
+        self.reordering_seen = true;
+    }
+
     /// A timeout came though the degree said to wait: forgets the growth.
     pub(super) fn reset_reordering(&mut self) {
         self.reordering = self.reordering.min(DUP_THRESH);

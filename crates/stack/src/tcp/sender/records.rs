@@ -28,6 +28,8 @@ const EVER_RETRANSMITTED: u8 = 1 << 3;
 const APP_LIMITED: u8 = 1 << 4;
 /// Ends with a FIN, which takes a sequence number and no payload.
 const FIN: u8 = 1 << 5;
+/// Its last segment carries PSH.
+const PUSHED: u8 = 1 << 6;
 
 /// A run of sequence numbers that left together, and what has become of it.
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +147,7 @@ impl Record {
         rest.seq = self.seq + at;
         rest.len = self.len - at;
         self.len = at;
-        self.flags &= !FIN;
+        self.flags &= !(FIN | PUSHED);
         self.count_segments();
         rest.count_segments();
         rest
@@ -237,6 +239,24 @@ impl Records {
         self.queue.push_back(record);
     }
 
+    /// What left last carries PSH.
+    #[inline]
+    pub(super) fn mark_pushed(&mut self) {
+        if let Some(last) = self.queue.back_mut() {
+            last.flags |= PUSHED;
+        }
+    }
+
+    /// Whether PSH was on a segment that ends after `seq` and at or before `end`.
+    pub(super) fn was_pushed(&self, seq: SeqNum, end: SeqNum) -> bool {
+        let Some(first) = self.find(seq) else {
+            return false;
+        };
+        let within = self.queue.range(first..);
+        let mut within = within.take_while(|record| record.end().before_eq(end));
+        within.any(|record| record.has(PUSHED))
+    }
+
     /// The record that holds `seq`.
     pub(super) fn find(&self, seq: SeqNum) -> Option<usize> {
         let first = self.queue.front()?.seq;
@@ -259,8 +279,12 @@ impl Records {
                 break;
             }
             let piece = if ack.before(front.end()) {
+                let before = front.segments;
                 let rest = front.split_off(ack.distance(front.seq));
-                core::mem::replace(front, rest)
+                let mut piece = core::mem::replace(front, rest);
+                // A segment counts once its last byte is there.
+                piece.segments = before.saturating_sub(rest.segments);
+                piece
             } else {
                 let piece = *front;
                 self.queue.pop_front();
@@ -501,12 +525,15 @@ impl Records {
         self.queue.get(index)
     }
 
-    /// How many numbers from record `index` on wait for their retransmission without a gap,
-    /// up to `limit` or a little more.
-    pub(super) fn lost_run(&self, index: usize, limit: u32) -> u32 {
+    /// How many numbers from record `index` on leave together when they are sent again in
+    /// segments of `mss`, up to `limit` or a little more. What left together keeps its bounds,
+    /// but that, as on Linux, small segments that fit one leave as one. Without super-frames
+    /// every segment is a record of its own, and all that lie together leave anew.
+    pub(super) fn lost_run(&self, index: usize, mss: u32, limit: u32, super_frames: bool) -> u32 {
         let mut run = 0;
         for record in self.queue.range(index..) {
-            if run >= limit || !record.is_lost() || record.is_retransmitted() {
+            let joins = !super_frames || run % mss == 0 || run + record.len <= mss;
+            if run >= limit || !joins || !record.is_lost() || record.is_retransmitted() {
                 break;
             }
             run += record.len;
@@ -536,7 +563,7 @@ impl Records {
                 record.flags &= !flag;
             }
             record.len += next.len;
-            record.flags |= next.flags & (EVER_RETRANSMITTED | FIN);
+            record.flags |= next.flags & (EVER_RETRANSMITTED | FIN | PUSHED);
         }
         self.split(index, len);
     }
@@ -562,24 +589,45 @@ impl Records {
     }
 
     /// Without SACK each duplicate acknowledgment stands for one segment delivered out of
-    /// order: counts one, as far as there is anything it can stand for.
-    pub(super) fn add_duplicate(&mut self, mss: u32) {
-        // One segment at least is missing, or there would be no duplicate.
-        let most = self.outstanding.saturating_sub(mss.max(self.lost));
-        if self.sacked < most {
-            self.sacked = (self.sacked + mss).min(most);
-            self.sacked_segments += 1;
+    /// order: counts one. False: there is nothing that it can stand for.
+    pub(super) fn add_duplicate(&mut self, mss: u32) -> bool {
+        let most = self.duplicates_max(mss);
+        if self.sacked >= most {
+            return false;
         }
+        self.sacked = (self.sacked + mss).min(most);
+        self.sacked_segments += 1;
+        true
+    }
+
+    /// Bytes that duplicates can stand for. One segment at least is missing, or there would be
+    /// none.
+    fn duplicates_max(&self, mss: u32) -> u32 {
+        self.outstanding.saturating_sub(mss.max(self.lost))
     }
 
     /// Without SACK: `acked` bytes left; one segment of them filled the hole, the others are
-    /// those that the duplicates stood for. Returns how many of them no duplicate had told.
-    pub(super) fn remove_duplicates(&mut self, acked: u32, mss: u32) -> u32 {
+    /// those that the duplicates stood for. Returns how many of them no duplicate had told, and
+    /// whether there were more duplicates than can be.
+    pub(super) fn remove_duplicates(&mut self, acked: u32, mss: u32) -> (u32, bool) {
         let told = self.sacked.min(acked.saturating_sub(mss.min(acked)));
         self.sacked -= told;
-        self.limit_duplicates();
+        let most = self.duplicates_max(mss);
+        let too_many = self.sacked > most;
+        self.sacked = self.sacked.min(most);
         self.sacked_segments = self.sacked.div_ceil(mss.max(1)).min(self.sacked_segments);
-        acked - told
+        (acked - told, too_many)
+    }
+
+    /// Segments in flight, delivered out of order or lost. Walks the records.
+    pub(super) fn segments(&self) -> u32 {
+        self.queue.iter().map(Record::segments).sum()
+    }
+
+    /// Behind the highest number SACKed.
+    pub(super) fn highest_sacked(&self) -> Option<SeqNum> {
+        let last = self.queue.iter().rev().find(|record| record.is_sacked());
+        last.map(Record::end)
     }
 
     /// Without SACK: what is lost was not delivered, so no duplicate stands for it.

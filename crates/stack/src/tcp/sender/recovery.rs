@@ -2,13 +2,13 @@
 
 use zcn_wire::SeqNum;
 
-use super::Sender;
 use super::ack::Verdict;
 use super::chronograph::Chronograph;
 use super::prr::Prr;
 use super::rate::RateEstimator;
 use super::tlp::Probe;
 use super::undo::Undo;
+use super::{Sender, SenderConfig};
 use crate::tcp::congestion::CongestionEvent;
 use crate::time::Instant;
 
@@ -45,6 +45,8 @@ pub(super) enum Frto {
 /// all of them. In a box of its own, so that a connection stays small.
 #[derive(Clone, Debug)]
 pub(super) struct Episode {
+    /// The link takes super-frames.
+    pub(super) super_frames: bool,
     /// `snd_nxt` when the state began: it ends when this is acknowledged.
     pub(super) high_seq: SeqNum,
     pub(super) prr: Prr,
@@ -67,9 +69,10 @@ pub(super) struct Episode {
 }
 
 impl Episode {
-    pub(super) fn new(snd_una: SeqNum, cwnd: u32, now: Instant) -> Self {
+    pub(super) fn new(config: &SenderConfig, cwnd: u32, now: Instant) -> Self {
         Self {
-            high_seq: snd_una,
+            super_frames: config.super_frames,
+            high_seq: config.snd_una,
             prr: Prr::default(),
             undo: Undo::new(cwnd),
             frto: Frto::Off,
@@ -245,9 +248,24 @@ impl Sender {
     fn add_duplicates(&mut self, v: &mut Verdict) {
         if v.duplicate {
             let before = self.records.sacked();
-            self.records.add_duplicate(self.window.mss);
+            if self.records.add_duplicate(self.window.mss) {
+                v.segments += 1;
+                let delivered = &mut self.episode.delivered_segments;
+                *delivered = delivered.wrapping_add(1);
+            } else {
+                // More duplicates than segments can have come: not all were for a hole.
+                self.note_reno_reordering(0);
+            }
             v.delivered += self.records.sacked() - before;
         }
+    }
+
+    /// Without SACK: the duplicates say that something came late, by all that is in flight and
+    /// `acked` segments.
+    pub(super) fn note_reno_reordering(&mut self, acked: u32) {
+        let degree = self.records.segments() + acked;
+        self.rack.set_reordering(degree);
+        self.episode.reorderings += 1;
     }
 
     /// Marks lost segments: by RACK, or without SACK the one at the front (RFC 6582).
@@ -303,7 +321,7 @@ impl Sender {
             if !v.ece {
                 self.episode.undo.remember_ssthresh(self.window.ssthresh);
             }
-            self.begin_reduction(CongestionEvent::Loss, v);
+            self.begin_reduction(v.now, CongestionEvent::Loss);
         }
         self.state = CaState::Recovery;
         self.episode.recoveries += 1;
@@ -315,7 +333,7 @@ impl Sender {
     fn enter_cwr(&mut self, v: &Verdict) {
         self.episode.undo.clear_marker();
         self.episode.undo.forget_ssthresh();
-        self.begin_reduction(CongestionEvent::Ecn, v);
+        self.begin_reduction(v.now, CongestionEvent::Ecn);
         self.state = CaState::Cwr;
     }
 
@@ -323,21 +341,20 @@ impl Sender {
     /// 7.4.2).
     pub(super) fn reduce_for_probe(&mut self, v: &Verdict) {
         self.episode.undo.clear_marker();
-        self.begin_reduction(CongestionEvent::Loss, v);
+        self.begin_reduction(v.now, CongestionEvent::Loss);
         self.state = CaState::Cwr;
         self.end_reduction();
         self.open_or_disorder();
     }
 
-    /// What the acknowledgment at hand has delivered counts into the reduction that it starts
-    /// (RFC 9937, section 6).
-    fn begin_reduction(&mut self, event: CongestionEvent, v: &Verdict) {
+    fn begin_reduction(&mut self, now: Instant, event: CongestionEvent) {
         self.episode.high_seq = self.snd_nxt;
         self.probe = Probe::None;
         self.episode.undo.remember_cwnd(self.window.cwnd);
-        let flight = self.records.outstanding() + v.delivered;
-        self.episode.prr = Prr::new(flight, self.records.sacked());
-        self.reduce_ssthresh(v.now, event);
+        // Whole segments, as Linux, which counts in them.
+        let whole = self.window.cwnd / self.window.mss * self.window.mss;
+        self.episode.prr = Prr::new(whole);
+        self.reduce_ssthresh(now, event);
     }
 
     /// Leads the window on, after `delivered` bytes arrived. `safe`: the acknowledgment advanced

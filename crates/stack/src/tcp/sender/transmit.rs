@@ -55,12 +55,7 @@ impl Sender {
     /// window smaller than a segment is used only for the last of the data or if it is half
     /// the largest window; else the persist timer overrides, see
     /// [`window_probe`](Self::window_probe)).
-    pub fn next_transmission(
-        &mut self,
-        now: Instant,
-        unsent: u32,
-        max_burst: u32,
-    ) -> Option<Transmission> {
+    pub fn next_transmission(&mut self, unsent: u32, max_burst: u32) -> Option<Transmission> {
         let mss = self.window.mss;
         let burst = if max_burst < 2 * mss {
             mss
@@ -76,7 +71,11 @@ impl Sender {
         {
             return Some(again);
         }
-        self.next_new(now, unsent, burst)
+        let new = self.next_new(unsent, burst);
+        if new.is_none() {
+            self.judge_usage(unsent > 0);
+        }
+        new
     }
 
     /// The connection has nothing that was never sent. Answers whether nothing is to be sent
@@ -89,6 +88,7 @@ impl Sender {
         if pipe < self.window.cwnd {
             self.episode.rate.set_app_limited(pipe);
         }
+        self.judge_usage(false);
         true
     }
 
@@ -96,16 +96,13 @@ impl Sender {
     /// [`next_transmission`](Self::next_transmission) would answer with so many unsent: known
     /// without asking while nothing was lost or came out of order.
     #[inline]
-    pub(crate) fn admits_plain(&mut self, now: Instant, len: u32) -> bool {
+    pub(crate) fn admits_plain(&mut self, len: u32) -> bool {
         let calm = self.state == CaState::Open
             && self.demand == Demand::None
             && self.records.lost() == 0
             && !self.records.is_full();
         if !calm {
             return false;
-        }
-        if self.records.is_empty() {
-            self.restart_after_idle(now);
         }
         let room = self.window.cwnd.saturating_sub(self.records.pipe());
         len <= room && len <= self.usable_window()
@@ -124,10 +121,11 @@ impl Sender {
             }
             Demand::Retransmission => {
                 let oldest = self.records.front()?;
-                let run = self.records.lost_run(0, self.window.mss);
-                let len = run
-                    .min(self.window.mss)
-                    .max(first_segment(oldest, self.window.mss));
+                let mss = self.window.mss;
+                let run = self
+                    .records
+                    .lost_run(0, mss, mss, self.episode.super_frames);
+                let len = run.min(mss).max(first_segment(oldest, mss));
                 Some(Transmission {
                     seq: oldest.seq,
                     len,
@@ -191,8 +189,9 @@ impl Sender {
             0 => return None,
             offered => offered,
         };
-        // Small segments leave together.
-        let run = self.records.lost_run(index, burst.max(record.len));
+        let run =
+            self.records
+                .lost_run(index, mss, burst.max(record.len), self.episode.super_frames);
         let fits = |limit: u32| if run <= limit { run } else { limit / mss * mss };
         let len = fits(burst.min(room));
         let len = if len <= offered {
@@ -208,7 +207,7 @@ impl Sender {
     }
 
     /// Data beyond `snd_nxt`.
-    fn next_new(&mut self, now: Instant, unsent: u32, burst: u32) -> Option<Transmission> {
+    fn next_new(&mut self, unsent: u32, burst: u32) -> Option<Transmission> {
         let mss = self.window.mss;
         let pipe = self.records.pipe();
         if unsent == 0 {
@@ -220,9 +219,6 @@ impl Sender {
         if self.records.is_full() {
             return None;
         }
-        if self.records.is_empty() {
-            self.restart_after_idle(now);
-        }
         let whole = |limit: u32| {
             if unsent <= limit {
                 unsent
@@ -233,15 +229,11 @@ impl Sender {
         let room = self.window.cwnd.saturating_sub(pipe);
         let mut len = whole(room.min(burst));
         if len == 0 {
-            self.note_usage(true);
             return None;
         }
         let usable = self.usable_window();
         if len > usable {
             len = whole(usable);
-            if len == 0 && usable > 0 && usable >= self.max_window / 2 {
-                len = usable;
-            }
         }
         let kind = match self.state {
             CaState::Disorder => TransmissionKind::LimitedTransmit,
@@ -290,6 +282,17 @@ impl Sender {
         self.check();
     }
 
+    /// What [`on_transmitted`](Self::on_transmitted) was told last is new and carries PSH.
+    #[inline]
+    pub(crate) fn note_pushed(&mut self) {
+        self.records.mark_pushed();
+    }
+
+    /// Whether what leaves again carried PSH before: then it does so again, as on Linux.
+    pub(crate) fn was_pushed(&self, again: &Transmission) -> bool {
+        self.records.was_pushed(again.seq, again.seq + again.len)
+    }
+
     #[inline]
     fn on_new_sent(&mut self, now: Instant, sent: &Transmission, fin: bool) {
         let was_empty = self.records.is_empty();
@@ -308,9 +311,7 @@ impl Sender {
         } else {
             self.arm_after_new(now, was_empty);
         }
-        let room = self.window.cwnd.saturating_sub(self.records.pipe());
-        self.note_usage(room < self.window.mss);
-        self.decay_window(now);
+        self.usage.on_sent();
     }
 
     fn on_sent_again(&mut self, now: Instant, sent: &Transmission, fin: bool) {
@@ -348,31 +349,40 @@ impl Sender {
         }
     }
 
+    /// Nothing more leaves for now: judges whether it is the window that does not let it. One that
+    /// was not used for a timeout's time decays (RFC 2861). `waiting`: there is something that does not.
     #[inline]
-    fn note_usage(&mut self, limited: bool) {
-        self.usage
-            .note(limited, self.records.pipe(), self.snd_una, self.snd_nxt);
-    }
-
-    /// A window that was not used for a timeout's time decays (RFC 2861).
-    #[inline]
-    fn decay_window(&mut self, now: Instant) {
-        if self.state != CaState::Open || !self.slow_start_after_idle {
+    fn judge_usage(&mut self, waiting: bool) {
+        let room = self.window.cwnd.saturating_sub(self.records.pipe());
+        let limited = room < self.window.mss && (waiting || self.usage.has_sent());
+        let flight = self.records.outstanding();
+        let sent = self.usage.note(limited, flight, self.snd_una, self.snd_nxt);
+        if !sent || !self.slow_start_after_idle {
             return;
         }
+        let now = self.last_sent_at;
         let initial = INITIAL_WINDOW * self.window.mss;
-        let pipe = self.records.pipe();
-        let rto = self.rtt.rto_nanos_without_backoff();
-        if let Some(cwnd) = self.usage.decay(&self.window, initial, pipe, rto, now) {
+        let rto = self.rtt.rto_nanos();
+        let decays = self.state == CaState::Open;
+        let cwnd = self.usage.decay(&self.window, initial, flight, rto, now);
+        if let Some(cwnd) = cwnd.filter(|_| decays) {
             self.keep_ssthresh();
             self.window.cwnd = cwnd;
         }
     }
 
-    /// Nothing was in flight for longer than a timeout: the window is halved for each, down
-    /// to the initial one (RFC 5681, section 4.1, as RFC 2861 refines it).
+    /// The application has new data. If nothing was in flight for longer than a timeout, the
+    /// window is halved for each, down to the initial one (RFC 5681, section 4.1, as RFC 2861
+    /// refines it). As Linux, what waited for a window that the peer opens begins where it stood.
+    #[inline]
+    pub fn on_written(&mut self, now: Instant) {
+        if self.records.is_empty() {
+            self.restart_after_idle(now);
+        }
+    }
+
     fn restart_after_idle(&mut self, now: Instant) {
-        let rto = self.rtt.rto_nanos_without_backoff();
+        let rto = self.rtt.rto_nanos();
         let idle = now.nanos_since(self.last_sent_at);
         if idle <= rto {
             return;

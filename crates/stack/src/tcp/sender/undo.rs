@@ -127,7 +127,6 @@ impl Sender {
         }
         self.episode.undo.clear_marker();
         self.episode.undo.forget_ssthresh();
-        self.usage.restart(self.snd_una);
     }
 
     /// The timeout was spurious.
@@ -156,7 +155,12 @@ impl Sender {
         if !undo.is_possible() || !undo.is_original(v.ts_ecr, self.sack) {
             return false;
         }
-        self.rack.note_reordering(v.acked, self.window.mss);
+        // It came late by all that had come before it.
+        let prior_una = self.snd_una - v.acked;
+        let fack = self.records.highest_sacked().unwrap_or(self.snd_una);
+        self.rack
+            .note_reordering(fack.distance(prior_una), self.window.mss);
+        self.episode.reorderings += 1;
         if self.records.retransmitted() > 0 {
             return true;
         }

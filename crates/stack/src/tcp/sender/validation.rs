@@ -2,7 +2,7 @@
 
 use zcn_wire::SeqNum;
 
-use crate::tcp::congestion::Window;
+use crate::tcp::congestion::{Window, resized};
 use crate::time::Instant;
 
 /// How much of the window the last window of data used.
@@ -17,6 +17,10 @@ pub(super) struct Usage {
     /// When it was last filled or checked.
     checked_at: Instant,
     limited: bool,
+    /// New data left since it was last judged.
+    sent: bool,
+    /// What may leave waits for the next acknowledgment, to be more.
+    deferred: bool,
 }
 
 impl Usage {
@@ -27,21 +31,48 @@ impl Usage {
             used: 0,
             checked_at: now,
             limited: false,
+            sent: false,
+            deferred: false,
         }
     }
 
-    /// Something was sent, or was not for want of window.
-    pub(super) fn note(&mut self, limited: bool, flight: u32, una: SeqNum, nxt: SeqNum) {
+    /// Segments of `from` bytes are of `to` bytes from now on.
+    pub(super) fn resize(&mut self, from: u32, to: u32) {
+        self.max_flight = resized(self.max_flight, from, to);
+        self.used = resized(self.used, from, to);
+    }
+
+    /// New data left.
+    #[inline]
+    pub(super) fn on_sent(&mut self) {
+        self.sent = true;
+    }
+
+    /// Whether new data left since the last [`note`](Self::note).
+    #[inline]
+    pub(super) fn has_sent(&self) -> bool {
+        self.sent
+    }
+
+    /// The window has room for something that is held back all the same, to be more.
+    pub(super) fn on_deferred(&mut self) {
+        self.deferred = true;
+    }
+
+    /// Nothing more leaves for now. Tells whether new data left since the last call.
+    #[inline]
+    pub(super) fn note(&mut self, limited: bool, flight: u32, una: SeqNum, nxt: SeqNum) -> bool {
+        let sent = core::mem::take(&mut self.sent);
+        let limited = core::mem::take(&mut self.deferred) || limited;
+        if !sent && !limited {
+            return false;
+        }
         if limited || una.after_eq(self.until) || (!self.limited && flight > self.max_flight) {
             self.limited = limited;
             self.max_flight = flight;
             self.until = nxt;
         }
-    }
-
-    /// The window has changed otherwise than by growth.
-    pub(super) fn restart(&mut self, snd_una: SeqNum) {
-        self.until = snd_una;
+        sent
     }
 
     /// Whether the window may grow. In slow start it may up to twice what was in flight, so

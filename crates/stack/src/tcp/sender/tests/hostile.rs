@@ -85,7 +85,7 @@ impl Storm {
         let unsent = self.random.next_u32() >> self.random.below(32);
         let burst = self.random.below(100_000);
         for _ in 0..self.random.below(50) {
-            let Some(mut sent) = self.sender.next_transmission(self.now, unsent, burst) else {
+            let Some(mut sent) = self.sender.next_transmission(unsent, burst) else {
                 break;
             };
             if self.random.below(10) == 0 {

@@ -405,9 +405,7 @@ impl Network<'_> {
             assert!(round < 100_000, "transmits for ever: {:?}", self.sender);
             let unsent = self.written - self.sender.snd_nxt().distance(self.start);
             let pipe = self.sender.bytes_in_flight();
-            let asked = self
-                .sender
-                .next_transmission(self.now, unsent, self.load.burst);
+            let asked = self.sender.next_transmission(unsent, self.load.burst);
             let Some(sent) = asked else { break };
             self.check(&sent, unsent, pipe);
             self.sender.on_transmitted(self.now, &sent, false);

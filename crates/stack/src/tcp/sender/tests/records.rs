@@ -146,7 +146,7 @@ fn random_operations(seed: u64) {
                 let record = *records.get(index).expect("found");
                 let from = record.seq.distance(model.base);
                 assert_eq!(Some(from as usize), expected);
-                let run = records.lost_run(index, u32::MAX);
+                let run = records.lost_run(index, u32::from(MSS), u32::MAX, true);
                 let waiting = model.marks[from as usize..]
                     .iter()
                     .take_while(|m| m.lost && !m.again);

@@ -67,10 +67,13 @@ impl Bench {
     /// Sends `segments` new ones, if the sender lets it, after whatever must leave first.
     pub(super) fn send(&mut self, segments: u32) -> Vec<Sent> {
         let mut unsent = segments * Self::MSS;
+        if unsent > 0 {
+            self.sender.on_written(self.now);
+        }
         let mut sent = Vec::new();
         while let Some(t) = self
             .sender
-            .next_transmission(self.now, unsent, self.burst * Self::MSS)
+            .next_transmission(unsent, self.burst * Self::MSS)
         {
             if t.seq == self.sender.snd_nxt() {
                 unsent -= t.len;
