@@ -37,13 +37,14 @@ pub(crate) enum Setting {
     UnsentLowWater,
     SlowStartAfterIdle,
     EarlyRetransmit,
+    RtoMin,
     SackCompression,
     InvalidRateLimit,
     FastOpen,
 }
 
 /// Name, and the value that a kernel begins with.
-const ALL: [(&str, u64, Setting); 25] = [
+const ALL: [(&str, u64, Setting); 26] = [
     ("tcp_ecn", 2, Setting::Ecn),
     ("tcp_ecn_option", 2, Setting::AccEcnOption),
     ("tcp_ecn_option_beacon", 3, Setting::AccEcnBeacon),
@@ -66,6 +67,7 @@ const ALL: [(&str, u64, Setting); 25] = [
     ("tcp_notsent_lowat", NO_LIMIT, Setting::UnsentLowWater),
     ("tcp_slow_start_after_idle", 1, Setting::SlowStartAfterIdle),
     ("tcp_early_retrans", 3, Setting::EarlyRetransmit),
+    ("tcp_rto_min_us", 200_000, Setting::RtoMin),
     ("tcp_comp_sack_nr", 44, Setting::SackCompression),
     ("tcp_invalid_ratelimit", 500, Setting::InvalidRateLimit),
     ("tcp_fastopen", 1, Setting::FastOpen),
@@ -247,6 +249,7 @@ impl Sysctls {
                 }
                 Setting::SlowStartAfterIdle => tcp.slow_start_after_idle = on,
                 Setting::EarlyRetransmit => tcp.loss_probes = on,
+                Setting::RtoMin => tcp.rto_min = Duration::from_micros(value),
                 Setting::SackCompression => tcp.sack_compression = on,
                 Setting::InvalidRateLimit => tcp.invalid_interval = Duration::from_millis(value),
                 Setting::KeepAliveTime

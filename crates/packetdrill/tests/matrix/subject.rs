@@ -66,6 +66,11 @@ impl<'a> Subject<'a> {
         self.post.remove(&port).unwrap_or_default()
     }
 
+    /// How many segments wait to be looked at.
+    pub fn waiting(&self, port: u16) -> usize {
+        self.post.get(&port).map_or(0, Vec::len)
+    }
+
     /// Accepts all connections that there are.
     pub fn accept_all(&mut self) {
         while let Ok((fd, port)) = self.tool.accept_from(self.listener) {
