@@ -5,12 +5,15 @@ mod common;
 use std::collections::HashMap;
 use std::net::{TcpStream, UdpSocket};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use common::namespace::{in_namespace, skip};
 use common::pattern;
 use common::peer::{KERNEL, OURS, datagram_super_frames, datagrams, introduce, ip_packet};
 use common::peer::{our_datagram, ping, receive, send};
-use zcn_link::{Driver, DropReason, Gso, GsoKind, OpenError, ReceiveBuffers, Tun, TunBuilder};
+use zcn_link::{
+    Driver, DropReason, Gso, GsoKind, Interface, OpenError, ReceiveBuffers, Tun, TunBuilder,
+};
 use zcn_wire::{Ipv4View, Protocol, TcpView};
 
 /// Opens one queue, or says why it cannot be.
@@ -22,6 +25,19 @@ fn open(builder: TunBuilder) -> Option<Tun> {
             None
         }
         Err(error) => panic!("{error}"),
+    }
+}
+
+/// Waits until the device that was dropped is gone: a process that another test has just forked has
+/// its descriptor, too, until it executes its program.
+fn await_end(name: &str) {
+    let begin = Instant::now();
+    while Interface::open(name).is_ok() {
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "{name} stays behind"
+        );
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -60,6 +76,7 @@ fn ping_and_datagrams_at_every_mtu_with_and_without_offload() {
 fn super_frames_of_datagrams_go_both_ways() {
     in_namespace(|| {
         for ethernet in [true, false] {
+            await_end("zcn0");
             let builder = if ethernet {
                 Tun::tap("zcn0")
             } else {
@@ -228,7 +245,7 @@ fn want_of_buffers_costs_frames_and_is_counted_and_ends() {
             socket.send_to(&vec![index; size], path.src).expect("sent");
         }
         while tun
-            .wait(std::time::Duration::ZERO, Some(std::time::Duration::ZERO))
+            .wait(Duration::ZERO, Some(Duration::ZERO))
             .expect("poll")
         {
             let mut frames = Vec::new();
@@ -259,7 +276,7 @@ fn a_kernel_end_that_is_down_drops_and_counts() {
             return;
         };
         let path = introduce(&tun, "zcn0");
-        let interface = zcn_link::Interface::open(tun.name()).expect("it exists");
+        let interface = Interface::open(tun.name()).expect("it exists");
         interface.set_up(false).expect("root");
         send(&mut tun, [path.udp(b"into the void", None, true)]);
         assert_eq!(tun.statistics().drops(DropReason::Disconnected), 1);
@@ -280,6 +297,7 @@ fn what_cannot_be_opened_says_why() {
         assert!(matches!(error, OpenError::Busy { .. }), "{error}");
         drop(tun);
         for mtu in [10, 100_000] {
+            await_end("zcn0");
             let error = Tun::tap("zcn0").mtu(mtu).open().expect_err("out of range");
             assert_eq!(error.errno(), Some(libc::EINVAL), "{error}");
             assert!(matches!(error, OpenError::Mtu { .. }), "{error}");
@@ -292,6 +310,6 @@ fn what_cannot_be_opened_says_why() {
             .expect_err("too long");
         assert!(matches!(error, OpenError::Name { .. }), "{error}");
         // All of them left nothing behind.
-        assert!(zcn_link::Interface::open("zcn0").is_err());
+        await_end("zcn0");
     });
 }
