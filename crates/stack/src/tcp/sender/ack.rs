@@ -331,6 +331,7 @@ impl Sender {
             sack_sent: None,
             sent_again: None,
         };
+        let duplicates = (self.records.sacked(), self.records.sacked_segments());
         if ack.ack.after(self.snd_una) {
             v.acked = ack.ack.distance(self.snd_una);
             v.advanced = true;
@@ -375,10 +376,10 @@ impl Sender {
         self.episode.reorderings += u32::from(reordered);
         if !self.sack && v.advanced {
             // One filled the hole; the duplicates told of others already.
-            let told = self.records.sacked_segments();
+            let (bytes, told) = duplicates;
             let whole = segments;
             segments = whole.saturating_sub(told).max(1);
-            let (delivered, limited) = self.records.remove_duplicates(v.acked, mss);
+            let (delivered, limited) = self.records.remove_duplicates(v.acked, bytes, mss);
             v.delivered = delivered;
             if limited {
                 self.note_reno_reordering(whole);

@@ -608,13 +608,13 @@ impl Records {
 
     /// Without SACK: `acked` bytes left; one segment of them filled the hole, the others are
     /// those that the duplicates stood for. Returns how many of them no duplicate had told, and
-    /// whether there were more duplicates than can be.
-    pub(super) fn remove_duplicates(&mut self, acked: u32, mss: u32) -> (u32, bool) {
-        let told = self.sacked.min(acked.saturating_sub(mss.min(acked)));
-        self.sacked -= told;
+    /// whether there were more duplicates than can be. `sacked` bytes were told of before; nothing
+    /// knows of them any more if all is acknowledged.
+    pub(super) fn remove_duplicates(&mut self, acked: u32, sacked: u32, mss: u32) -> (u32, bool) {
+        let told = sacked.min(acked.saturating_sub(mss.min(acked)));
         let most = self.duplicates_max(mss);
-        let too_many = self.sacked > most;
-        self.sacked = self.sacked.min(most);
+        let too_many = sacked - told > most;
+        self.sacked = (sacked - told).min(most);
         self.sacked_segments = self.sacked.div_ceil(mss.max(1)).min(self.sacked_segments);
         (acked - told, too_many)
     }
