@@ -2,7 +2,7 @@
 
 mod driver;
 
-use driver::journal::{Journal, REMOTE, alike};
+use driver::journal::{Journal, alike};
 use driver::kernel::Settings;
 use driver::{ACK, FIN, OPTIONS, PSH, RST, SYN, Segment, pattern};
 use libc::{IPPROTO_TCP, SOL_SOCKET};
@@ -26,6 +26,7 @@ fn accepted(journal: &mut Journal<'_>) -> (i32, i32) {
     journal.inject(Segment::new(SYN, 0, 0).options(&OPTIONS));
     journal.left();
     journal.inject(Segment::new(ACK, 1, 1));
+    journal.left();
     let fd = tool.accept(listener).expect("a connection");
     tool.nonblocking(fd);
     (listener, fd)
@@ -361,7 +362,7 @@ fn ends_and_what_is_told_of_them() {
                     "read" => journal.note(call, tool.read(fd, 2)),
                     "write" => journal.note(call, tool.write(fd, b"a")),
                     "shut" => journal.note(call, tool.shutdown(fd, libc::SHUT_WR)),
-                    "connect" => journal.note(call, tool.connect(fd, REMOTE)),
+                    "connect" => journal.connects(fd),
                     "accept" => journal.note(call, tool.accept(fd)),
                     "listen" => journal.note(call, tool.listen(fd)),
                     _ => {
@@ -393,7 +394,7 @@ fn connects_that_fail_or_are_given_up() {
                 journal.state(fd);
             };
             look(journal);
-            journal.note("connect", tool.connect(fd, REMOTE));
+            journal.connects(fd);
             look(journal);
             for call in [
                 "connect", "read", "write", "error", "name", "listen", "accept",
@@ -401,7 +402,7 @@ fn connects_that_fail_or_are_given_up() {
                 match call {
                     "read" => journal.note(call, tool.read(fd, 2)),
                     "write" => journal.note(call, tool.write(fd, b"a")),
-                    "connect" => journal.note(call, tool.connect(fd, REMOTE)),
+                    "connect" => journal.connects(fd),
                     "accept" => journal.note(call, tool.accept(fd)),
                     "listen" => journal.note(call, tool.listen(fd)),
                     "error" => {
@@ -452,7 +453,7 @@ fn connects_that_fail_or_are_given_up() {
                     "shut" => journal.note(call, tool.shutdown(fd, libc::SHUT_WR)),
                     // Linux remembers the shutdown before the connection was there: EINVAL.
                     "connect" if ending == 4 => {}
-                    "connect" => journal.note(call, tool.connect(fd, REMOTE)),
+                    "connect" => journal.connects(fd),
                     _ => {
                         let error = journal.get(fd, SOL_SOCKET, libc::SO_ERROR);
                         journal.note(call, error);
@@ -541,7 +542,7 @@ fn windows_by_the_buffer() {
                 let set = journal.int(client, SOL_SOCKET, libc::SO_RCVBUF, before);
                 journal.note("set", set);
             }
-            journal.note("connect", tool.connect(client, REMOTE));
+            journal.connects(client);
             journal.left();
             journal.note("close", tool.close(client));
         }

@@ -70,6 +70,11 @@ impl<'a> Journal<'a> {
         fd
     }
 
+    /// Calls connect(2) to the script's side, and notes its answer.
+    pub fn connects(&mut self, fd: i32) {
+        self.note("connect", self.tool.connect(fd, REMOTE));
+    }
+
     /// Sets an option that is an int.
     pub fn int(&mut self, fd: i32, level: i32, name: i32, value: i32) -> Answer<i32> {
         self.tool.set(fd, level, name, &value.to_ne_bytes())
@@ -133,7 +138,7 @@ impl<'a> Journal<'a> {
         let Segment {
             seq, ack, window, ..
         } = segment;
-        let seq = if segment.flags & super::RST != 0 && segment.flags & ACK == 0 && *seq == 0 {
+        let seq = if segment.flags & super::RST != 0 && *seq == 0 {
             0
         } else {
             seq.wrapping_sub(self.iss)

@@ -18,7 +18,7 @@ use super::syncache::{
     ACKED, ECN, EXPERIMENTAL_COOKIE, FAST_OPEN_COOKIE, HalfOpen, SACK, SYN_ACK_DUE, TIMESTAMPS,
     WINDOW_SCALE,
 };
-use super::timestamps::clock;
+use super::timestamps::{clock, older};
 use super::{Incoming, Place, SegmentIn, SegmentOut, Tcp, Tuple};
 use crate::event::Readiness;
 use crate::id::SocketId;
@@ -347,7 +347,7 @@ impl Tcp {
         let old = entry.has(TIMESTAMPS)
             && head
                 .timestamps
-                .is_some_and(|stamps| super::timestamps::older(stamps.val, entry.ts_recent));
+                .is_some_and(|stamps| older(stamps.val, entry.ts_recent));
         let Some(listener) = self.listeners.id_at(entry.listener_index()) else {
             return;
         };
@@ -364,9 +364,15 @@ impl Tcp {
             }
             return;
         }
-        if old || !(head.seq == rcv_nxt || self.overlaps_first_window(now, &entry, &head, paths)) {
+        let foreign = self.echoes_nothing_of(now, &entry, &head);
+        if old
+            || foreign
+            || !(head.seq == rcv_nxt || self.overlaps_first_window(now, &entry, &head, paths))
+        {
             self.common.drop(if old {
                 DropReason::TcpPaws
+            } else if foreign {
+                DropReason::TcpBadAck
             } else {
                 DropReason::TcpOutOfWindow
             });
@@ -422,6 +428,23 @@ impl Tcp {
         if let Some(child) = self.open_passive(now, hash, &entry, Some(id), listener, paths) {
             self.handle_for(now, child, segment);
         }
+    }
+
+    /// Whether a segment echoes a timestamp that none of our SYN-ACKs had: whoever sent it has not seen
+    /// them, as Linux 6.18 has it. No echo, 0, says nothing.
+    fn echoes_nothing_of(&self, now: Instant, entry: &HalfOpen, head: &Incoming) -> bool {
+        let echo = head.timestamps.map_or(0, |stamps| stamps.ecr);
+        if echo == 0 || !entry.has(TIMESTAMPS) {
+            return false;
+        }
+        let (local, remote) = (entry.tuple.local(), entry.tuple.remote());
+        let offset = self.isn.timestamp_offset(&local, &remote);
+        // Waits double, and timers may be late: of an entry whose SYN-ACK went again only so much is
+        // known of when the first one left.
+        let waits = (1_u32 << entry.retries()) - 1 + u32::from(entry.retries());
+        let longest = self.common.config.syn_timeout * waits;
+        let first = entry.sent_at.wrapping_sub(longest.as_millis() as u32);
+        older(echo, first.wrapping_add(offset)) || older(clock(now).wrapping_add(offset), echo)
     }
 
     /// Whether a segment has something in the window that the SYN-ACK offered.
